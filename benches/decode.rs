@@ -1,7 +1,7 @@
-//! What does it cost to read a client's frames, by their length and by how the bytes are cut?
+//! Cost of decoding client frames, by length and by chunk size.
 //!
-//! A stream is decoded in place, so decoding it twice restores it: unmasking is its own inverse and
-//! heads are never changed. Each iteration does both, and so starts from the same bytes.
+//! A stream is decoded in place, and decoding it twice restores it: unmasking is its own inverse,
+//! and frame headers do not change. Each iteration does both and starts from the same bytes.
 
 use campanile::ws::{Decoder, Event, OpCode, encoder};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -11,7 +11,7 @@ use std::hint::black_box;
 #[path = "support/checksum.rs"]
 mod checksum;
 
-/// Frames of one length, all in one chunk: nothing is copied.
+/// Measures frames of one length in one chunk: nothing is copied.
 fn one_chunk(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode/one_chunk");
     for payload_bytes in [16, 80, 125, 126, 1_024, 16_384, 65_536] {
@@ -35,7 +35,7 @@ fn one_chunk(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Frames of 1,024 bytes, cut into chunks of one length: what straddles two is copied.
+/// Measures frames of 1,024 bytes in chunks of one length: frames that span two chunks are copied.
 fn chunked(criterion: &mut Criterion) {
     let (payload_bytes, frames) = (1_024, 64);
     let mut group = criterion.benchmark_group("decode/chunks_of");
@@ -59,7 +59,7 @@ fn chunked(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The floor: nothing but the unmasking.
+/// Measures unmasking alone, the lower limit.
 fn unmasking(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode/unmask_only");
     for payload_bytes in [16, 80, 1_024, 16_384, 65_536] {
@@ -79,10 +79,10 @@ fn unmasking(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How many messages there were, their bytes in all, and the sum of their first and last bytes.
+/// Number of messages, their total bytes, and the sum of their first and last bytes.
 type Checksum = (usize, usize, u64);
 
-/// Holds every byte of all payloads against what was sent.
+/// Compares all payload bytes with the sent ones.
 fn check(stream: &[u8], chunk_bytes: usize, payloads_bytes: usize) {
     let mut output = Vec::new();
     read(&mut stream.to_vec(), chunk_bytes, |payload| {
@@ -102,7 +102,7 @@ fn decode(stream: &mut [u8], chunk_bytes: usize) -> Checksum {
     sum
 }
 
-/// Shows the payload of each message to `look`.
+/// Passes the payload of each message to `look`.
 fn read(stream: &mut [u8], chunk_bytes: usize, mut look: impl FnMut(&[u8])) {
     let mut decoder = Decoder::new();
     for chunk in stream.chunks_mut(chunk_bytes) {
@@ -116,7 +116,7 @@ fn read(stream: &mut [u8], chunk_bytes: usize, mut look: impl FnMut(&[u8])) {
     }
 }
 
-/// The checksums of a stream that comes masked, and again after its payloads are in clear.
+/// Returns the checksums of a masked stream, and of the same stream unmasked.
 fn expected(payload_bytes: usize, frames: usize) -> [Checksum; 2] {
     let sum = |first: u8, last: u8| {
         let bytes = frames * payload_bytes;

@@ -1,4 +1,4 @@
-//! What does it cost to write a frame into a batch buffer, its length known or not?
+//! Cost of appending a frame to a batch buffer, with known and unknown length.
 
 use campanile::ws::{OpCode, encoder};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -7,14 +7,14 @@ use std::hint::black_box;
 #[path = "support/checksum.rs"]
 mod checksum;
 
-/// The payload is there and is copied behind its head.
+/// Measures a payload that is copied behind its frame header.
 fn known_length(criterion: &mut Criterion) {
     bench(criterion, "encode/put_frame", |out, payload| {
         encoder::put_frame(out, OpCode::Text, payload);
     });
 }
 
-/// The payload is written in pieces, and the head is filled in afterwards.
+/// Measures a payload that is appended in pieces before the frame header is filled in.
 fn unknown_length(criterion: &mut Criterion) {
     bench(criterion, "encode/begin_end", |out, payload| {
         let start = encoder::begin(out);
@@ -57,7 +57,7 @@ fn bench(criterion: &mut Criterion, name: &str, put: impl Fn(&mut Vec<u8>, &[u8]
     group.finish();
 }
 
-/// Payloads, in bytes, and the checksum of a batch of their frames.
+/// Payload bytes, and the checksum of a batch of such frames.
 const BATCHES: [(usize, u32); 8] = [
     (16, 0xd189_7476),
     (80, 0xc860_c035),

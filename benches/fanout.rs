@@ -1,37 +1,37 @@
-//! What does a publication cost in the shard, by the number of sessions it reaches?
+//! Cost of a publication in the shard, by number of sessions.
 //!
-//! From the call to the last send settled, without the kernel: `turn/1` sends after each
-//! publication, `turn/16` after sixteen, which every session then gets in one send.
+//! From the call to the last completed send, without the kernel. `turn/1` sends after each
+//! publication, `turn/16` after sixteen, which each session gets in one send.
 
+use bound_sessions::BoundSessions;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use room::Room;
 use std::hint::black_box;
 
+#[path = "support/bound_sessions.rs"]
+mod bound_sessions;
 #[path = "support/checksum.rs"]
 mod checksum;
 #[path = "support/frames.rs"]
 mod frames;
-#[path = "support/room.rs"]
-mod room;
 
 fn fanout(criterion: &mut Criterion) {
     for publications in [1, 16] {
         let mut group = criterion.benchmark_group(format!("fanout/turn/{publications}"));
         for sessions in [1, 100, 10_000] {
-            let mut room = Room::of(sessions);
+            let mut bound = BoundSessions::of(sessions);
             let deliveries = u64::from(sessions) * publications;
             let mut output = Vec::new();
-            (0..publications).for_each(|_| room.publish(PAYLOAD));
-            room.drain(Some(&mut output));
+            (0..publications).for_each(|_| bound.publish(PAYLOAD));
+            bound.drain(Some(&mut output));
             checksum::check("fanout", &output, expected(deliveries));
             let frame_bytes = 2 + PAYLOAD.len() as u64;
             group.throughput(Throughput::Elements(deliveries));
             group.bench_function(BenchmarkId::from_parameter(sessions), |bencher| {
                 bencher.iter(|| {
                     for _ in 0..publications {
-                        room.publish(black_box(PAYLOAD));
+                        bound.publish(black_box(PAYLOAD));
                     }
-                    let (sends, bytes) = room.drain(None);
+                    let (sends, bytes) = bound.drain(None);
                     assert_eq!(sends, u64::from(sessions));
                     assert_eq!(bytes, deliveries * frame_bytes);
                 });
@@ -41,7 +41,7 @@ fn fanout(criterion: &mut Criterion) {
     }
 }
 
-/// The checksum of so many frames.
+/// Returns the checksum of `deliveries` frames.
 fn expected(deliveries: u64) -> u32 {
     let frame = [&[0x81, 80], PAYLOAD].concat();
     checksum::of(&frame.repeat(usize::try_from(deliveries).expect("a few")))

@@ -1,8 +1,7 @@
-//! What does it cost to let a client in?
+//! Cost of an upgrade.
 //!
-//! `judge` is our part of the handshake alone: the checks, the key's answer and the 101. `upgrade`
-//! is all of it, from a connection that was accepted to one that is cut again, with hyper's reading
-//! of a browser's request in between; the kernel's part is missing.
+//! `judge` is the gateway's own part: checks, `Sec-WebSocket-Accept` and the 101. `upgrade` is
+//! everything from an accepted connection to an aborted session, with hyper and without the kernel.
 
 use campanile::ws::handshake;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -23,23 +22,23 @@ fn judge(criterion: &mut Criterion) {
     let request = upgrade_request("/ws");
     let lines = request.lines().filter_map(|line| line.split_once(": "));
     let headers: Vec<(&str, &[u8])> = lines.map(|(name, text)| (name, text.as_bytes())).collect();
-    let answer = |output: &mut Vec<u8>| {
+    let respond = |output: &mut Vec<u8>| {
         let lines = black_box(&headers).iter().copied();
-        let accept = handshake::judge("GET", lines, || true).expect("a browser's is right");
+        let accept = handshake::validate("GET", lines, || true).expect("a browser's is right");
         handshake::put_switching_protocols(output, &accept, Some("token"));
     };
     let mut output = Vec::new();
-    answer(&mut output);
+    respond(&mut output);
     checksum::check("judge", &output, WITH_SUBPROTOCOL);
-    let answer_bytes = output.len();
+    let output_bytes = output.len();
 
     let mut group = criterion.benchmark_group("handshake");
     group.throughput(Throughput::Elements(1));
     group.bench_function("judge", |bencher| {
         bencher.iter(|| {
             output.clear();
-            answer(&mut output);
-            assert_eq!(output.len(), answer_bytes);
+            respond(&mut output);
+            assert_eq!(output.len(), output_bytes);
         });
     });
     group.finish();
@@ -50,15 +49,15 @@ fn upgrade(criterion: &mut Criterion) {
     for (path, expected) in UPGRADES {
         let (mut server, mut output) = (Server::new(), Vec::new());
         let request = upgrade_request(path);
-        let mut take_in = |output: &mut Vec<u8>| {
+        let mut upgrade_once = |output: &mut Vec<u8>| {
             output.clear();
             let id = server.connect();
-            server.say(id, black_box(request.as_bytes()), output);
-            server.cut(id);
+            server.receive(id, black_box(request.as_bytes()), output);
+            server.abort(id);
         };
-        take_in(&mut output);
+        upgrade_once(&mut output);
         checksum::check(path, &output, expected);
-        let answer_bytes = output.len();
+        let output_bytes = output.len();
 
         group.throughput(Throughput::ElementsAndBytes {
             elements: 1,
@@ -66,15 +65,15 @@ fn upgrade(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::from_parameter(&path[1..]), |bencher| {
             bencher.iter(|| {
-                take_in(&mut output);
-                assert_eq!(output.len(), answer_bytes);
+                upgrade_once(&mut output);
+                assert_eq!(output.len(), output_bytes);
             });
         });
     }
     group.finish();
 }
 
-/// A route of each language, and what it answers.
+/// A route of each dialect, and the checksum of its response.
 const UPGRADES: [(&str, u32); 5] = [
     ("/wsrv", WITHOUT),
     ("/easyws", WITHOUT),
@@ -83,7 +82,7 @@ const UPGRADES: [(&str, u32); 5] = [
     ("/ws", WITHOUT),
 ];
 
-/// The checksums of the 101, with `Sec-WebSocket-Protocol: token` and without.
+/// Checksums of the 101 with and without `Sec-WebSocket-Protocol: token`.
 const WITH_SUBPROTOCOL: u32 = 0xb24c_b479;
 const WITHOUT: u32 = 0x1206_a59d;
 

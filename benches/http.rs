@@ -1,7 +1,7 @@
-//! What does an HTTP request cost in the gateway, from its bytes to the answer's?
+//! Cost of an HTTP request, from its bytes to those of the response.
 //!
-//! On a connection that is kept, with hyper and without the kernel: a push to one session, or to
-//! nobody, in one request or 16 of them pipelined, and calls of the server API, JSON in and out.
+//! On a persistent connection, with hyper and without the kernel: pushes to one session or to none,
+//! one request or 16 pipelined ones, and calls of the server API with JSON.
 
 use campanile::id::ConnectionId;
 use criterion::measurement::WallTime;
@@ -18,7 +18,7 @@ mod checksum;
 mod frames;
 #[path = "support/requests.rs"]
 mod requests;
-#[expect(dead_code, reason = "nobody leaves here")]
+#[expect(dead_code, reason = "no connection is aborted here")]
 #[path = "support/server.rs"]
 mod server;
 
@@ -49,7 +49,7 @@ fn api(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Sends so many requests, all in one, over and over to a gateway of their own.
+/// Measures `count` requests in one buffer, sent repeatedly to a gateway of their own.
 fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
@@ -57,35 +57,35 @@ fn measure(
     count: u64,
     expected: u32,
 ) {
-    let mut room = Room::new();
-    checksum::check(name, &room.answer(requests.as_bytes()), expected);
-    let answer_bytes = room.answer(requests.as_bytes()).len();
+    let mut fixture = Fixture::new();
+    checksum::check(name, &fixture.stable_output(requests.as_bytes()), expected);
+    let output_bytes = fixture.stable_output(requests.as_bytes()).len();
     group.throughput(Throughput::ElementsAndBytes {
         elements: count,
         bytes: requests.len() as u64,
     });
     group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
         bencher.iter(|| {
-            room.ask(black_box(requests.as_bytes()));
-            assert_eq!(room.output.len(), answer_bytes);
+            fixture.send(black_box(requests.as_bytes()));
+            assert_eq!(fixture.output.len(), output_bytes);
         });
     });
 }
 
-/// A gateway on which jack hears the event "news", somebody is on the channel "room", and a
-/// backend is connected.
-struct Room {
+/// A gateway with a session of jack for the event "news", a member of the channel "room", and a
+/// connected backend.
+struct Fixture {
     server: Server,
     backend: ConnectionId,
     output: Vec<u8>,
 }
 
-impl Room {
+impl Fixture {
     fn new() -> Self {
         let (mut server, mut output) = (Server::new(), Vec::new());
         let jack = server.session("/ws");
         let register = frames::masked(br#"{"token":"jack","event":"news"}"#);
-        server.say(jack, &register, &mut output);
+        server.receive(jack, &register, &mut output);
         server.session("/projectforge?ch=room");
         let backend = server.connect();
         Self {
@@ -95,22 +95,23 @@ impl Room {
         }
     }
 
-    /// Sends requests; the answers and what is pushed are the output then.
-    fn ask(&mut self, requests: &[u8]) {
+    /// Sends requests, and stores responses and publications in `output`.
+    fn send(&mut self, requests: &[u8]) {
         self.output.clear();
-        self.server.say(self.backend, requests, &mut self.output);
+        self.server
+            .receive(self.backend, requests, &mut self.output);
     }
 
-    /// The same; returns what is the same each time.
-    fn answer(&mut self, requests: &[u8]) -> Vec<u8> {
-        self.ask(requests);
+    /// Sends requests and returns the output without dates.
+    fn stable_output(&mut self, requests: &[u8]) -> Vec<u8> {
+        self.send(requests);
         let mut output = self.output.clone();
         undate(&mut output);
         output
     }
 }
 
-/// A call, its body if it is a POST, and the checksum of the answer and of what is pushed.
+/// A call, its body for a POST, and the checksum of response and publications.
 type Call = (&'static str, Option<&'static str>, u32);
 
 const CALLS: [Call; 5] = [

@@ -1,47 +1,47 @@
-//! How many instructions does each stage take, up to the shard? Workloads for `callgrind`.
+//! Instructions of each stage up to the shard: workloads for `callgrind`.
 //!
-//! How it is called stands in `support/counting.rs`. No time is measured here, nothing depends on
-//! it or on chance, and the allocator is the system's, which valgrind knows. Every workload ends by
-//! looking at what came out, at a cost that does not grow with N.
+//! `support/counting.rs` describes the usage. Nothing depends on time or chance, and the allocator
+//! is the system's, which valgrind knows. Each workload ends with a check of its output whose cost
+//! does not grow with N.
 //!
-//! The whole gateway is in a program of its own: here, as there, the shard's sends are called from
-//! one place, and inlined into it.
+//! The whole gateway is in another program: there too, the shard's sends are called from one place
+//! and inlined into it.
 
+use bound_sessions::BoundSessions;
 use campanile::id::{ConnectionId, ShardId};
 use campanile::shard::connection_table::ConnectionTable;
-use campanile::shard::message::{DropTarget, MailboxMessage, Ticket};
+use campanile::shard::message::{CountRequestId, DropTarget, MailboxMessage};
 use campanile::shard::wheel::Wheel;
 use campanile::ws::{Decoder, Event, OpCode, encoder, handshake};
 use counting::Workload;
-use languages::{DATA_BYTES, Spoken, json, length_of};
-use pair::{Pair, posts};
+use dialects::{DATA_BYTES, DialectMessage, json, length_of};
+use pair::{Pair, endpoints};
 use requests::upgrade_request;
-use room::Room;
 use std::hint::black_box;
 use std::sync::Arc;
 
+#[path = "support/bound_sessions.rs"]
+mod bound_sessions;
 #[path = "support/checksum.rs"]
 mod checksum;
 #[path = "support/counting.rs"]
 mod counting;
+#[expect(dead_code, reason = "the workloads name their dialects")]
+#[path = "support/dialects.rs"]
+mod dialects;
 #[path = "support/frames.rs"]
 mod frames;
-#[expect(dead_code, reason = "the workloads name their languages")]
-#[path = "support/languages.rs"]
-mod languages;
 #[path = "support/pair.rs"]
 mod pair;
 #[expect(dead_code, reason = "nothing is pushed here")]
 #[path = "support/requests.rs"]
 mod requests;
-#[path = "support/room.rs"]
-mod room;
 
 fn main() -> Result<(), String> {
     counting::run(ALL)
 }
 
-/// In the order of a message's way.
+/// In the order in which a message passes them.
 const ALL: &[Workload] = &[
     Workload::new("handshake", "request", 2_000, 1, judge),
     Workload::new("decode", "frame", 12_800, 128, decode),
@@ -64,7 +64,7 @@ const ALL: &[Workload] = &[
     Workload::new("wheel", "deadline", 100_000, 10_000, wheel),
 ];
 
-/// Judges a browser's upgrade request and writes the 101.
+/// Validates a browser's upgrade request and encodes the 101.
 fn judge(_: &str, requests: u64) {
     let request = upgrade_request("/ws");
     let lines = request.lines().filter_map(|line| line.split_once(": "));
@@ -73,13 +73,13 @@ fn judge(_: &str, requests: u64) {
     for _ in 0..requests {
         output.clear();
         let lines = black_box(&headers).iter().copied();
-        let accept = handshake::judge("GET", lines, || true).expect("a browser's is right");
+        let accept = handshake::validate("GET", lines, || true).expect("a browser's is right");
         handshake::put_switching_protocols(&mut output, &accept, None);
     }
     checksum::check("handshake", &output, SWITCHING);
 }
 
-/// Decodes frames of 128 masked bytes, 64 in a chunk. Twice over, they are what they were.
+/// Decodes frames of 128 masked bytes, 64 in a chunk. Decoding twice restores them.
 fn decode(_: &str, frames: u64) {
     let mut frame = Vec::new();
     encoder::put_head(&mut frame, OpCode::Text, FRAME_BYTES);
@@ -104,13 +104,13 @@ fn decode(_: &str, frames: u64) {
 
 /// Decodes a client's message.
 fn decode_as(name: &'static str, messages: u64) {
-    let mut spoken = Spoken::new(name, DATA_BYTES[0]);
-    let length = spoken.decode(length_of);
+    let mut sample = DialectMessage::new(name, DATA_BYTES[0]);
+    let length = sample.decode(length_of);
     let lengths: usize = (0..messages)
-        .map(|_| black_box(&mut spoken).decode(length_of))
+        .map(|_| black_box(&mut sample).decode(length_of))
         .sum();
     assert_eq!(lengths as u64, messages * length as u64);
-    spoken.check();
+    sample.check();
 }
 
 /// Encodes frames of 128 bytes, 128 of them into one buffer.
@@ -128,38 +128,41 @@ fn encode(_: &str, frames: u64) {
 
 /// Encodes a publication as a frame.
 fn encode_as(name: &'static str, publications: u64) {
-    let (mut spoken, data) = (Spoken::new(name, DATA_BYTES[0]), json(DATA_BYTES[0]));
+    let (mut sample, data) = (
+        DialectMessage::new(name, DATA_BYTES[0]),
+        json(DATA_BYTES[0]),
+    );
     let mut frame = Vec::with_capacity(1_024);
     for _ in 0..publications {
         frame.clear();
-        spoken.encode(black_box(data.as_bytes()), &mut frame);
+        sample.encode(black_box(data.as_bytes()), &mut frame);
     }
     assert!(!frame.is_empty());
-    spoken.check();
+    sample.check();
 }
 
-/// Publishes to 1,000 sessions, so many publications in one turn. `fanout.rs` looks at the bytes:
-/// here it would be paid for with each delivery.
+/// Publishes to 1,000 sessions, `per_turn` publications per turn. `fanout.rs` checks the bytes:
+/// here that would be counted for each delivery.
 fn fan_out(per_turn: &str, deliveries: u64) {
     let per_turn: u64 = per_turn.parse().expect("it is in the name");
-    let mut room = Room::of(SESSIONS);
+    let mut bound = BoundSessions::of(SESSIONS);
     let (sessions, mut sum) = (u64::from(SESSIONS), (0, 0));
     let turns = deliveries / sessions / per_turn;
     for _ in 0..turns {
         for _ in 0..per_turn {
-            room.publish(PAYLOAD);
+            bound.publish(PAYLOAD);
         }
-        let (sends, bytes) = room.drain(None);
+        let (sends, bytes) = bound.drain(None);
         sum = (sum.0 + sends, sum.1 + bytes);
     }
     let frame_bytes = 2 + PAYLOAD.len() as u64;
     assert_eq!(sum, (turns * sessions, deliveries * frame_bytes));
 }
 
-/// Sends messages from one shard to another, as many at a time as the mailbox holds.
+/// Sends messages from one shard to another, a full mailbox at a time.
 fn mailbox(_: &str, messages: u64) {
     let (near, far) = (ShardId::new(0), ShardId::new(1));
-    let (mut sender, receiver) = posts(SLOTS as usize);
+    let (mut sender, receiver) = endpoints(SLOTS as usize);
     let target = Arc::new(DropTarget {
         namespace: 0,
         name: (*b"jack").into(),
@@ -169,21 +172,30 @@ fn mailbox(_: &str, messages: u64) {
     let mut sum = 0;
     for _ in 0..rounds {
         for index in 0..SLOTS {
-            let ticket = Some(Ticket { asker: near, index });
+            let count_request = Some(CountRequestId {
+                requester: near,
+                index,
+            });
             let target = Arc::clone(&target);
-            sender.send(far, MailboxMessage::Drop { target, ticket });
+            sender.send(
+                far,
+                MailboxMessage::Drop {
+                    target,
+                    count_request,
+                },
+            );
         }
         sender.flush();
         while let Some(message) = receiver.receive() {
-            if let MailboxMessage::Drop { ticket, .. } = message {
-                sum += ticket.map_or(0, |ticket| u64::from(ticket.index));
+            if let MailboxMessage::Drop { count_request, .. } = message {
+                sum += count_request.map_or(0, |count_request| u64::from(count_request.index));
             }
         }
     }
     assert_eq!(sum, rounds * u64::from(SLOTS) * u64::from(SLOTS - 1) / 2);
 }
 
-/// Publishes on one shard to the one subscriber, who is on another.
+/// Publishes on one shard to one session on another.
 fn crossing(_: &str, publications: u64) {
     let mut pair = Pair::new(SLOTS as usize);
     let mut sum = (0, 0);
@@ -198,7 +210,7 @@ fn crossing(_: &str, publications: u64) {
     assert_eq!(sum, (rounds, publications * frame_bytes));
 }
 
-/// Finds, removes and files each of 1,000 connections.
+/// Looks up, removes and inserts each of 1,000 connections.
 fn session_table(_: &str, sessions: u64) {
     let mut table = ConnectionTable::new();
     let row = |slot: u32| [slot; 12];
@@ -215,14 +227,14 @@ fn session_table(_: &str, sessions: u64) {
     assert_eq!(sum, sessions / 1_000 * 499_500);
 }
 
-/// Files 10,000 deadlines within two minutes, moves each by a tick, and lets them become due.
+/// Schedules 10,000 deadlines within two minutes, moves each by a tick, and lets them expire.
 fn wheel(_: &str, deadlines: u64) {
     const TICKS: u32 = 1_875;
     let (mut wheel, mut due, mut now, mut sum) = (Wheel::new(), Vec::new(), 0, 0);
     for _ in 0..deadlines / u64::from(ENTRIES) {
         for by in 0..2 {
             for slot in 0..ENTRIES {
-                // Neighbours are far from each other.
+                // Neighbours get distant deadlines.
                 let after = slot * 7_919 % (TICKS - 1);
                 wheel.schedule(slot, now + 1 + after + by);
             }

@@ -1,8 +1,7 @@
-//! How many instructions does the whole gateway take, but for the kernel's? Workloads for
-//! `callgrind`.
+//! Instructions of the whole gateway without the kernel: workloads for `callgrind`.
 //!
-//! As in `instructions.rs`, but with hyper, which reads the clock to word a date once a second: a
-//! workload begins with a second and must end within it.
+//! As `instructions.rs`, but with hyper, which reads the clock and formats a date once a second. So
+//! a workload begins at the start of a second and must end within it.
 
 use counting::Workload;
 use requests::{post, undate, upgrade_request};
@@ -24,7 +23,7 @@ fn main() -> Result<(), String> {
     counting::run(ALL)
 }
 
-/// In the order of a message's way.
+/// In the order in which a message passes them.
 const ALL: &[Workload] = &[
     Workload::new("upgrade", "connection", 100, 1, upgrade),
     Workload::new("message-wsrv", "message", 500, 1, echo),
@@ -33,76 +32,76 @@ const ALL: &[Workload] = &[
     Workload::new("api", "request", 200, 1, api),
 ];
 
-/// Takes a connection from its acceptance over hyper to a session, and cuts it.
+/// Upgrades an accepted connection to a session, and aborts it.
 fn upgrade(_: &str, connections: u64) {
     let (mut server, mut output) = (server(), Vec::with_capacity(1_024));
     let request = upgrade_request("/ws");
-    let mut take_in = |output: &mut Vec<u8>| {
+    let mut upgrade_once = |output: &mut Vec<u8>| {
         output.clear();
         let id = server.connect();
-        server.say(id, request.as_bytes(), output);
-        server.cut(id);
+        server.receive(id, request.as_bytes(), output);
+        server.abort(id);
     };
-    take_in(&mut output);
+    upgrade_once(&mut output);
     await_second();
-    (0..connections).for_each(|_| take_in(&mut output));
+    (0..connections).for_each(|_| upgrade_once(&mut output));
     checksum::check("upgrade", &output, SWITCHING);
 }
 
-/// Has the gateway send a client's message back, from its frame to what is sent.
-fn echo(language: &str, messages: u64) {
-    let (message, expected) = match language {
+/// Sends a client message that the gateway echoes.
+fn echo(dialect: &str, messages: u64) {
+    let (message, expected) = match dialect {
         "wsrv" => (WSRV, 0x3fa3_3da3),
         _ => ("echo: hi", 0xb294_5b2b),
     };
     let (mut server, mut output) = (server(), Vec::with_capacity(1_024));
-    let id = server.session(&format!("/{language}"));
+    let id = server.session(&format!("/{dialect}"));
     let frame = frames::masked(message.as_bytes());
     for _ in 0..messages {
         output.clear();
-        server.say(id, &frame, &mut output);
+        server.receive(id, &frame, &mut output);
     }
-    checksum::check(language, &output, expected);
+    checksum::check(dialect, &output, expected);
 }
 
-/// Pushes to one session over a kept HTTP connection, each push after the last one's answer.
+/// Pushes to one session over a persistent HTTP connection, each push after the previous response.
 fn push(_: &str, requests: u64) {
     let body = r#"{"userId":"jack","event":"news","message":"Hello World"}"#;
-    ask(&post("/push", body), requests, 0x3295_04d1);
+    send_all(&post("/push", body), requests, 0x3295_04d1);
 }
 
-/// Publishes to a channel by the server API, with one session on it.
+/// Publishes to a channel with one member by the server API.
 fn api(_: &str, requests: u64) {
     let body = r#"{"channel":"room","event":"news","data":{"text":"hi"}}"#;
-    ask(&post("/api/v1/publish", body), requests, 0xd578_58c0);
+    send_all(&post("/api/v1/publish", body), requests, 0xd578_58c0);
 }
 
-/// Has requests answered, one after another.
-fn ask(request: &str, requests: u64, expected: u32) {
+/// Sends requests one after another.
+fn send_all(request: &str, requests: u64, expected: u32) {
     let (mut server, mut output) = (server(), Vec::with_capacity(4_096));
     let jack = server.session("/ws");
     let register = frames::masked(br#"{"token":"jack","event":"news"}"#);
-    server.say(jack, &register, &mut output);
+    server.receive(jack, &register, &mut output);
     server.session("/projectforge?ch=room");
     let backend = server.connect();
-    server.say(backend, request.as_bytes(), &mut output);
+    server.receive(backend, request.as_bytes(), &mut output);
     await_second();
     for _ in 0..requests {
         output.clear();
-        server.say(backend, request.as_bytes(), &mut output);
+        server.receive(backend, request.as_bytes(), &mut output);
     }
     undate(&mut output);
     checksum::check("requests", &output, expected);
 }
 
-/// A gateway at the beginning of a second.
+/// Returns a gateway at the start of a second.
 fn server() -> Server {
     await_second();
     Server::new()
 }
 
-/// Waits for the clock's next second: hyper words the date once in each, and a count is to have
-/// the same number of them.
+/// Waits for the clock's next second: hyper formats the date once per second, and each count must
+/// contain this equally often.
 #[expect(
     clippy::disallowed_methods,
     reason = "hyper reads the clock, whatever we do"

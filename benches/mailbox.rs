@@ -1,31 +1,31 @@
-//! What does a message from one shard to another cost, from being sent to being received?
+//! Cost of a message between shards, from send to receive.
 //!
-//! Both shards are on one thread, so this is the work and not the way between two cores. `room`
-//! sends as many as the mailbox holds; `full` twice as many: half of them wait and go later.
-//! `publication` is all of a publication's way to its one subscriber on the other shard.
+//! Both shards are on one thread, so the transfer between cores is not included. `room` sends as
+//! many messages as the mailbox holds, `full` twice as many: half of them wait. `publication` is a
+//! publication to one session on the other shard.
 
 use campanile::id::ShardId;
-use campanile::shard::message::{DropTarget, MailboxMessage, Ticket};
+use campanile::shard::message::{CountRequestId, DropTarget, MailboxMessage};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pair::{Pair, posts};
+use pair::{Pair, endpoints};
 use std::hint::black_box;
 use std::sync::Arc;
 
+#[expect(dead_code, reason = "one session is enough here")]
+#[path = "support/bound_sessions.rs"]
+mod bound_sessions;
 #[path = "support/checksum.rs"]
 mod checksum;
 #[path = "support/frames.rs"]
 mod frames;
 #[path = "support/pair.rs"]
 mod pair;
-#[expect(dead_code, reason = "one session is enough here")]
-#[path = "support/room.rs"]
-mod room;
 
 fn mailbox(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mailbox");
     for (name, messages) in [("room", SLOTS), ("full", 2 * SLOTS)] {
         let (near, far) = (ShardId::new(0), ShardId::new(1));
-        let (mut sender, receiver) = posts(SLOTS as usize);
+        let (mut sender, receiver) = endpoints(SLOTS as usize);
         let target = Arc::new(DropTarget {
             namespace: 0,
             name: (*b"jack").into(),
@@ -35,9 +35,18 @@ fn mailbox(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter(|| {
                 for index in 0..messages {
-                    let ticket = Some(Ticket { asker: near, index });
+                    let count_request = Some(CountRequestId {
+                        requester: near,
+                        index,
+                    });
                     let target = Arc::clone(&target);
-                    sender.send(far, MailboxMessage::Drop { target, ticket });
+                    sender.send(
+                        far,
+                        MailboxMessage::Drop {
+                            target,
+                            count_request,
+                        },
+                    );
                 }
                 let mut sum = 0;
                 for _ in 0..2 {
@@ -76,10 +85,11 @@ fn publication(criterion: &mut Criterion) {
 
 fn number(message: &MailboxMessage) -> u64 {
     match message {
-        MailboxMessage::Publication { ticket, .. } | MailboxMessage::Drop { ticket, .. } => {
-            ticket.map_or(0, |ticket| ticket.index.into())
+        MailboxMessage::Publication { count_request, .. }
+        | MailboxMessage::Drop { count_request, .. } => {
+            count_request.map_or(0, |count_request| count_request.index.into())
         }
-        MailboxMessage::Claim(_) | MailboxMessage::Watchers { .. } => 0,
+        MailboxMessage::Claim(_) | MailboxMessage::Taps { .. } => 0,
     }
 }
 

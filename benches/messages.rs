@@ -1,7 +1,7 @@
-//! What does a client's message cost in the gateway, from its frame to what is sent for it?
+//! Cost of a client message in the gateway, from its frame to the bytes sent for it.
 //!
-//! By language, with the default config: `echo` is answered by the gateway itself, `publish` goes
-//! to the sender, who is the only one on the channel. No kernel. (`wserver` has neither.)
+//! For each dialect with the default config, without the kernel. The gateway itself handles `echo`;
+//! a `publish` reaches the sender, the only member of the channel. `wserver` has neither.
 
 use campanile::codec::protobuf;
 use campanile::codec::protobuf::Envelope;
@@ -14,30 +14,30 @@ use std::hint::black_box;
 mod checksum;
 #[path = "support/frames.rs"]
 mod frames;
-#[expect(dead_code, reason = "nothing is asked over HTTP here")]
+#[expect(dead_code, reason = "no HTTP request but upgrades here")]
 #[path = "support/requests.rs"]
 mod requests;
-#[expect(dead_code, reason = "nobody leaves here")]
+#[expect(dead_code, reason = "no connection is aborted here")]
 #[path = "support/server.rs"]
 mod server;
 
 fn messages(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("message");
-    for Said {
+    for Sample {
         name,
         path,
         before,
         message,
         expected,
-    } in said()
+    } in samples()
     {
         let (mut server, mut output) = (Server::new(), Vec::new());
         let id = server.session(path);
         for message in before {
-            server.say(id, &frames::masked(message.as_bytes()), &mut output);
+            server.receive(id, &frames::masked(message.as_bytes()), &mut output);
         }
         output.clear();
-        server.say(id, &message, &mut output);
+        server.receive(id, &message, &mut output);
         checksum::check(name, &output, expected);
         let output_bytes = output.len();
         group.throughput(Throughput::ElementsAndBytes {
@@ -47,7 +47,7 @@ fn messages(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
             bencher.iter(|| {
                 output.clear();
-                server.say(id, black_box(&message), &mut output);
+                server.receive(id, black_box(&message), &mut output);
                 assert_eq!(output.len(), output_bytes);
             });
         });
@@ -55,23 +55,23 @@ fn messages(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a client says.
-struct Said {
+/// A client message.
+struct Sample {
     name: &'static str,
     path: &'static str,
-    /// Messages that come first.
+    /// Messages that are sent first.
     before: &'static [&'static str],
-    /// A frame.
+    /// The frame.
     message: Vec<u8>,
-    /// The checksum of what is sent for it.
+    /// Checksum of the bytes sent for it.
     expected: u32,
 }
 
-fn said() -> Vec<Said> {
+fn samples() -> Vec<Sample> {
     let mut envelope = Vec::new();
     let (kind, payload, id) = ("chat", &b"hi"[..], "");
     protobuf::put_envelope(&Envelope { kind, payload, id }, &mut envelope);
-    let text = |name, path, before, message: &str, expected| Said {
+    let text = |name, path, before, message: &str, expected| Sample {
         name,
         path,
         before,
@@ -116,7 +116,7 @@ fn said() -> Vec<Said> {
             r#"{"channel":"room","cmd":"publish","param":"hi"}"#,
             0x2d1f_8a4a,
         ),
-        Said {
+        Sample {
             name: "edk_publish",
             path: "/edk",
             before: &[],

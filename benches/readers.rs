@@ -1,7 +1,7 @@
-//! What do the readers and writers cost that the languages are made of, per byte?
+//! Cost per byte of the readers and writers of JSON and Protocol Buffers.
 //!
-//! JSON is found as Go's first version finds it, read as its second version reads it, and written
-//! in the ways of both; Protocol Buffers are checked without a schema and read with our own.
+//! JSON is read as both versions of Go's package do and written as both do. Protocol Buffers are
+//! checked without a schema and read with the built-in one.
 
 use campanile::codec::json::write::{
     put_base64_string, put_compact_go, put_indented, put_string_go, put_string_plain,
@@ -15,13 +15,13 @@ use std::hint::black_box;
 #[path = "support/checksum.rs"]
 mod checksum;
 #[expect(dead_code, reason = "only its JSON is read here")]
-#[path = "support/languages.rs"]
-mod languages;
+#[path = "support/dialects.rs"]
+mod dialects;
 
 fn json_read(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("json/read");
     for data_bytes in [1_024, 16_384] {
-        let data = languages::json(data_bytes);
+        let data = dialects::json(data_bytes);
         let message = format!(r#"{{"cmd":"publish","data":{data}}}"#);
         group.throughput(Throughput::Bytes(message.len() as u64));
         group.bench_function(BenchmarkId::new("find", data_bytes), |bencher| {
@@ -48,7 +48,7 @@ fn json_read(criterion: &mut Criterion) {
 
 fn json_write(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("json/write");
-    let data = languages::json(1_024);
+    let data = dialects::json(1_024);
     for (name, expected, put) in WRITERS {
         let mut output = Vec::new();
         put(&data, &mut output);
@@ -68,7 +68,7 @@ fn json_write(criterion: &mut Criterion) {
 
 fn protobuf(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("protobuf");
-    let payload = languages::json(1_024);
+    let payload = dialects::json(1_024);
     let envelope = Envelope {
         kind: "publish",
         payload: payload.as_bytes(),
@@ -78,7 +78,7 @@ fn protobuf(criterion: &mut Criterion) {
     protobuf::put_envelope(&envelope, &mut message);
     checksum::check("put_envelope", &message, 0xebee_048f);
     assert_eq!(protobuf::read_envelope(&message), Ok(envelope));
-    // Many small fields, of a number that nobody knows.
+    // Many small fields with an unknown number.
     let fields = [0x7a, 3, b'a', b'b', b'c'].repeat(200);
 
     group.throughput(Throughput::Bytes(message.len() as u64));
@@ -103,7 +103,7 @@ fn protobuf(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A way to write, and what comes out.
+/// Name, checksum of the output, and function of a writer.
 type Writer = (&'static str, u32, fn(&str, &mut Vec<u8>));
 
 const WRITERS: [Writer; 5] = [

@@ -1,4 +1,4 @@
-//! What does it cost to find a connection by its id, stale or not, and to file a new one?
+//! Cost of looking up a connection by its id, current or stale, and of inserting one.
 
 use campanile::id::ConnectionId;
 use campanile::shard::connection_table::ConnectionTable;
@@ -6,7 +6,7 @@ use campanile_tests::prng::Prng;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
-/// As large as what a shard keeps for each connection.
+/// A row as large as a shard's entry of a connection.
 type Row = [u32; 12];
 
 fn session_table(criterion: &mut Criterion) {
@@ -50,7 +50,7 @@ fn session_table(criterion: &mut Criterion) {
     }
 }
 
-/// A full table, and ids chosen at random: of rows that are there and of rows that were.
+/// Returns a full table and random ids, of current rows and of removed ones.
 fn filled(rows: u32) -> (ConnectionTable<Row>, Vec<ConnectionId>, Vec<ConnectionId>) {
     let mut table = ConnectionTable::new();
     let before: Vec<ConnectionId> = (0..rows)

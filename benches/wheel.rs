@@ -1,4 +1,4 @@
-//! What do a deadline's stations cost in a wheel of a million: filed, moved, dropped, due?
+//! Cost of scheduling, moving, cancelling and expiring deadlines in a wheel of a million.
 
 use campanile::shard::wheel::Wheel;
 use campanile_tests::prng::Prng;
@@ -63,7 +63,7 @@ fn wheel(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Every slot once, in order, with a deadline of its own within two minutes.
+/// Returns each slot once, in order, with a random deadline within two minutes.
 fn deadlines() -> Vec<(u32, u32)> {
     let mut prng = Prng::from_seed(1);
     (0..ENTRIES)
@@ -79,7 +79,7 @@ fn filled(deadlines: &[(u32, u32)]) -> Wheel {
     wheel
 }
 
-/// The sum of all deadlines that a wheel has.
+/// Returns the sum of all deadlines of a wheel.
 fn sum(wheel: &Wheel) -> u64 {
     let filed = (0..ENTRIES).filter_map(|slot| wheel.deadline(slot));
     filed.map(u64::from).sum()

@@ -1,4 +1,4 @@
-//! A chat with rooms: everybody sees who joins, who leaves and what is said, in the same order.
+//! A chat with rooms: all members receive joins, leaves and messages in the same order.
 //!
 //! ```text
 //! bob                                        chat                     ann, in "lobby"
@@ -18,9 +18,9 @@
 //!   |                                          |--------------------------->|
 //! ```
 //!
-//! The language is that of Project Forge, whose own `online-update` knows sessions and no names.
-//! What cannot be done, such as to speak in a room that one is not in, is answered with `refused`.
-//! A parameter whose member is wrong or missing is a failure, and that ends the session with 1011.
+//! The dialect is `projectforge`. Its own presence, `online-update`, has session ids but no names,
+//! so the example publishes `joined` and `left`. A message for a room that the session is not in
+//! gets `refused`. A parameter with a wrong or missing member is a failure and closes with 1011.
 //!
 //! Run it, and try it from other terminals:
 //!
@@ -84,7 +84,7 @@ use std::time::Duration;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
@@ -96,12 +96,12 @@ struct Say {
 }
 
 #[derive(Deserialize, Validate)]
-struct Where {
+struct RoomName {
     #[garde(length(min = 1, max = 64))]
     room: String,
 }
 
-/// The rooms that a session is in, for whoever has to say that it has left them.
+/// The rooms of a session, a session value: `left` is published to them on close.
 type Rooms = BTreeSet<String>;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -118,8 +118,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let gateway = Gateway::builder(config)
         .route("/chat")
         .admit(admit)
-        .on_open(async |session: Session| tell(&session, "joined"))
-        .on_close(async |session: Session| tell(&session, "left"))
+        .on_open(async |session: Session| announce(&session, "joined"))
+        .on_close(async |session: Session| announce(&session, "left"))
         .handle("join", join)
         .handle("leave", leave)
         .handle("say", say)
@@ -136,7 +136,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Whoever has a name comes in, and begins in the room that it asks for, or in the lobby.
+/// Accepts clients with a name. Joins the lobby if the URL names no channel.
 async fn admit(upgrade: Upgrade) -> Result<Admission, Rejection> {
     let name = upgrade.query("name").filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| Rejection::new(400, "who are you? add ?name=\n"))?;
@@ -145,19 +145,19 @@ async fn admit(upgrade: Upgrade) -> Result<Admission, Rejection> {
         .profile(Profile::named(name))
         .value(Rooms::from([room.to_owned()]));
     Ok(match upgrade.channel() {
-        Some(_) => admission, // on it already
+        Some(_) => admission, // the dialect joins it
         None => admission.join(room),
     })
 }
 
-/// Tells the others in all rooms of a session that it has joined or left.
-fn tell(session: &Session, event: &str) {
+/// Publishes `joined` or `left` to the other members of all rooms of a session.
+fn announce(session: &Session, event: &str) {
     for room in session.values().get::<Rooms>().unwrap_or_default() {
-        tell_room(session, &room, event);
+        announce_in(session, &room, event);
     }
 }
 
-fn tell_room(session: &Session, room: &str, event: &str) {
+fn announce_in(session: &Session, room: &str, event: &str) {
     let notice = Message::text(event, session.profile().name.as_str());
     session
         .route()
@@ -165,10 +165,10 @@ fn tell_room(session: &Session, room: &str, event: &str) {
 }
 
 async fn join(cx: Context) -> Result<(), Failure> {
-    let Where { room } = cx.bind_valid()?;
+    let RoomName { room } = cx.bind_valid()?;
     let session = cx.session();
     if cx.join(room.as_str()).await? {
-        tell_room(session, &room, "joined");
+        announce_in(session, &room, "joined");
         session
             .values()
             .with(|rooms: &mut Rooms| rooms.insert(room));
@@ -177,10 +177,10 @@ async fn join(cx: Context) -> Result<(), Failure> {
 }
 
 async fn leave(cx: Context) -> Result<(), Failure> {
-    let Where { room } = cx.bind_valid()?;
+    let RoomName { room } = cx.bind_valid()?;
     let session = cx.session();
     if cx.leave(room.as_str()).await? {
-        tell_room(session, &room, "left");
+        announce_in(session, &room, "left");
         session
             .values()
             .with(|rooms: &mut Rooms| rooms.remove(&room));
@@ -188,7 +188,7 @@ async fn leave(cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says something to everybody in the room that the message names, the speaker included.
+/// Publishes a text to all members of the message's room, the sender included.
 async fn say(cx: Context) -> Result<Option<Reply>, Failure> {
     let Say { text } = cx.bind_valid()?;
     if !is_in(&cx, cx.channel()) {
@@ -199,7 +199,7 @@ async fn say(cx: Context) -> Result<Option<Reply>, Failure> {
     Ok(None)
 }
 
-/// Answers who is in the room that the message names.
+/// Replies with the names of the members of the message's room.
 async fn who(cx: Context) -> Result<Reply, Failure> {
     if !is_in(&cx, cx.channel()) {
         return Ok(refused());

@@ -1,4 +1,4 @@
-//! The documented sample of `go-easy-websocket`: a welcome, two channels, and words to one session.
+//! The documented sample of `go-easy-websocket`: a welcome, two channels, pushes to one session.
 //!
 //! ```text
 //! client                                        easyws
@@ -6,11 +6,11 @@
 //!   |-------------------------------------------->|
 //!   |     welcome: Hello 6b84764b-22d3-4c64-823f- |  the handler of `open`, with the session's id
 //!   |<--------------------------------------------|
-//!   | listen: test                                |  anyone may; there is no answer
+//!   | listen: test                                |  always allowed; no reply
 //!   |-------------------------------------------->|
-//!   |            thanks: Thank you for listening! |  every second, to all who listen
+//!   |            thanks: Thank you for listening! |  every second, to all listeners
 //!   |<--------------------------------------------|
-//!   |   direct: This message is only sent to a .. |  to the session that has been here longest
+//!   |   direct: This message is only sent to a .. |  every second, to the oldest session
 //!   |<--------------------------------------------|
 //!   | listen: restricted                          |  only with the cookie auth=valid
 //!   |-------------------------------------------->|
@@ -48,7 +48,7 @@ use std::time::Duration;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
@@ -71,10 +71,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .channel_with("restricted", only_valid)
         .done()
         .shard(|setup| {
-            // One shard is enough to write: what it publishes reaches all of them.
+            // One task is enough: publications reach the sessions of all shards.
             if setup.shard_index() == 0 {
                 let route = setup.route("/ws").handle_of_route();
-                drop(tokio::task::spawn_local(write(route)));
+                drop(tokio::task::spawn_local(publish_every_second(route)));
             }
         })
         .start()?;
@@ -86,13 +86,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs when a session has opened, and when a client says `open: something` itself.
+/// Sends the welcome. Runs when a session opens, and when a client sends `open: TEXT`.
 async fn open(cx: Context) -> Reply {
     let session = cx.text().unwrap_or_default();
     Reply::text(format!("Hello {session}")).with_event("welcome")
 }
 
-/// Judges who may listen to `restricted`. The client is never told why not.
+/// Allows `restricted` for the token `valid`. The text of the failure is not sent to the client.
 async fn only_valid(joining: Joining) -> Result<(), Failure> {
     match joining.token.as_deref() {
         Some("valid") => Ok(()),
@@ -100,8 +100,8 @@ async fn only_valid(joining: Joining) -> Result<(), Failure> {
     }
 }
 
-/// Writes to the listeners of `test`, and to one session, until the gateway stops.
-async fn write(route: RouteHandle) {
+/// Publishes to `test` and pushes to the oldest session each second until the gateway stops.
+async fn publish_every_second(route: RouteHandle) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.tick().await;
     while let Ok(sessions) = route.sessions().await {

@@ -1,4 +1,4 @@
-//! The documented sample of `edk/pkg/ws`: one connection per user, and a log of what they say.
+//! The documented sample of `edk/pkg/ws`: one session per user, whose messages are logged.
 //!
 //! ```text
 //! client                                        edk                             log
@@ -13,8 +13,8 @@
 //!   |-------------------------------------------->| user 42 is disconnected       |
 //! ```
 //!
-//! The original leaves it to whatever stands before it to set `x-user-id`, and so does this: on
-//! another address than loopback it does not start until `trust_user_header` or `tokens` is set.
+//! As in the original, a proxy in front sets `x-user-id`. On another address than loopback the
+//! example does not start until `trust_user_header` or `tokens` is set.
 //!
 //! Run it, and try it from another terminal:
 //!
@@ -47,7 +47,7 @@ use std::time::Duration;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let ws = Route {
         schema: Schema::Builtin,
-        kick_out_new_user_conn: false, // a newcomer replaces the user's old connection
+        kick_out_new_user_conn: false, // a new session replaces the user's old one
         ..Route::new("/ws", &Edk)
     };
     let config = Config {
@@ -88,7 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the original calls a message handler. It replies nothing; `Reply::bytes` would.
+/// Logs a message: the original's message handler. It has no reply; `Reply::bytes` would send one.
 async fn log_message(cx: Context) {
     let user = cx.session().user().unwrap_or_default();
     let kind = cx.command();
@@ -96,7 +96,7 @@ async fn log_message(cx: Context) {
     tracing::info!("user {user}: message: type:{kind:?} payload:\"{payload}\"");
 }
 
-/// What the original calls a disconnect handler.
+/// Logs the end of a session: the original's disconnect handler.
 async fn log_disconnect(session: Session) {
     let user = session.user().unwrap_or_default();
     tracing::info!("user {user} is disconnected");

@@ -1,5 +1,5 @@
-//! A game whose state has one owner and is kept in step for players and watchers on every shard:
-//! 21 sticks, two players take 1 to 3 in turn, and who takes the last one wins.
+//! A game whose state has one owner and is published to players and watchers on every shard: 21
+//! sticks, two players take 1 to 3 in turn, and the one who takes the last stick wins.
 //!
 //! ```text
 //! ann, on one shard        bob, on another            referee, a thread of its own
@@ -8,13 +8,14 @@
 //!   |                         | "sit" {"game":"g"}       |
 //!   |                         |------------------------->|  seat 1
 //!   | "take" {"count":3}      |                          |
-//!   |--------------------------------------------------->|  checks, plays, publishes, answers
+//!   |--------------------------------------------------->|  checks, plays, publishes, responds
 //!   |     "state" {"turn":3,"sticks":18,"next":1,..}     |
 //!   |<------------------------|<-------------------------|
 //! ```
 //!
-//! The referee does one thing after the other and publishes through one handle, so everybody sees
-//! the same states in the same order. A third who sits down watches. Who leaves loses.
+//! The referee handles one request at a time and publishes through one handle, so all sessions
+//! receive the same states in the same order. A third session that sits down watches. A player who
+//! leaves loses.
 //!
 //! Run it, and try it with the page at <http://127.0.0.1:8080/playground>, or from another
 //! terminal:
@@ -47,12 +48,12 @@ use tokio::sync::{mpsc, oneshot};
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
 
-/// Which game a session plays or watches: the data of `sit`, and then a value of the session.
+/// The game that a session plays or watches: the data of `sit`, then a session value.
 #[derive(Clone, Deserialize)]
 struct Table {
     game: String,
@@ -63,24 +64,25 @@ struct Take {
     count: u32,
 }
 
-/// What somebody wants of the referee, who answers with their seat.
-struct Ask {
+/// A request to the referee.
+struct Request {
     player: PublicId,
     table: Table,
-    wish: Wish,
-    answer: oneshot::Sender<Result<Option<usize>, Failure>>,
+    action: Action,
+    /// Receives the player's seat, or `None` if the session watches.
+    response: oneshot::Sender<Result<Option<usize>, Failure>>,
 }
 
-enum Wish {
+enum Action {
     Sit,
     Take(u32),
     Leave,
 }
 
-/// One game, as everybody who plays or watches is told about it.
+/// The state of a game. Its serialized form is published to the game's channel.
 #[derive(Serialize)]
 struct Game {
-    /// Grows by one whenever anything changes.
+    /// Number of changes so far.
     turn: u32,
     sticks: u32,
     next: usize,
@@ -105,17 +107,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Config::default()
     };
 
-    let (asks, asked) = mpsc::channel(1024);
-    let (sitting, taking, leaving) = (asks.clone(), asks.clone(), asks);
+    let (sender, requests) = mpsc::channel(1024);
+    let (sit_sender, take_sender, leave_sender) = (sender.clone(), sender.clone(), sender);
     let gateway = Gateway::builder(config)
         .route("/game")
-        .handle("sit", move |cx| sit(cx, sitting.clone()))
-        .handle("take", move |cx| take(cx, taking.clone()))
-        .on_close(move |session| leave(session, leaving.clone()))
+        .handle("sit", move |cx| sit(cx, sit_sender.clone()))
+        .handle("take", move |cx| take(cx, take_sender.clone()))
+        .on_close(move |session| leave(session, leave_sender.clone()))
         .start()?;
     let route = gateway.route("/game").expect("it is in the config");
     let referee = std::thread::Builder::new().name("referee".to_owned());
-    referee.spawn(move || run_games(&route, asked))?;
+    referee.spawn(move || run_games(&route, requests))?;
     tracing::info!("clients connect to ws://{}/game", gateway.local_addr());
 
     signals.forever().next();
@@ -124,85 +126,87 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn sit(cx: Context, asks: mpsc::Sender<Ask>) -> Result<Reply, Failure> {
+async fn sit(cx: Context, sender: mpsc::Sender<Request>) -> Result<Reply, Failure> {
     let table: Table = cx.bind()?;
     let values = cx.session().values();
     if values.get::<Table>().is_some() {
         return Err(Failure::new(409, "you sit somewhere already"));
     }
     values.insert(table.clone());
-    let seat = ask(cx.session(), table, Wish::Sit, asks).await?;
+    let seat = send_request(cx.session(), table, Action::Sit, sender).await?;
     Ok(Reply::json(&json!({ "seat": seat }))?)
 }
 
-async fn take(cx: Context, asks: mpsc::Sender<Ask>) -> Result<Reply, Failure> {
+async fn take(cx: Context, sender: mpsc::Sender<Request>) -> Result<Reply, Failure> {
     let Take { count } = cx.bind()?;
     let table = cx.session().values().get::<Table>();
     let table = table.ok_or_else(|| Failure::new(409, "you sit nowhere"))?;
-    ask(cx.session(), table, Wish::Take(count), asks).await?;
+    send_request(cx.session(), table, Action::Take(count), sender).await?;
     Ok(Reply::ok())
 }
 
-async fn leave(session: Session, asks: mpsc::Sender<Ask>) {
+async fn leave(session: Session, sender: mpsc::Sender<Request>) {
     if let Some(table) = session.values().get::<Table>() {
-        drop(ask(&session, table, Wish::Leave, asks).await);
+        drop(send_request(&session, table, Action::Leave, sender).await);
     }
 }
 
-async fn ask(
+/// Sends a request to the referee and waits for the response.
+async fn send_request(
     session: &Session,
     table: Table,
-    wish: Wish,
-    asks: mpsc::Sender<Ask>,
+    action: Action,
+    sender: mpsc::Sender<Request>,
 ) -> Result<Option<usize>, Failure> {
-    let (answer, answered) = oneshot::channel();
-    let ask = Ask {
+    let (response, receiver) = oneshot::channel();
+    let request = Request {
         player: session.id(),
         table,
-        wish,
-        answer,
+        action,
+        response,
     };
-    drop(asks.send(ask).await); // without a referee nobody answers either
-    answered.await?
+    drop(sender.send(request).await); // if the referee has ended, `receiver` fails, too
+    receiver.await?
 }
 
-/// The referee: the only one who knows the games. Ends when nobody can ask any more.
-fn run_games(route: &RouteHandle, mut asked: mpsc::Receiver<Ask>) {
+/// The referee, the owner of all games. Returns when all senders are dropped.
+fn run_games(route: &RouteHandle, mut requests: mpsc::Receiver<Request>) {
     let mut games: BTreeMap<String, Game> = BTreeMap::new();
-    while let Some(ask) = asked.blocking_recv() {
-        let (player, name) = (ask.player, ask.table.game.as_str());
+    while let Some(request) = requests.blocking_recv() {
+        let (player, name) = (request.player, request.table.game.as_str());
         let game = games.entry(name.to_owned()).or_default();
-        let done = match ask.wish {
-            // On the channel before anything is published, so that nothing is missed.
-            Wish::Sit => match route.join(player, name).wait() {
+        let result = match request.action {
+            // Join before the publication, so that the session receives this state.
+            Action::Sit => match route.join(player, name).wait() {
                 Ok(_) => Ok(game.sit(player)),
                 Err(error) => Err(error.into()),
             },
-            Wish::Take(count) => game.take(player, count),
-            Wish::Leave => Ok(game.leave(player)),
+            Action::Take(count) => game.take(player, count),
+            Action::Leave => Ok(game.leave(player)),
         };
-        if done.is_ok() {
+        if result.is_ok() {
             game.turn += 1;
             route.publish(name, Message::json("state", game).expect("plain data"));
         }
         if game.seats == [None, None] {
             games.remove(name);
         }
-        drop(ask.answer.send(done)); // whoever asked may have gone
+        drop(request.response.send(result)); // it fails if the session is closed
     }
 }
 
 impl Game {
-    /// Takes a seat if one is free.
+    /// Takes a free seat and returns it; `None` if both are taken.
     fn sit(&mut self, player: PublicId) -> Option<usize> {
         let seat = self.seats.iter().position(Option::is_none)?;
         self.seats[seat] = Some(player);
         Some(seat)
     }
 
+    /// Takes sticks. Fails with 409 if the player may not take that many now.
     fn take(&mut self, player: PublicId, count: u32) -> Result<Option<usize>, Failure> {
         let seat = self.seat_of(player);
-        let refusal = match seat {
+        let reason = match seat {
             None => "you are watching",
             _ if self.winner.is_some() || self.seats.contains(&None) => "the game is not on",
             Some(seat) if seat != self.next => "it is not your turn",
@@ -214,10 +218,10 @@ impl Game {
                 return Ok(Some(seat));
             }
         };
-        Err(Failure::new(409, refusal))
+        Err(Failure::new(409, reason))
     }
 
-    /// Gives up a seat, and the game with it.
+    /// Frees the player's seat; the other player wins. `None` if the player only watched.
     fn leave(&mut self, player: PublicId) -> Option<usize> {
         let seat = self.seat_of(player)?;
         self.seats[seat] = None;

@@ -1,4 +1,4 @@
-//! Live data on channels: quotes that one task makes, for whoever has subscribed to a symbol.
+//! Live data on channels: one task publishes quotes, and clients subscribe to symbols.
 //!
 //! ```text
 //! client                                           live_data                    the feed
@@ -13,8 +13,8 @@
 //!   |<-------------------------------------------------|                            |
 //! ```
 //!
-//! The response to `subscribe` is what holds now, and every later quote is pushed. One that was
-//! published meanwhile may come before the response: a client drops what has an older `tick`.
+//! The response to `subscribe` has the last quotes; later ones are pushed. A quote may arrive
+//! before the response, so clients drop quotes with an older `tick`.
 //!
 //! Run it, and try it with the page at <http://127.0.0.1:8080/playground>, or from another
 //! terminal:
@@ -45,15 +45,15 @@ use tokio::sync::watch;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// How many milliseconds are between two quotes of a symbol.
+    /// Interval between two quotes of a symbol, in milliseconds.
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u64).range(1..))]
     every_ms: u64,
 }
 
-/// What a symbol was worth at one time.
+/// The price of a symbol at one tick.
 #[derive(Clone, Debug, Serialize)]
 struct Quote {
     symbol: &'static str,
@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..Config::default()
     };
 
-    // The feed writes what is last, and handlers on every shard read it.
+    // The feed writes the last quotes, and handlers on every shard read them.
     let first = SYMBOLS.map(|symbol| (symbol, quote(symbol, 0)));
     let (feed, last) = watch::channel(Quotes::from(first));
     let every = Duration::from_millis(args.every_ms);
@@ -96,10 +96,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         .handle("unsubscribe", unsubscribe)
         .done()
         .shard(move |setup| {
-            // One feed, on one shard: what it publishes reaches all of them, in order.
+            // One feed is enough: publications reach the sessions of all shards, in order.
             if setup.shard_index() == 0 {
                 let route = setup.route("/live").handle_of_route();
-                drop(tokio::task::spawn_local(run(feed.clone(), route, every)));
+                drop(tokio::task::spawn_local(run_feed(
+                    feed.clone(),
+                    route,
+                    every,
+                )));
             }
         })
         .start()?;
@@ -111,8 +115,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Makes quotes, in place of whatever makes them elsewhere, as long as the gateway runs.
-async fn run(feed: watch::Sender<Quotes>, route: RouteHandle, every: Duration) {
+/// Publishes a quote of each symbol per interval until the gateway stops, in place of a real feed.
+async fn run_feed(feed: watch::Sender<Quotes>, route: RouteHandle, every: Duration) {
     let mut interval = tokio::time::interval(every);
     for tick in 1.. {
         interval.tick().await;
@@ -136,7 +140,8 @@ fn quote(symbol: &'static str, tick: u64) -> Quote {
     }
 }
 
-/// Puts the session on the channels of some symbols, and answers with their last quotes.
+/// Joins the channels of some symbols and replies with their last quotes. Fails with 404 for an
+/// unknown symbol.
 async fn subscribe(cx: Context, last: watch::Receiver<Quotes>) -> Result<Reply, Failure> {
     let Subscribe { symbols } = cx.bind()?;
     let unknown = |symbol: &&String| !SYMBOLS.contains(&symbol.as_str());

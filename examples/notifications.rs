@@ -1,4 +1,4 @@
-//! Notifications: to everybody or to one user, from the level that each session has chosen on.
+//! Notifications to all users or to one, filtered by the minimum level that a session selects.
 //!
 //! ```text
 //! jack                                    notifications                       backend
@@ -15,8 +15,8 @@
 //!   |                                        |---------------------------------->|
 //! ```
 //!
-//! Levels are channels that only the gateway puts sessions on: a client cannot `listen` to them.
-//! Whoever can reach the port may notify; check a secret in `notify` where others can.
+//! Levels are channels that only the example joins: a client cannot `listen` to them. Requests to
+//! `/notify` are not authenticated; check a secret in `notify` if others can reach the port.
 //!
 //! Run it, and try it from two other terminals:
 //!
@@ -54,15 +54,16 @@ use std::time::Duration;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 }
 
-/// What a backend posts; without a user it is for everybody.
+/// The body of `POST /notify`.
 #[derive(Deserialize)]
 struct Notification {
     level: String,
+    /// `None` for all users.
     user: Option<String>,
     text: String,
 }
@@ -83,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .authenticate(async |token: Box<str>| token.strip_prefix("token-of-").map(str::to_owned))
         .on_open(async |session: Session| {
             if let Err(error) = select(&session, LEVELS[0]).await {
-                tracing::warn!(%error, "a session hears nothing");
+                tracing::warn!(%error, "cannot join the channels of a level");
             }
         })
         .handle("level", set_level)
@@ -104,7 +105,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `level: warn`: from now on only warnings and what is worse.
+/// Sets the session's minimum level, such as `level: warn`.
 async fn set_level(cx: Context) -> Result<Reply, Failure> {
     let wanted = cx.text().unwrap_or_default();
     if !LEVELS.contains(&wanted) {
@@ -114,7 +115,7 @@ async fn set_level(cx: Context) -> Result<Reply, Failure> {
     Ok(Reply::text(wanted))
 }
 
-/// Puts a session on the channels of this level and of those above it, and off the others.
+/// Joins the channels of a level and of those above it and leaves the others.
 async fn select(session: &Session, least: &str) -> Result<(), HandleError> {
     let (route, user) = (session.route(), session.user());
     let mut is_wanted = false;
@@ -138,29 +139,30 @@ fn channel(user: Option<&str>, level: &str) -> String {
     }
 }
 
-/// The backend's way in.
+/// Handles `POST /notify`: publishes a notification and responds with the number of sessions.
 async fn notify(
     route: RouteHandle,
     request: Request<Incoming>,
 ) -> Result<Response<String>, Box<dyn Error>> {
-    let answer = |status, text: String| Ok(Response::builder().status(status).body(text)?);
+    let respond = |status, text: String| Ok(Response::builder().status(status).body(text)?);
     if (request.method(), request.uri().path()) != (&Method::POST, "/notify") {
-        return answer(StatusCode::NOT_FOUND, "POST /notify\n".to_owned());
+        return respond(StatusCode::NOT_FOUND, "POST /notify\n".to_owned());
     }
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
     let body = body.collect().await.map_err(|error| error.to_string())?;
     let Notification { level, user, text } = match serde_json::from_slice(&body.to_bytes()) {
         Ok(notification) => notification,
-        Err(error) => return answer(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(error) => return respond(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
     if !LEVELS.contains(&level.as_str()) {
-        return answer(StatusCode::BAD_REQUEST, format!("no such level: {level}\n"));
+        return respond(StatusCode::BAD_REQUEST, format!("no such level: {level}\n"));
     }
     let channel = channel(user.as_deref(), &level);
     let count = route.publish(channel, Message::text(level, text)).await?;
-    answer(StatusCode::OK, format!("sent to {count} sessions\n"))
+    respond(StatusCode::OK, format!("sent to {count} sessions\n"))
 }
 
-/// From the least to the most important.
+/// The levels, least important first.
 const LEVELS: [&str; 3] = ["info", "warn", "critical"];
+/// Maximum size of a request body in bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;

@@ -19,11 +19,11 @@
 //!   |------------------------------------------->|  "online-update" in "b"    |
 //! ```
 //!
-//! As in the original, whatever channel a message names, it is about the session's first one; a
-//! text and a room may be any JSON, or missing, and none of them ends the session.
+//! As in the original, `ping` and `chat` publish to the session's first channel, whatever channel
+//! the message names. A text or room may be any JSON or missing; the session stays open.
 //!
 //! Run it and open <http://127.0.0.1:40000/example> twice, or try it from another terminal.
-//! `?name=` in the socket's address gives a name other than `Guest`.
+//! `?name=` in the WebSocket URL sets a name other than `Guest`.
 //!
 //! ```sh goes on
 //! cargo run --example projectforge
@@ -58,7 +58,7 @@ use std::time::{Duration, SystemTime};
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:40000")]
     listen: SocketAddr,
 }
@@ -116,27 +116,27 @@ async fn chat(cx: Context) -> Result<(), Failure> {
 
 async fn join_room(cx: Context) {
     let room = sprint(&member(&cx, "room"));
-    // The original joins a room without a name as well; no channel here has none.
+    // The original also joins a room with an empty name; here a channel's name is not empty.
     if let Err(error) = cx.join(room.as_str()).await {
         tracing::warn!("cannot join room [{room}]: {error}");
     }
 }
 
-/// A member of a message's parameter; `null` if there is none.
+/// Returns a member of a message's parameter; `null` if it is missing.
 fn member(cx: &Context, name: &str) -> Value {
     let param: Option<Value> = cx.data().and_then(|data| serde_json::from_slice(data).ok());
     let member = param.and_then(|mut param| param.get_mut(name).map(Value::take));
     member.unwrap_or_default()
 }
 
-/// The session's first channel, to which everything goes that it says.
+/// Returns the session's first channel. Fails if it is on no channel or closed.
 async fn own_channel(cx: &Context) -> Result<String, Failure> {
     let session = cx.route().gateway().session(cx.session_id()).await?;
     let first = session.channels.into_iter().next();
     first.ok_or_else(|| Failure::error("the session is on no channel"))
 }
 
-/// A value as Go's `fmt.Sprint` writes it.
+/// Formats a value as Go's `fmt.Sprint` does.
 fn sprint(value: &Value) -> String {
     let joined = |parts: Vec<String>| parts.join(" ");
     match value {
@@ -152,8 +152,8 @@ fn sprint(value: &Value) -> String {
     }
 }
 
-/// A number as Go's `fmt.Sprint` writes it: with an exponent of two digits or more, if it is far
-/// from 1.
+/// Formats a number as Go's `fmt.Sprint` does: below 1e-4 and from 1e21 with an exponent of at
+/// least two digits.
 fn sprint_number(number: f64) -> String {
     let is_plain = number == 0.0 || (1e-4..1e21).contains(&number.abs());
     let text = format!("{number:e}");

@@ -1,5 +1,4 @@
-//! A program that publishes from inside: what it is told over a service of its own, it publishes by
-//! the library.
+//! An embedder with its own HTTP service, which publishes through the library.
 //!
 //! ```text
 //! backend                                      publisher                        subscribers
@@ -11,8 +10,8 @@
 //! ```
 //!
 //! It is otherwise a gateway with the default config, or that of `--config`. `loadtest channel
-//! --via library` measures it beside `--via http`, which is the server API. Run it, and try it from
-//! two other terminals:
+//! --via library` measures it; `--via http` measures the server API. Run it, and try it from two
+//! other terminals:
 //!
 //! ```sh goes on
 //! cargo run --example publisher
@@ -48,13 +47,13 @@ use std::time::Duration;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// How many shards there are: `auto` or a number.
+    /// Number of shards, or `auto`.
     #[arg(long)]
     shards: Option<Shards>,
-    /// A config file of the gateway's.
+    /// Config file of the gateway.
     #[arg(long)]
     config: Option<PathBuf>,
 }
@@ -81,7 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let gateway = Gateway::builder(config).shard(|setup| {
         let handle = setup.handle().clone();
-        setup.http(move |request| answer(handle.clone(), request));
+        setup.http(move |request| publish(handle.clone(), request));
     });
     let gateway = gateway.start()?;
     tracing::info!("clients connect to ws://{}{path}", gateway.local_addr());
@@ -91,7 +90,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn answer(
+/// Handles `POST /publish`: publishes and responds with the number of sessions.
+async fn publish(
     gateway: Handle,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Box<dyn Error>> {

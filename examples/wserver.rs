@@ -1,9 +1,9 @@
-//! The documented sample of `wserver`: a token names a user, and whoever wants to may push.
+//! The documented sample of `wserver`: tokens name users, and every push is allowed.
 //!
 //! ```text
 //! client                                   wserver                          backend
 //!   | {"token":"aaa","event":"topic1"}        |                                |
-//!   |---------------------------------------->|  `aaa` is jack, others nobody  |
+//!   |---------------------------------------->|  token `aaa` is user jack      |
 //!   |                                         |  POST /push                    |
 //!   |                                         |  {"userId":"jack",             |
 //!   |                                         |   "event":"topic1",            |
@@ -44,7 +44,7 @@ use std::time::Duration;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:12345")]
     listen: SocketAddr,
 }

@@ -1,9 +1,10 @@
-//! The documented sample of `wsrv`: a log and a guard around requests, and news of who registers.
+//! The documented sample of `wsrv`: middleware that logs and one that denies, and pushes about
+//! registered users.
 //!
 //! ```text
 //! client                                     wsrv                    others with a uid
 //!   | {"cmd":"userinfo","seqno":"1"}           |                             |
-//!   |----------------------------------------->|  the guard aborts           |
+//!   |----------------------------------------->|  denied by a middleware     |
 //!   |    {.. "status":-1,"msg":"not implement",|                             |
 //!   |     "data":{}}                           |                             |
 //!   |<-----------------------------------------|                             |
@@ -51,12 +52,13 @@ use std::time::Duration;
 
 #[derive(Parser)]
 struct Args {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long, default_value = "127.0.0.1:8800")]
     listen: SocketAddr,
 }
 
-/// What `register` wants to know; any case of the key will do. The original's struct has no name.
+/// The data of `register`; keys are case-insensitive. The original's struct has no name in error
+/// messages.
 #[derive(Deserialize)]
 #[serde(rename = "")]
 struct Register {
@@ -64,7 +66,7 @@ struct Register {
     uid: i64,
 }
 
-/// Whom a session has registered as. Shared, so that every shard can see it.
+/// The registered user of a session, a shared value: handlers on other shards can read it.
 #[derive(Clone, Copy, Serialize)]
 struct User {
     uid: i64,
@@ -101,7 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The outer middleware: it sees every request on its way in and every response on its way out.
+/// Logs every request and every response: the outer middleware.
 async fn log(cx: Context, next: Next) -> Response {
     let (session, command) = (cx.session().number(), cx.command().to_owned());
     let data = cx.data().unwrap_or_default().escape_ascii();
@@ -118,16 +120,17 @@ async fn log(cx: Context, next: Next) -> Response {
     response
 }
 
-/// The inner middleware: whoever has no uid may do nothing but register.
+/// Allows sessions without a uid only `register`: the inner middleware.
 async fn only_registered(cx: Context, next: Next) -> Response {
     if cx.command() == "register" || cx.session().values().shared::<User>().is_some() {
         next.run(cx).await
     } else {
-        Ok(None) // not run: the client is told "not implement"
+        Ok(None) // the handler is not run: the response is "not implement"
     }
 }
 
-/// Tells every session that has a uid, this one included, and then this one who it is now.
+/// Registers a uid. Pushes to each session with a uid its own `have_user_register`, and then
+/// `user_register` to this session.
 async fn register(cx: Context) -> Result<Reply, Failure> {
     let Register { uid } = cx.bind()?;
     cx.session().values().share(User { uid });
@@ -140,7 +143,7 @@ async fn register(cx: Context) -> Result<Reply, Failure> {
     Ok(Reply::ok())
 }
 
-/// Answers with what is known of the session's user.
+/// Replies with the session's user. Fails with 404 if it is not registered.
 async fn userinfo(cx: Context) -> Result<Reply, Failure> {
     let user = cx.session().values().shared::<User>();
     let user = user.ok_or_else(|| Failure::new(404, "no such user"))?;

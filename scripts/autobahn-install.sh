@@ -1,14 +1,14 @@
 #!/bin/bash
-# Installs the Autobahn suite (autobahntestsuite 25.10.1) for this user alone, outside the system.
+# Installs the Autobahn suite (autobahntestsuite 25.10.1) for this user, outside the system.
 #
 # usage: scripts/autobahn-install.sh DIR
 #
-# Afterwards DIR/wstest is the suite's program; where it already works, nothing is done. DIR
-# appears whole or not at all: it is built beside its place and renamed, under a lock.
-# The suite needs Python 2.7, which Debian last had in its release "bullseye": its packages come
-# from the Debian archive by apt, which checks their signatures, and are unpacked, not installed.
-# The suite itself comes from PyPI. Needs apt-get, dpkg, python3 with pip, gcc and the keys of the
-# Debian archive. Takes one to three minutes and 150 MB.
+# Creates DIR/wstest, the suite's program; does nothing if that already works. DIR is complete or
+# absent: it is built in a temporary folder beside it and renamed, under a lock.
+# The suite needs Python 2.7, last in Debian 11 "bullseye". apt downloads its packages from the
+# Debian archive and checks their signatures; they are unpacked, not installed. The suite is from
+# PyPI. Needs apt-get, dpkg, python3 with pip, gcc and the keys of the Debian archive. Takes one to
+# three minutes and 150 MB.
 set -euo pipefail
 
 if [ $# -ne 1 ]; then
@@ -37,7 +37,7 @@ build=$(mktemp -d "$place.XXXXXX")
 trap 'rm -rf "$build"' EXIT
 mkdir -p "$build"/apt/{lists,archives}/partial "$build/debs"
 
-# apt, told to look at one release of one archive and to keep everything it writes with us.
+# Runs apt-get on one release of one archive, with all its files below $build.
 private_apt() {
     apt-get -q -y \
         -oDir::Etc::sourcelist="$build/apt/sources.list" -oDir::Etc::sourceparts=/dev/null \
@@ -56,15 +56,15 @@ fetch_python() {
     private_apt update && (cd "$build/debs" && private_apt download "${packages[@]}")
 }
 
-# The archive that this machine uses anyway.
+# The archive that this machine is configured for.
 own=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
     awk '$2 !~ /-/ && !found { found = 1; print $1 }')
-[ -n "$own" ] && fetch_python "$own" || { echo "$0: no archive has Python 2.7 for us" >&2; exit 1; }
+[ -n "$own" ] && fetch_python "$own" || { echo "$0: no archive has Python 2.7" >&2; exit 1; }
 for package in "$build"/debs/*.deb; do
     dpkg -x "$package" "$build/system"
 done
 
-# Both programs find their folder from where they are, so that the rename does not break them.
+# Both programs derive their folder from their own path, so the final rename does not break them.
 cat > "$build/python2.7" <<'P'
 #!/bin/bash
 here=$(cd "$(dirname "$0")" && pwd)
@@ -80,8 +80,8 @@ exec "$here/python2.7" "$here/user/bin/wstest" "$@"
 P
 chmod +x "$build/python2.7" "$build/wstest"
 
-# pip 20.3.4 is the last for Python 2.7. It cannot build packages while it runs from inside its
-# wheel, so it first installs itself.
+# pip 20.3.4 is the last for Python 2.7. It cannot build packages while it runs from its wheel, so
+# it first installs itself.
 pip=pip-20.3.4-py2.py3-none-any.whl
 python3 -m pip -q download --no-deps -d "$build/debs" pip==20.3.4
 install=(install -q --user --no-warn-script-location)

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Records the Autobahn suite's own bytes as the transcripts in tests/autobahn/.
+"""Records the bytes of the Autobahn suite as the transcripts in tests/autobahn/.
 
 usage: scripts/autobahn-record.py WSTEST HOST:PORT [OUT_DIR]
 
-WSTEST is the suite's program as scripts/autobahn.sh installs it, HOST:PORT an echo server on
-/echo that is known to pass (the recordings in the repository were made against the `ws` package
-of Node), OUT_DIR defaults to tests/autobahn. Takes about four minutes. Fails, and writes nothing,
-when the server fails a case: a transcript says what a correct server answers.
+WSTEST is the suite's program as scripts/autobahn.sh installs it. HOST:PORT is a server that echoes
+on /echo and passes the suite; the transcripts in the repository were recorded with Node's `ws`
+package. OUT_DIR defaults to tests/autobahn. Takes about four minutes. If the server fails a case,
+nothing is written: a transcript contains the responses of a correct server.
 
-The suite's fuzzing client is pointed at a proxy inside this program. The proxy keeps every byte
-of both directions, and holds what the server says until the suite has been quiet for a moment:
-so what is recorded after an answer was sent because of it, never merely later. What the suite
-would accept beyond what this server did, and how it cut its bytes into writes, comes from the
-suite's own report of each case. The grammar of a transcript is in tests/autobahn/README.md.
+The suite's fuzzing client connects to a proxy in this program, which records the bytes of both
+directions. The proxy delays the server's bytes until the suite has sent nothing for 10 ms, so the
+suite's bytes after a response were sent because of it. The suite's report of each case gives the
+other outcomes that it accepts and the sizes of its writes. The grammar of a transcript is in
+tests/autobahn/README.md.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ import time
 CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "9.*", "10.*"]
 CASES_COUNT = 301
 QUIET_SECONDS = 0.010
-HURRY_SECONDS = 0.100
+CLOSE_SECONDS = 0.100
 PAUSE_SECONDS = 0.5  # the suite's own pauses are 1 s
 SUITE_SECONDS_MAX = 1200
 COMPRESSED_ABOVE_BYTES = 500_000
@@ -39,8 +39,8 @@ TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 KIND = {TEXT: "text", BINARY: "binary", PONG: "pong"}
 
 Frame = collections.namedtuple("Frame", "first mask payload start end")
-# What came over one connection: the suite's bytes; where in them a pause fell; the server's bytes
-# in pieces, each with the number of the suite's bytes that had been sent before it.
+# The recording of one connection. `suite`: the suite's bytes. `pauses`: offsets in them where the
+# suite paused. `server`: pairs of the number of suite bytes sent before, and bytes of the server.
 Wire = collections.namedtuple("Wire", "suite pauses server")
 
 
@@ -72,11 +72,11 @@ def main():
 
 
 async def record(wstest, host, port, reports):
-    """Runs the suite through the proxy; the wires, by the key of their handshakes."""
+    """Runs the suite through the proxy. Returns the recordings by `Sec-WebSocket-Key`."""
     wires = {}
 
     async def accept(reader, writer):
-        key, wire = await carry(reader, writer, *await asyncio.open_connection(host, port))
+        key, wire = await relay(reader, writer, *await asyncio.open_connection(host, port))
         wires[key] = wire
 
     proxy = await asyncio.start_server(accept, "127.0.0.1", 0)
@@ -105,39 +105,39 @@ async def record(wstest, host, port, reports):
     return wires
 
 
-async def carry(suite_reader, suite_writer, server_reader, server_writer):
-    """Carries one connection to its end, handshake included."""
+async def relay(suite_reader, suite_writer, server_reader, server_writer):
+    """Relays and records one connection, handshake included, until both sides have ended."""
     request = await suite_reader.readuntil(b"\r\n\r\n")
     server_writer.write(request)
     suite_writer.write(await server_reader.readuntil(b"\r\n\r\n"))
     key = re.search(rb"Sec-WebSocket-Key: (\S+)", request).group(1).decode()
 
     wire = Wire(bytearray(), [], [])
-    spoke = heard = time.monotonic()
+    suite_sent_at = server_sent_at = time.monotonic()
     ended = False
 
     async def from_suite():
-        nonlocal spoke, ended
+        nonlocal suite_sent_at, ended
         while data := await read(suite_reader):
             now = time.monotonic()
-            if now - max(spoke, heard) > PAUSE_SECONDS:
+            if now - max(suite_sent_at, server_sent_at) > PAUSE_SECONDS:
                 wire.pauses.append(len(wire.suite))
-            spoke = now
+            suite_sent_at = now
             wire.suite.extend(data)
             server_writer.write(data)
         ended = True
         end(server_writer)
 
     async def from_server():
-        nonlocal heard
+        nonlocal server_sent_at
         while data := await read(server_reader):
-            while not ended and (rest := spoke + QUIET_SECONDS - time.monotonic()) > 0:
+            while not ended and (rest := suite_sent_at + QUIET_SECONDS - time.monotonic()) > 0:
                 await asyncio.sleep(rest)
-            heard = time.monotonic()
+            server_sent_at = time.monotonic()
             wire.server.append((len(wire.suite), data))
             suite_writer.write(data)
-        # The suite's answer to a close frame is part of the case, also if the server is in a hurry.
-        await asyncio.sleep(HURRY_SECONDS)
+        # Leave the suite time for its own close frame, which belongs to the case.
+        await asyncio.sleep(CLOSE_SECONDS)
         end(suite_writer)
 
     await asyncio.gather(from_suite(), from_server())
@@ -154,7 +154,7 @@ async def read(reader):
 
 
 def end(writer):
-    """Ends one direction only."""
+    """Ends the sending direction of a connection."""
     try:
         writer.write_eof()
     except OSError:
@@ -165,49 +165,49 @@ def end(writer):
 
 
 def transcribe(case, wire):
-    """The lines of one case. Asserts that they say what the suite says about it."""
+    """Returns the lines of one case. Asserts that they agree with the suite's report."""
     name, expected = case["id"], case["expected"]
-    verdicts = case["behavior"], case["behaviorClose"]
-    informational = "INFORMATIONAL" in verdicts
-    assert informational or verdicts[0] in ("OK", "NON-STRICT"), verdicts
-    assert informational or verdicts[1] == "OK", verdicts
+    results = case["behavior"], case["behaviorClose"]
+    informational = "INFORMATIONAL" in results
+    assert informational or results[0] in ("OK", "NON-STRICT"), results
+    assert informational or results[1] == "OK", results
     assert case["wasClean"] and not case["droppedByMe"], case["wasNotCleanReason"]
 
     suite = frames(bytes(wire.suite), masked=True)
     server = frames(b"".join(data for _, data in wire.server), masked=False)
     check_echo(suite, server)
 
-    # Where the suite accepts more than one outcome, the shorter ones leave out the last answers,
-    # or pauses that the connection outlived; the cases of group 9 list none and count themselves.
-    answers_min, pauses_min = len(server), len(wire.pauses)
+    # If the suite accepts several outcomes, the shorter ones lack the last responses or pauses.
+    # The cases of group 9 list no outcomes.
+    responses_min, pauses_min = len(server), len(wire.pauses)
     if informational:
-        answers_min = 0
+        responses_min = 0
     elif len(expected) > 1:
-        answers_min = min_count(expected, "message", "pong")
+        responses_min = min_count(expected, "message", "pong")
         pauses_min = min_count(expected, "timeout")
 
     steps = []  # (octets of the suite before it, order, line)
     before = prior_octets(wire.server)
     for index, frame in enumerate(server):
-        steps.append((before(frame.start), 0, answer(case, frame, index >= answers_min)))
+        steps.append((before(frame.start), 0, response(case, frame, index >= responses_min)))
     for index, octets in enumerate(wire.pauses):
         steps.append((octets, 1, "." if index < pauses_min else ".?"))
     writes = write_sizes(case, suite, len(wire.suite))
     for start, line in suite_lines(wire, suite, writes, {octets for octets, _, _ in steps}):
         steps.append((start, 2, line))
-    steps.sort(key=lambda step: step[:2])  # stable: what falls together stays in order
+    steps.sort(key=lambda step: step[:2])  # stable: steps at one offset keep their order
     lines = [line for _, _, line in steps]
-    assert b"".join(map(octets_said, lines)) == wire.suite, "the transcript says something else"
+    assert b"".join(map(suite_octets, lines)) == wire.suite, "the transcript is not the recording"
     return [f"case {name}"] + lines
 
 
 def min_count(expected, *kinds):
-    """How many events of these kinds are in every outcome that the suite accepts."""
+    """Returns the least number of events of these kinds in the outcomes that the suite accepts."""
     return min(sum(event[0] in kinds for event in events) for events in expected.values())
 
 
 def check_echo(suite, server):
-    """The data that the server sent are the suite's messages, its pongs the suite's pings."""
+    """Asserts that the server echoed the suite's messages and pings, in order, and closed."""
     messages, pings, begun = [], [], None
     for frame in suite:
         opcode = frame.first & 15
@@ -225,15 +225,16 @@ def check_echo(suite, server):
     assert data == messages[: len(data)], "an echo differs"
     assert pongs == pings[: len(pongs)], "a pong differs"
     assert server and server[-1].first == 0x80 | CLOSE, "no close frame"
-    assert all(f.first & 0x70 == 0 and f.first & 0x80 for f in server), "not a plain frame"
+    assert all(f.first & 0x70 == 0 and f.first & 0x80 for f in server), "fragment or reserved bits"
 
 
-def answer(case, frame, optional):
+def response(case, frame, optional):
+    """Returns the line of a server frame. Asserts that the suite accepts its close code."""
     opcode = frame.first & 15
     if opcode != CLOSE:
         return f"<{'?' if optional else ''} {KIND[opcode]} {octets_text(frame.payload)}"
     if not frame.payload:
-        # Only who was sent no code may answer with none.
+        # A close frame may be empty only if the suite's was.
         assert case["localCloseCode"] is None, "an empty close frame"
         return "< close -"
     codes = case["expectedClose"]["closeCode"]
@@ -242,7 +243,7 @@ def answer(case, frame, optional):
 
 
 def prior_octets(pieces):
-    """A function from an offset in the server's bytes to the suite's bytes sent before it."""
+    """Returns a function: offset in the server's bytes -> number of suite bytes sent before it."""
     ends, total = [], 0
     for octets, data in pieces:
         total += len(data)
@@ -251,12 +252,15 @@ def prior_octets(pieces):
 
 
 def write_sizes(case, suite, total):
-    """The suite's writes, as (octets, whether alone on the wire); None where it kept no log."""
+    """Returns the suite's writes as (octets, is not merged with the next), from its log.
+
+    If the log is incomplete: the size of every write, or None if each frame is one write.
+    """
     log = [(entry[1][0], entry[2]) for entry in case["wirelog"] if entry[0] == "TO"]
     log = log[1:]  # without the handshake
     if sum(size for size, _ in log) == total:
         return log
-    # The log of group 9 leaves out what is sent in bulk; its sizes are still counted.
+    # The log of group 9 lacks bulk writes; the statistics have their sizes.
     counts = {int(size): count for size, count in case["txOctetStats"].items()}
     size, count = max(counts.items(), key=lambda item: item[1])
     return size if count > len(suite) else None
@@ -265,8 +269,8 @@ def write_sizes(case, suite, total):
 def suite_lines(wire, suite, writes, breaks):
     """Yields (offset, line) for every frame of the suite, or run of frames that differ by mask."""
     sizes = dict(write_starts(writes)) if isinstance(writes, list) else {}
-    follows = False  # whether the frame before can have been in the suite's buffer with this one
-    run = None  # (offset, mark, first, masks, payload), to which more masks may come
+    follows = False  # true if the suite may have written this frame together with the one before
+    run = None  # (offset, mark, first, masks, payload) of the frames to be yielded as one line
     for frame in suite:
         length = frame.end - frame.start
         size = sizes.get(frame.start, writes if isinstance(writes, int) else 0)
@@ -292,7 +296,7 @@ def suite_lines(wire, suite, writes, breaks):
 
 
 def write_starts(writes):
-    """Yields (offset, octets) for every write, the octets 0 if the next can go along with it."""
+    """Yields (offset, octets) for every write; octets is 0 if it may be merged with the next."""
     at = 0
     for size, alone in writes:
         yield at, size if alone else 0
@@ -300,12 +304,13 @@ def write_starts(writes):
 
 
 def run_text(run):
+    """Returns the line of a run of frames."""
     _, mark, first, masks, payload = run
     return f"{mark} {first:02x} {b''.join(masks).hex()} {octets_text(payload)}"
 
 
 def frames(data, masked):
-    """Every frame in the bytes. Asserts that its length is in the shortest form."""
+    """Returns the frames of a byte string. Asserts that lengths are in the shortest form."""
     found, at = [], 0
     while at < len(data):
         start, first, length = at, data[at], data[at + 1] & 127
@@ -329,6 +334,7 @@ def frames(data, masked):
 
 
 def unmask(payload, mask):
+    """Applies a mask of four octets to a payload; an empty mask changes nothing."""
     if not mask or not payload:
         return payload
     key = (mask * (len(payload) // 4 + 1))[: len(payload)]
@@ -337,7 +343,7 @@ def unmask(payload, mask):
 
 
 def octets_text(octets):
-    """Hexadecimal; what repeats, as its unit and the length that it is repeated to."""
+    """Returns octets in hexadecimal; a repeated unit as `UNIT*LENGTH`, `-` if there are none."""
     if not octets:
         return "-"
     for period in range(1, 65):
@@ -349,8 +355,8 @@ def octets_text(octets):
     return octets.hex()
 
 
-def octets_said(line):
-    """The suite's octets again, from a line of a transcript."""
+def suite_octets(line):
+    """Returns the suite's octets of a line of a transcript; none if it is a line of the server."""
     mark, *fields = line.split(" ")
     if mark == "=":
         return bytes.fromhex(fields[0])
@@ -373,6 +379,7 @@ def octets_said(line):
 
 
 def write(out, group, text):
+    """Writes the transcript of a group, compressed if it is large."""
     data = text.encode("ascii")
     path = out / f"{group}.txt"
     if len(data) > COMPRESSED_ABOVE_BYTES:

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Says how a run of the Autobahn suite went.
+"""Prints the result of a run of the Autobahn suite.
 
 usage: scripts/autobahn-report.py INDEX_JSON
 
-Prints one line for all cases and one for each that failed. Exits with 1 if one failed, if one
-was closed in another way than the suite wants, or if cases are missing.
+Prints one line for all cases and one for each that failed. Exit status: 1 if a case failed, was not
+closed cleanly, or is missing.
 """
 
 import collections
@@ -13,8 +13,8 @@ import pathlib
 import sys
 
 CASES_COUNT = 301
-# "Non-strict" is what the suite calls an answer that the standard allows but could be sooner, such
-# as a close only when an invalid text has come whole (cases 6.4.1 to 6.4.4). Not here.
+# NON-STRICT is a failure here. The suite uses it for behaviour that the RFC allows but could be
+# stricter, such as a close only at the end of an invalid text message (cases 6.4.1 to 6.4.4).
 BEHAVIORS = {"OK", "INFORMATIONAL"}
 CLOSES = {"OK", "INFORMATIONAL"}
 
@@ -34,16 +34,17 @@ def main():
     if len(cases) != CASES_COUNT:
         failed.append(f"  {len(cases)} cases were run, not {CASES_COUNT}")
     print(
-        f"autobahn: {len(cases)} cases; behaviour {tally(cases, 'behavior')};"
-        f" close {tally(cases, 'behaviorClose')}"
+        f"autobahn: {len(cases)} cases; behaviour {summary(cases, 'behavior')};"
+        f" close {summary(cases, 'behaviorClose')}"
     )
     print("\n".join(failed) if failed else "autobahn: none failed, no unclean close")
     sys.exit(1 if failed else 0)
 
 
-def tally(cases, key):
+def summary(cases, key):
+    """Returns the number of cases for each result, such as `298 OK, 3 INFORMATIONAL`."""
     counts = collections.Counter(case[key] for _, case in cases)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    return ", ".join(f"{count} {result}" for result, count in counts.most_common())
 
 
 main()

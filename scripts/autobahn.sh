@@ -3,13 +3,13 @@
 #
 # usage: scripts/autobahn.sh [GATEWAY_EXECUTABLE]
 #
-# GATEWAY_EXECUTABLE defaults to target/release/campanile. The suite is installed on first use
-# into ${XDG_CACHE_HOME:-$HOME/.cache}/campanile-autobahn, its last report is in report/ there.
-# Takes about 20 s, and on first use some minutes more.
+# GATEWAY_EXECUTABLE defaults to target/release/campanile. The first run installs the suite into
+# ${XDG_CACHE_HOME:-$HOME/.cache}/campanile-autobahn, which takes one to three minutes. report/ in
+# that folder has the last report. A run takes about 20 s.
 #
-# Exit status: 0 if every case passed; 1 if a case failed or a connection was closed uncleanly or
-# the gateway did not start; 2 for wrong arguments; 3 if the suite cannot be installed, for which
-# `cargo test --test autobahn` has the same cases from transcripts.
+# Exit status: 0 if every case passed; 1 if a case failed, a connection was not closed cleanly or
+# the gateway did not start; 2 for wrong arguments; 3 if the suite cannot be installed.
+# `cargo test --test autobahn` replays the same cases from transcripts, without the suite.
 set -euo pipefail
 
 if [ $# -gt 1 ] || [ "${1:-}" = --help ]; then
@@ -27,7 +27,7 @@ mkdir -p "$cache"
 if ! timeout "$install_seconds_max" "$here/autobahn-install.sh" "$cache/suite" \
     > "$work/install.log" 2>&1; then
     tail -n 8 "$work/install.log" >&2
-    echo "autobahn: the suite cannot be installed here; the last lines above say why" >&2
+    echo "autobahn: cannot install the suite; see the lines above" >&2
     exit 3
 fi
 
@@ -48,9 +48,9 @@ J
 if ! timeout "$run_seconds_max" "$cache/suite/wstest" -m fuzzingclient -s "$work/spec.json" \
     > "$work/run.log" 2>&1; then
     tail -n 8 "$work/run.log" >&2
-    echo "autobahn: the suite did not come to its end" >&2
+    echo "autobahn: the suite failed or took over $run_seconds_max s" >&2
     exit 1
 fi
-check_gateway_lives
+check_gateway_runs
 
 "$here/autobahn-report.py" "$report/index.json"

@@ -1,10 +1,9 @@
 #!/bin/bash
-# Runs a gateway for a script and stops it when that ends.
+# Starts a gateway for a script and stops it when the script exits.
 #
 # usage: . scripts/gateway.sh
 #
-# Makes $work, a folder for the script's files that goes when it ends. The messages begin with the
-# script's own name.
+# Sets $work, a temporary folder that is removed at exit. Messages begin with the script's name.
 set -euo pipefail
 
 name=$(basename "$0" .sh)
@@ -13,7 +12,7 @@ gateway_pid=
 clean_up() {
     if [ -n "$gateway_pid" ]; then
         kill "$gateway_pid" 2> /dev/null || true
-        # A gateway that does not stop when told to must not keep us.
+        # Kill a gateway that does not stop within 10 s, so that the script ends.
         timeout 10 tail --pid="$gateway_pid" -f /dev/null ||
             kill -KILL "$gateway_pid" 2> /dev/null || true
     fi
@@ -22,7 +21,8 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
 
-# start_gateway EXECUTABLE [ARGUMENT...]: on a free port of loopback; $address is where it listens.
+# start_gateway EXECUTABLE [ARGUMENT...]: starts a gateway on a free loopback port and sets $address
+# to its IP address and port. Exits with 1 if the gateway does not listen within 10 s.
 start_gateway() {
     : > "$work/gateway.log"
     "$@" --listen 127.0.0.1:0 > "$work/gateway.log" 2>&1 &
@@ -38,16 +38,16 @@ start_gateway() {
     done
     if [ -z "$address" ]; then
         tail -n 8 "$work/gateway.log" >&2
-        echo "$name: $1 did not say where it listens" >&2
+        echo "$name: $1 did not print its address within 10 s" >&2
         exit 1
     fi
 }
 
-# Ends the script if the gateway has ended.
-check_gateway_lives() {
+# Exits with 1 if the gateway is not running any more.
+check_gateway_runs() {
     if ! kill -0 "$gateway_pid" 2> /dev/null; then
         tail -n 8 "$work/gateway.log" >&2
-        echo "$name: the gateway did not live to the end" >&2
+        echo "$name: the gateway exited during the test" >&2
         exit 1
     fi
 }

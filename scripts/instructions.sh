@@ -1,23 +1,23 @@
 #!/bin/bash
-# Counts the user-space instructions of each stage of a message, and compares them.
+# Counts the user-space instructions of each stage of a message and compares them with a baseline.
 #
 # usage: scripts/instructions.sh
 #        scripts/instructions.sh --update
 #        scripts/instructions.sh COMMIT [COMMIT]
 #
-# Runs the workloads of benches/instructions*.rs under callgrind, each with N units and with 2 N,
-# and divides the difference by N, so that starting up does not count. The numbers are the same each
-# time, up to the compiler and the processor's kind. Needs valgrind. Takes half a minute after the
-# build.
+# Runs the workloads of benches/instructions*.rs under callgrind, each with N and with 2 N units,
+# and divides the difference by N, which excludes the start. The numbers are reproducible for one
+# compiler and one kind of processor. Needs valgrind. Takes about 30 s after the build.
 #
-# Without arguments what is here is held against benches/baseline.txt; --update writes that. With
-# commits, the first is compared with the second, or with what is here: each is built in a git
-# worktree below the target folder. A workload that one side does not have is shown as `-`.
+# Without arguments this tree is compared with benches/baseline.txt; --update writes that file. With
+# commits, the first is compared with the second, or with this tree: each is built in a git worktree
+# below the target folder. A workload that one side does not have is shown as `-`.
 #
-# Exit status: 0 if all is well, 1 if something failed, a workload takes over 3 % more instructions
-# than its baseline (only a warning if that is of another compiler), or a delivery takes more than
-# 150 in turns of one publication or 65 in turns of 16; 2 for wrong arguments. A comparison of
-# commits judges nothing.
+# Limits: a workload takes at most 3 % more instructions than its baseline (only a warning if that
+# is of another compiler); a delivery takes at most 150 in turns of one publication and 65 in turns
+# of 16. They are not checked when commits are compared.
+#
+# Exit status: 0; 1 if a limit is exceeded or something failed; 2 for wrong arguments.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never
@@ -40,7 +40,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# build FOLDER: the programs of the workloads there, one a line.
+# build FOLDER: builds the programs of the workloads and prints their paths, one per line.
 build() {
     local built
     built=$(cd "$1" && cargo bench --quiet --no-run --bench 'instructions*' \
@@ -49,19 +49,19 @@ build() {
         LC_ALL=C sort
 }
 
-# count PROGRAM WORKLOAD N: the instructions of the whole program.
+# count PROGRAM WORKLOAD N: runs a workload of N units and prints the program's instructions.
 count() {
     timeout 300 valgrind --tool=callgrind --callgrind-out-file="$work/out" \
         "$@" 2> "$work/log" || { cat "$work/log" >&2; return 1; }
     sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$work/log"
 }
 
-# measure FOLDER: a line `WORKLOAD INSTRUCTIONS` for each workload, with tenths.
+# measure FOLDER: prints `WORKLOAD INSTRUCTIONS` for each workload, per unit, with one decimal.
 measure() {
     local programs program name units unit once twice tenths
     programs=$(build "$1") || return 1
     for program in $programs; do
-        # A program of before there was a list says nothing.
+        # Programs of old commits have no `list` and print nothing.
         "$program" list > "$work/list" || return 1
         while read -r name units unit; do
             echo "counting: $name, per $unit" >&2
@@ -73,7 +73,7 @@ measure() {
     done
 }
 
-# measure_commit COMMIT: the same for a commit.
+# measure_commit COMMIT: runs `measure` on a commit.
 measure_commit() {
     tree=$CARGO_TARGET_DIR/instructions/$1
     [ ! -e "$tree" ] || git worktree remove --force "$tree"
@@ -83,8 +83,8 @@ measure_commit() {
     tree=
 }
 
-# compare BEFORE NOW: the table of two files of measurements, in the order of the second; what the
-# first has beside it comes last.
+# compare BEFORE NOW BEFORE_NAME NOW_NAME: prints a table of two files of measurements, in the order
+# of the second. Workloads that only the first has come last.
 compare() {
     awk -v before_name="$3" -v now_name="$4" '
         FILENAME == ARGV[1] { before[$1] = $2; order[++rows] = $1; next }
@@ -101,19 +101,19 @@ compare() {
         }' "$1" "$2"
 }
 
-# hold WORKLOAD MAX: whether a delivery of this workload takes at most MAX instructions.
-hold() {
+# check_delivery WORKLOAD MAX: fails if a delivery of this workload takes over MAX instructions.
+check_delivery() {
     awk -v name="$1" -v max="$2" '
         $1 == name { found = 1; bad = $2 > max }
-        bad && $1 == name { print name " takes " $2 ", at most " max }
-        END { if (!found) print name " was not counted"; exit bad || !found }' "$work/now" >&2
+        bad && $1 == name { print name " takes " $2 " instructions, at most " max }
+        END { if (!found) print name " was not measured"; exit bad || !found }' "$work/now" >&2
 }
 
-# judge: whether what was counted is within the bounds and not far above the baseline.
-judge() {
+# check_limits: fails if the measurements exceed a limit of the header.
+check_limits() {
     local status=0 compiler slower
-    hold fanout-1 150 || status=1
-    hold fanout-16 65 || status=1
+    check_delivery fanout-1 150 || status=1
+    check_delivery fanout-16 65 || status=1
     slower=$(awk -v max="$percent_max" '
         FILENAME == ARGV[1] { before[$1] = $2; next }
         $1 in before && $2 > before[$1] * (1 + max / 100) { print $1 }' "$work/before" "$work/now")
@@ -129,7 +129,7 @@ judge() {
 
 update() {
     {
-        echo "# Instructions per unit, as scripts/instructions.sh --update counted them with"
+        echo "# Instructions per unit, written by scripts/instructions.sh --update with"
         echo "# $(rustc -V)"
         cat "$work/now"
     } > "$baseline"
@@ -149,7 +149,7 @@ main() {
         *) usage ;;
     esac
     if ! command -v valgrind > /dev/null; then
-        echo "$0: valgrind is not installed, and nothing else counts so (Debian: valgrind)" >&2
+        echo "$0: valgrind is not installed (Debian: package valgrind)" >&2
         exit 1
     fi
 
@@ -158,7 +158,7 @@ main() {
         [ "${1:-}" != --update ] || { update; return; }
         grep -v '^#' "$baseline" > "$work/before"
         compare "$work/before" "$work/now" baseline now
-        judge
+        check_limits
         return
     fi
     measure_commit "$first" > "$work/before"

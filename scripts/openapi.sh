@@ -1,16 +1,15 @@
 #!/bin/bash
-# Holds the API's OpenAPI document against the gateway: a validator reads it, and schemathesis
-# makes requests of it and judges the answers.
+# Checks the API's OpenAPI document: a validator reads it, and schemathesis sends generated requests
+# to the gateway and checks the responses against it.
 #
 # usage: scripts/openapi.sh [GATEWAY_EXECUTABLE [EXAMPLES]]
 #
-# GATEWAY_EXECUTABLE defaults to target/release/campanile, EXAMPLES, the most requests that are made
-# up for one operation, to 50. The tools come from PyPI, on first use, into a virtual environment
-# under the target folder. Takes about half a minute, and on first use half a minute more.
+# GATEWAY_EXECUTABLE defaults to target/release/campanile. EXAMPLES is the maximum number of
+# generated requests per operation, by default 50. The first run installs the tools from PyPI into a
+# virtual environment below the target folder. Takes about 30 s, the first run about 60 s.
 #
-# Exit status: 0 if the document is well formed and every answer is as it says; 1 if not, or if the
-# gateway did not start or did not live to the end; 2 for wrong arguments; 3 if the tools cannot be
-# installed.
+# Exit status: 0 if the document is valid and every response matches it; 1 if not, or if the gateway
+# did not start or exited early; 2 for wrong arguments; 3 if the tools cannot be installed.
 set -euo pipefail
 
 if [ $# -gt 2 ] || [ "${1:-}" = --help ]; then
@@ -27,7 +26,8 @@ readonly install_seconds_max=600 run_seconds_max=600 key=openapi-test-key
 mkdir -p "$target"
 . "$here/gateway.sh"
 
-# A virtual environment knows its own place, so it is built there; what is unfinished has no mark.
+# A virtual environment cannot be moved, so it is built in place. The file `installed` is written
+# last; an environment without it is incomplete and built again.
 venv=$target/openapi-venv
 exec 9> "$venv.lock"
 flock 9
@@ -36,15 +36,15 @@ if [ "$(cat "$venv/installed" 2> /dev/null)" != "${tools[*]}" ]; then
     if ! { python3 -m venv "$venv" && timeout "$install_seconds_max" "$venv/bin/pip" install \
         --quiet --disable-pip-version-check "${tools[@]}"; } > "$work/install.log" 2>&1; then
         tail -n 8 "$work/install.log" >&2
-        echo "openapi: the tools cannot be installed here; the last lines above say why" >&2
+        echo "openapi: cannot install the tools; see the lines above" >&2
         exit 3
     fi
     echo "${tools[*]}" > "$venv/installed"
 fi
 exec 9>&-
 
-# The longest names have room in a path, and what is made up hardly has as many bytes. There is no
-# easyws route: its events have rules of their own, which the document cannot know.
+# Names of 1,000 bytes fit into a request's path, and generated names are rarely longer. There is no
+# easyws route: its rules for event names are not in the document.
 cat > "$work/gateway.toml" <<T
 limits.name_bytes_max = 1_000
 api.keys = ["$key"]
@@ -65,13 +65,13 @@ start_gateway "$gateway" --config "$work/gateway.toml" --shards 2
 import sys
 import urllib.request
 
-with urllib.request.urlopen(sys.argv[1], timeout=10) as answer, open(sys.argv[2], "wb") as file:
-    file.write(answer.read())
+with urllib.request.urlopen(sys.argv[1], timeout=10) as response, open(sys.argv[2], "wb") as file:
+    file.write(response.read())
 P
 "$venv/bin/openapi-spec-validator" "$work/openapi.json"
 
-# Requests that the document allows are refused with 400 in one place only: what a page is said to
-# begin behind must have been a session. And a key that was used before is refused with 422.
+# A request that matches the document gets 400 in one case: `after` of a page of sessions is not an
+# id of a session. An idempotency key that was used with another request gets 422.
 cat > "$work/schemathesis.toml" <<T
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "422"]
@@ -85,9 +85,9 @@ if ! timeout "$run_seconds_max" "$venv/bin/schemathesis" run "http://$address/ap
     --request-timeout 10 --checks all \
     > "$work/run.log" 2>&1; then
     cat "$work/run.log" >&2
-    echo "openapi: the gateway and its document do not agree" >&2
+    echo "openapi: the gateway does not match its document" >&2
     exit 1
 fi
-check_gateway_lives
+check_gateway_runs
 grep -E "Test cases|passed|generated" "$work/run.log" || true
-echo "openapi: the gateway and its document agree"
+echo "openapi: the gateway matches its document"

@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# Installs the servers that Campanile is measured against, from the package registries, and starts
-# one of them.
+# Installs the servers that Campanile is compared with, from package registries, and starts one.
 #
 # usage: scripts/peers.sh install [PEER...]
 #        scripts/peers.sh start PEER PORT
 #        scripts/peers.sh version PEER
-#   PEER  bun, ws, nchan, nats or sockudo (install: all of them, if none is named)
+#   PEER  bun, ws, nchan, nats or sockudo (install: default all)
 #
-# They go under target/peers, but for nginx, nchan and nats-server, which come from Debian. sockudo
-# is built, which takes some minutes. `start` takes the place of this script, on loopback, until it
-# is told to stop; it says nothing of its own when it is ready: connect to PORT.
+# bun, ws and sockudo are installed below target/peers; nginx, nchan and nats-server are Debian
+# packages. sockudo is compiled, which takes some minutes. `start` replaces this script by the
+# server, on loopback. The server is ready when it accepts connections on PORT.
 #
-# Exit status: 0, 1 if something could not be installed, 2 for wrong arguments.
+# Exit status: 0; 1 if an installation failed; 2 for wrong arguments.
 set -euo pipefail
 
 readonly all=(bun ws nchan nats sockudo)
@@ -27,7 +26,7 @@ usage() {
     exit 2
 }
 
-# Each has a folder of its own, since npm takes away what it did not put there this time.
+# One folder per package: npm removes packages that are not named in the same command.
 npm_install() {
     mkdir -p "$folder/$1"
     (cd "$folder/$1" && npm install --no-audit --no-fund --no-save --silent "$1@$2")
@@ -50,8 +49,8 @@ install_one() {
     esac
 }
 
-# A configuration of scripts/peers with its places filled in, under the name that the peer wants.
-filled() {
+# write_config PORT FILE.in: fills in a config template and prints the path of the result.
+write_config() {
     local name=${2%.in}
     mkdir -p "$folder/run-${name%%.*}"
     sed -e "s|@PORT@|$1|g" -e "s|@METRICS@|$(($1 + 1))|g" \
@@ -63,9 +62,9 @@ start_one() {
     case $1 in
         bun) exec "$folder/$bun" "$here/peers/bun.mjs" "$2" ;;
         ws) cd "$folder/ws" && exec node "$here/peers/ws.mjs" "$2" ;;
-        nchan) exec nginx -c "$(filled "$2" nchan.conf.in)" ;;
-        nats) exec nats-server -c "$(filled "$2" nats.conf.in)" ;;
-        sockudo) exec "$folder/bin/sockudo" --config "$(filled "$2" sockudo.toml.in)" ;;
+        nchan) exec nginx -c "$(write_config "$2" nchan.conf.in)" ;;
+        nats) exec nats-server -c "$(write_config "$2" nats.conf.in)" ;;
+        sockudo) exec "$folder/bin/sockudo" --config "$(write_config "$2" sockudo.toml.in)" ;;
         *) usage ;;
     esac
 }

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
-"""Speaks WebSocket from a terminal, with nothing but Python.
+"""WebSocket client for a terminal. Needs only Python.
 
 usage: scripts/ws.py [-H 'NAME: VALUE']... [-p PROTOCOL] [-b] [-k] [-n COUNT] URL [MESSAGE]...
 
-Connects, sends the messages, then each line of standard input, and prints what comes, a message
-to a line, until the server closes or you interrupt it.
+Connects, sends the messages and then each line of standard input. Prints each received message on
+a line. Ends when the server closes or on Ctrl-C.
 
-  -H  a header of the upgrade request, such as 'Cookie: auth=jack'
-  -p  a subprotocol to ask for
-  -b  send binary messages, in which \\n, \\x04 and \\022 are what printf takes them for
-  -k  send an empty message every 10 s, for servers that close whoever only listens
-  -n  close after so many messages have come
+  -H  header of the upgrade request, such as 'Cookie: auth=jack'
+  -p  subprotocol to request
+  -b  send binary messages; escapes such as \\n, \\x04 and \\022 are decoded as printf does
+  -k  send an empty message every 10 s, for servers that close clients that send nothing
+  -n  close after receiving COUNT messages
 
-Exit status: 0 if the connection was closed with 1000 or by -n; 1 if it was refused, broken or
-closed with another code, which is said on standard error; 2 for wrong arguments.
+Exit status: 0 if the connection was closed with code 1000, by -n or by Ctrl-C; 1 if the upgrade was
+rejected, the connection was lost or closed with another code (printed on standard error); 2 for
+wrong arguments.
 """
 
 import argparse
@@ -46,43 +47,43 @@ def main():
     options = parser.parse_args()
     connection = Connection(options.url, options.H, options.p)
     for message in options.message:
-        connection.say(message, options.b)
-    talk(connection, options)
+        connection.send_message(message, options.b)
+    relay(connection, options)
 
 
-def talk(connection, options):
-    """Carries messages both ways."""
+def relay(connection, options):
+    """Sends lines of standard input and prints messages until -n messages have come."""
     selector = selectors.DefaultSelector()
     selector.register(connection.socket, selectors.EVENT_READ)
     try:
         selector.register(sys.stdin, selectors.EVENT_READ)
     except (PermissionError, ValueError):
-        pass  # a file or /dev/null, which has nothing to wait for
-    beat_at = time.monotonic() + HEARTBEAT_SECONDS
-    heard = 0
-    while options.n is None or heard < options.n:
-        wait = max(0, beat_at - time.monotonic()) if options.k else None
+        pass  # epoll does not support files and /dev/null
+    heartbeat_at = time.monotonic() + HEARTBEAT_SECONDS
+    received = 0
+    while options.n is None or received < options.n:
+        wait = max(0, heartbeat_at - time.monotonic()) if options.k else None
         for key, _ in selector.select(wait):
             if key.fileobj is sys.stdin:
                 line = sys.stdin.readline()
                 if line:
-                    connection.say(line.rstrip("\n"), options.b)
+                    connection.send_message(line.rstrip("\n"), options.b)
                 else:
                     selector.unregister(sys.stdin)
                 continue
-            for message in connection.hear():
+            for message in connection.receive_messages():
                 print(message, flush=True)
-                heard += 1
-                if heard == options.n:
+                received += 1
+                if received == options.n:
                     break
-        if options.k and time.monotonic() >= beat_at:
-            beat_at += HEARTBEAT_SECONDS
+        if options.k and time.monotonic() >= heartbeat_at:
+            heartbeat_at += HEARTBEAT_SECONDS
             connection.send(TEXT, b"")
     connection.send(CLOSE, struct.pack("!H", 1000))
 
 
 class Connection:
-    """A WebSocket, from its upgrade on."""
+    """A WebSocket connection. Errors exit the program with a message."""
 
     def __init__(self, url, headers, protocol):
         parts = urllib.parse.urlsplit(url)
@@ -106,17 +107,18 @@ class Connection:
         accept = base64.b64encode(hashlib.sha1(key + ACCEPT_SUFFIX).digest()).decode()
         if not head.startswith("HTTP/1.1 101 ") or accept not in head:
             reason = self.read_body(head).strip()
-            sys.exit(f"ws.py: refused: {head.splitlines()[0]}: {reason}")
+            sys.exit(f"ws.py: upgrade rejected: {head.splitlines()[0]}: {reason}")
         self.socket.settimeout(None)
 
     def read_until(self, end):
+        """Returns the bytes before `end` and consumes both."""
         while end not in self.unread:
             self.receive()
         head, _, self.unread = self.unread.partition(end)
         return head
 
     def read_body(self, head):
-        """What an answer says that is no upgrade, as far as it says how long that is."""
+        """Returns the body of an HTTP response; empty without a Content-Length."""
         lines = head.lower().split("\r\n")
         lengths = [line for line in lines if line.startswith("content-length:")]
         length = int(lengths[0].partition(":")[2]) if lengths else 0
@@ -125,15 +127,17 @@ class Connection:
         return self.unread[:length].decode(errors="replace")
 
     def receive(self):
+        """Appends received bytes to `unread`."""
         try:
             data = self.socket.recv(65536)
         except OSError as error:
-            sys.exit(f"ws.py: the connection broke: {error}")
+            sys.exit(f"ws.py: connection lost: {error}")
         if not data:
-            sys.exit("ws.py: the connection has ended without a close frame")
+            sys.exit("ws.py: the server ended the connection without a close frame")
         self.unread += data
 
-    def say(self, text, is_binary):
+    def send_message(self, text, is_binary):
+        """Sends a text or binary message; escapes of a binary one are decoded."""
         if is_binary:
             data, _ = codecs.escape_decode(text.encode())
             self.send(BINARY, data)
@@ -141,6 +145,7 @@ class Connection:
             self.send(TEXT, text.encode())
 
     def send(self, opcode, data):
+        """Sends one masked frame."""
         length = len(data)
         if length < 126:
             head = struct.pack("!BB", 0x80 | opcode, 0x80 | length)
@@ -152,8 +157,8 @@ class Connection:
         masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(data))
         self.socket.sendall(head + mask + masked)
 
-    def hear(self):
-        """The messages that have come whole by now, for a terminal."""
+    def receive_messages(self):
+        """Reads once and yields the complete messages as text. Handles ping and close frames."""
         self.receive()
         while frame := self.take_frame():
             is_last, opcode, data = frame
@@ -167,9 +172,10 @@ class Connection:
                 self.fragments += data
                 if is_last:
                     whole, self.fragments = self.fragments, b""
-                    yield shown(self.opcode, whole)
+                    yield printable(self.opcode, whole)
 
     def take_frame(self):
+        """Removes and returns the first frame: (FIN, opcode, payload), or None if incomplete."""
         if len(self.unread) < 2:
             return None
         first, length = self.unread[:2]
@@ -185,13 +191,15 @@ class Connection:
         return first & 0x80 != 0, first & 15, data
 
     def end(self, data):
+        """Echoes a close frame, prints its code and reason and exits."""
         self.send(CLOSE, data[:2])
         code = int.from_bytes(data[:2], "big") if data else "without a code"
         print(f"closed {code} {data[2:].decode(errors='replace')}".strip(), file=sys.stderr)
         sys.exit(0 if code == 1000 else 1)
 
 
-def shown(opcode, data):
+def printable(opcode, data):
+    """Returns a text message as it is, a binary one with escapes."""
     if opcode == TEXT:
         return data.decode(errors="replace")
     return data.decode("latin-1").encode("unicode_escape").decode()

@@ -1,8 +1,8 @@
 //! Campanile: a real-time push gateway for Linux on `io_uring`.
 //!
-//! Clients hold WebSocket connections, in one of several languages; backends push to them over HTTP
-//! or from inside the program that embeds this library. One shard per core owns its sessions
-//! outright, and nothing on the way of a message is shared or locked.
+//! Clients hold WebSocket connections and speak one of several dialects. Backends push to them over
+//! HTTP or from the program that embeds this library. One shard per core owns its sessions
+//! exclusively, so the path of a message has no shared state and no locks.
 //!
 //! ```text
 //!   clients ==WebSocket==> [ shard 0 ] <== mailboxes ==> [ shard 1 ] <==HTTP== backends
@@ -40,22 +40,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`handler`] is what an embedder writes and holds; [`config`] says what is served where.
+//! [`handler`] has the embedder's API; [`config`] has the settings.
 //!
 //! # Threads, panics, memory
 //!
-//! Each shard is a thread, pinned to a core if the config says so. A panic on it is a bug of ours
-//! and aborts the process, since half a gateway that looks alive is worse than none; a panic in an
-//! embedder's function is caught, worded as a refusal and hurts nobody. [`abort_on_panic`] makes
-//! sure that a panic in a task of the runtime does not go unnoticed either. The library never
-//! chooses an allocator; the binary uses mimalloc.
+//! Each shard is a thread, pinned to a core if the config says so. A panic of the gateway's own
+//! code on it is a bug and aborts the process: half a gateway that looks alive is worse than none.
+//! A panic in an embedder's function is caught, becomes a failure of that call and affects no other
+//! session. [`abort_on_panic`] also aborts on panics in the runtime's own tasks. The library does
+//! not choose an allocator; the binary uses mimalloc.
 //!
 //! # Layers
 //!
-//! `ws`, `codec`, `dialect` and `shard` are pure: no I/O, no clock, no async. `http` lets hyper
-//! parse requests from memory, `host` has a shard, its HTTP connections and handlers in one, and
-//! `driver` moves bytes between that and the kernel. ARCHITECTURE.md has the stories and the
-//! reasons.
+//! `ws`, `codec`, `dialect` and `shard` are pure: no I/O, no clock, no async. `http` has hyper
+//! parse requests from memory. `host` combines a shard, its HTTP connections and its handlers.
+//! `driver` moves bytes between a host and the kernel. ARCHITECTURE.md explains the design.
 
 mod api;
 mod auth;

@@ -1,4 +1,5 @@
-//! Reads the command line and the config, runs a gateway, stops it when asked to.
+//! The `campanile` binary: reads the command line and the config, and runs a gateway until a
+//! signal.
 
 mod signals;
 
@@ -7,7 +8,7 @@ use campanile::config::{Config, KeyLines};
 use campanile::gateway::Gateway;
 use campanile::logging;
 use clap::Parser;
-use signals::Wishes;
+use signals::StopSignals;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -26,42 +27,46 @@ fn main() -> ExitCode {
         Some(Command::Check(check)) => {
             cli::check(check).and_then(|line| print(&line).map_err(|error| error.to_string()))
         }
-        None => Wishes::catch()
+        None => StopSignals::catch()
             .map_err(|error| error.to_string())
-            .and_then(|wishes| {
+            .and_then(|signals| {
                 let loaded = cli::load(&cli.serve).map_err(|errors| errors.to_string());
                 let (config, lines) = loaded?;
-                serve(&config, &lines, &wishes)
+                serve(&config, &lines, &signals)
             }),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let lines = error.lines().map(|line| format!("campanile: {line}\n"));
-            complain(lines.collect());
+            write_error(lines.collect());
             ExitCode::FAILURE
         }
     }
 }
 
-/// Serves until a signal comes. Whatever becomes of standard output and standard error, nobody who
-/// is served notices.
-fn serve(config: &Config, lines: &KeyLines, wishes: &Wishes) -> Result<(), String> {
+/// Serves until a signal comes. Clients are not affected if standard output or standard error block
+/// or fail.
+///
+/// # Errors
+///
+/// The text of the error if the log or the gateway cannot start.
+fn serve(config: &Config, lines: &KeyLines, signals: &StopSignals) -> Result<(), String> {
     let log = logging::start(config).map_err(|error| error.to_string())?;
-    let served = serve_and_log(config, lines, wishes);
+    let served = serve_and_log(config, lines, signals);
     log.finish(milliseconds(config.logging.flush_ms));
     served
 }
 
-fn serve_and_log(config: &Config, lines: &KeyLines, wishes: &Wishes) -> Result<(), String> {
+fn serve_and_log(config: &Config, lines: &KeyLines, signals: &StopSignals) -> Result<(), String> {
     let builder = Gateway::builder(config.clone()).on_idle(collect_memory);
     let started = builder.start();
     let gateway = started.map_err(|error| cli::message(&error, config, lines))?;
-    wishes.on_reload(gateway.key_files());
+    signals.on_reload(gateway.key_files());
     let text = cli::welcome(config, gateway.local_addrs(), gateway.shard_count());
-    welcome(text + &cli::limits_line(gateway.limits()));
+    write_welcome(text + &cli::limits_line(gateway.limits()));
 
-    let signal = wishes.wait_for_stop();
+    let signal = signals.wait_for_stop();
     tracing::info!(signal, "stopping");
     let counters = gateway.stop(milliseconds(config.shutdown_grace_ms));
     tracing::info!(
@@ -76,8 +81,8 @@ fn serve_and_log(config: &Config, lines: &KeyLines, wishes: &Wishes) -> Result<(
     Ok(())
 }
 
-/// Writes the start-up text on a thread of its own: nobody need read it.
-fn welcome(text: String) {
+/// Writes the start-up text on a thread of its own, because standard output may block.
+fn write_welcome(text: String) {
     let thread = std::thread::Builder::new().name("welcome".to_owned());
     let started = thread.spawn(move || {
         if let Err(error) = print(&text) {
@@ -94,19 +99,19 @@ fn print(text: &str) -> io::Result<()> {
     writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush())
 }
 
-/// Says why the process ends, for a bounded time: nobody need read it.
-fn complain(text: String) {
+/// Writes the final error, for at most [`ERROR_TIMEOUT`], because standard error may block.
+fn write_error(text: String) {
     let (sender, done) = channel();
-    let thread = std::thread::Builder::new().name("complaint".to_owned());
+    let thread = std::thread::Builder::new().name("final-error".to_owned());
     let started = thread.spawn(move || {
-        // Nobody is left to tell if this fails, or to wait for it.
+        // A failure cannot be reported, and the receiver may have stopped waiting.
         drop(io::stderr().write_all(text.as_bytes()));
         match sender.send(()) {
             Ok(()) | Err(_) => {}
         }
     });
     if started.is_ok() {
-        match done.recv_timeout(COMPLAINT_TIME) {
+        match done.recv_timeout(ERROR_TIMEOUT) {
             Ok(()) | Err(_) => {}
         }
     }
@@ -116,10 +121,10 @@ fn milliseconds(ms: u32) -> Duration {
     Duration::from_millis(ms.into())
 }
 
-/// For the one line that says why the process ends.
-const COMPLAINT_TIME: Duration = Duration::from_secs(1);
+/// Maximum time to write the final error.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Returns to the kernel what the allocator kept of memory that this thread gave up.
+/// Returns freed memory that the allocator keeps for this thread to the kernel.
 #[expect(unsafe_code, reason = "mimalloc offers this as a C function only")]
 fn collect_memory() {
     // SAFETY: it may be called at any time and touches only the allocator's own state.

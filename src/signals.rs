@@ -1,12 +1,12 @@
-//! The signals that the process reacts to, on a thread of their own.
+//! Signal handling on a thread of its own.
 //!
 //! ```text
 //!   SIGTERM, SIGINT   the first stops the gateway, the second ends the process at once
-//!   SIGHUP            reads key files again, at any time; never ends the process
+//!   SIGHUP            reads the key files again; never ends the process
 //! ```
 //!
-//! They are caught before anything of a config is read, so that none of them finds its default
-//! action. Until the gateway runs, a wish to stop waits, and key files are read once it does.
+//! The signals are caught before the config is read, so that none of them has its default action. A
+//! signal that arrives before the gateway runs takes effect once it does.
 
 use campanile::gateway::KeyFiles;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -17,22 +17,26 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 
-/// What the thread of the signals has to tell, and is told.
+/// The main thread's side of the signal thread.
 #[derive(Debug)]
-pub(crate) struct Wishes {
+pub(crate) struct StopSignals {
     stop: Receiver<i32>,
     reload: Arc<Reload>,
 }
 
-/// The key files, once they are known, and whether somebody wants them read again.
+/// The key files, once known, and whether a reload is pending.
 #[derive(Debug, Default)]
 struct Reload {
     files: OnceLock<KeyFiles>,
-    is_wanted: AtomicBool,
+    is_pending: AtomicBool,
 }
 
-impl Wishes {
-    /// Catches the signals and starts the thread.
+impl StopSignals {
+    /// Catches the signals and starts the signal thread.
+    ///
+    /// # Errors
+    ///
+    /// An [`io::Error`] if a signal handler or the thread cannot be set up.
     pub(crate) fn catch() -> io::Result<Self> {
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
         let (sender, stop) = channel();
@@ -40,53 +44,53 @@ impl Wishes {
         let shared = Arc::clone(&reload);
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || watch(signals, &sender, &shared))?;
+            .spawn(move || run(signals, &sender, &shared))?;
         Ok(Self { stop, reload })
     }
 
-    /// The gateway runs: from now on SIGHUP reads these files again, and so does one that has come
-    /// before.
+    /// Sets the files that SIGHUP reloads, once the gateway runs. Reloads them now if SIGHUP has
+    /// come before.
     pub(crate) fn on_reload(&self, files: KeyFiles) {
-        drop(self.reload.files.set(files)); // it runs once
+        drop(self.reload.files.set(files)); // called once, so the cell is empty
         fence(Ordering::SeqCst);
-        self.reload.read_if_wanted();
+        self.reload.read_if_pending();
     }
 
-    /// Waits for the signal that stops the gateway, and returns it.
+    /// Waits for the first SIGTERM or SIGINT and returns its number.
     pub(crate) fn wait_for_stop(&self) -> i32 {
-        self.stop.recv().expect("the thread of the signals goes on")
+        self.stop.recv().expect("the signal thread never ends")
     }
 }
 
-fn watch(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
+fn run(mut signals: Signals, stop: &Sender<i32>, reload: &Reload) {
     let mut is_stopping = false;
     for signal in signals.forever() {
         if signal == SIGHUP {
-            reload.is_wanted.store(true, Ordering::SeqCst);
+            reload.is_pending.store(true, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            reload.read_if_wanted();
+            reload.read_if_pending();
         } else if is_stopping {
             tracing::warn!(signal, "a second signal to stop: ending at once");
-            end_at_once(signal);
+            exit_now(signal);
         } else {
-            // Nobody waits if the start has just failed, and the process ends by itself.
+            // `send` fails if the start has just failed; then the process ends by itself.
             is_stopping = stop.send(signal).is_ok();
         }
     }
 }
 
 impl Reload {
-    /// Reads the files again, if they are known and that is wanted.
-    fn read_if_wanted(&self) {
+    /// Reads the files again if they are known and a reload is pending.
+    fn read_if_pending(&self) {
         if let Some(files) = self.files.get()
-            && self.is_wanted.swap(false, Ordering::SeqCst)
+            && self.is_pending.swap(false, Ordering::SeqCst)
         {
-            read_again(files);
+            reload_now(files);
         }
     }
 }
 
-fn read_again(files: &KeyFiles) {
+fn reload_now(files: &KeyFiles) {
     let result = files.reload();
     tracing::info!(
         changed = result.changed,
@@ -96,14 +100,14 @@ fn read_again(files: &KeyFiles) {
     );
 }
 
-/// Ends the process with the status that shells give to one that a signal has ended. To be ended by
-/// the signal itself is not possible for the first process of a container.
+/// Ends the process with the status that shells report for a signal: 128 plus its number. Raising
+/// the signal's default action would not end PID 1 of a container.
 #[expect(
     clippy::exit,
     clippy::disallowed_methods,
-    reason = "it is a part of main, and waits for nobody but the log, for a moment"
+    reason = "part of main; it waits only for the log, for a bounded time"
 )]
-fn end_at_once(signal: i32) -> ! {
+fn exit_now(signal: i32) -> ! {
     campanile::logging::flush_before_exit();
     process::exit(128 + signal)
 }

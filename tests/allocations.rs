@@ -1,14 +1,14 @@
-//! What a delivery costs in heap allocations: nothing, and what a quiet session owns: nothing.
+//! Tests of heap use: a delivery allocates nothing, and an idle session owns no heap memory.
 //!
-//! A global allocator counts, for each thread by itself, so that tests do not count each other's.
-//! The shard is the pure one: what the driver and hyper allocate is not looked at here.
+//! A global allocator counts per thread, so that tests do not affect each other. Only the pure
+//! shard is measured, not the driver or hyper.
 
 #![expect(
     unsafe_code,
     reason = "a global allocator can be written in no other way"
 )]
 
-use campanile::close::End;
+use campanile::close::CloseCause;
 use campanile::config::Config;
 use campanile::content::{Content, Data};
 use campanile::gateway::shard_settings;
@@ -21,7 +21,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// The system's allocator, with what this thread took and still has.
+/// The system's allocator, which counts this thread's allocations and live bytes.
 struct Counting;
 
 thread_local! {
@@ -32,12 +32,12 @@ thread_local! {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-// SAFETY: every call is passed on to the system's allocator as it is; the counters are constants'
-// worth of thread-local memory without a destructor, so counting allocates nothing itself.
+// SAFETY: every call is passed to the system's allocator unchanged. The counters are thread-locals
+// with constant initializers and no destructors, so counting does not allocate.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(1, bytes(layout.size()));
-        // SAFETY: the caller keeps the promises that `System` asks for.
+        // SAFETY: the caller fulfills the contract of `System`.
         unsafe { System.alloc(layout) }
     }
 
@@ -63,30 +63,35 @@ fn bytes(size: usize) -> i64 {
     i64::try_from(size).expect("a layout's size fits an isize")
 }
 
-/// A shard, alone in its process, whose sessions all listen to one user.
-struct Room {
+/// A single shard whose sessions are all bound to one user.
+struct BoundSessions {
     shard: Shard,
     sessions: Vec<ConnectionId>,
 }
 
-impl Room {
+impl BoundSessions {
     fn of(sessions: usize) -> Self {
         let settings = Arc::new(shard_settings(&Config::default()));
         let shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
-        let mut room = Self {
+        let mut bound_sessions = Self {
             shard,
             sessions: Vec::new(),
         };
         for _ in 0..sessions {
-            let id = room.shard.handle_accepted().expect("there is room");
-            room.shard.handle_upgraded(id, 0, b"the 101", false);
-            room.sessions.push(id);
+            let id = bound_sessions
+                .shard
+                .handle_accepted()
+                .expect("there is room");
+            bound_sessions
+                .shard
+                .handle_upgraded(id, 0, b"the 101", false);
+            bound_sessions.sessions.push(id);
             let mut frame = masked(br#"{"token":"jack","event":"news"}"#);
-            let taken = room.shard.handle_received(id, &mut frame);
+            let taken = bound_sessions.shard.handle_received(id, &mut frame);
             assert_eq!(taken, frame.len());
         }
-        assert_eq!(room.drain(), sessions as u64);
-        room
+        assert_eq!(bound_sessions.drain(), sessions as u64);
+        bound_sessions
     }
 
     fn publish(&mut self, payload: &[u8]) {
@@ -104,7 +109,7 @@ impl Room {
         assert_eq!(reached as usize, self.sessions.len());
     }
 
-    /// Sends everything that is owed; returns how many sends that took.
+    /// Sends all pending bytes and returns the number of sends.
     fn drain(&mut self) -> u64 {
         let mut sends = 0;
         while let Some((id, bytes)) = self.shard.poll_send() {
@@ -115,8 +120,8 @@ impl Room {
         sends
     }
 
-    /// Owes every session frames of several turns, with the sends under way cut short, and has it
-    /// say half a message. Then everything is sent and said to its end.
+    /// Enqueues frames of several turns with short sends, and lets every session send half a
+    /// message. Then completes all sends and messages.
     fn burst(&mut self) {
         let mut halves: Vec<Vec<u8>> = Vec::new();
         for &id in &self.sessions {
@@ -145,102 +150,109 @@ impl Room {
     }
 }
 
-/// A text frame as a client sends it.
+/// Encodes a masked text frame.
 fn masked(payload: &[u8]) -> Vec<u8> {
     frame::masked(frame::TEXT, payload, [1, 2, 3, 4])
 }
 
-/// How many allocations `work` makes.
+/// Returns the number of allocations of `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
     let before = ALLOCATIONS.get();
     work();
     ALLOCATIONS.get() - before
 }
 
-/// However many a publication reaches: neither its frames nor the deliveries nor the sends cost an
-/// allocation, once there is a buffer that was used before.
+/// Once a pooled buffer exists, frames, deliveries and sends do not allocate, for any number of
+/// receivers.
 #[test]
 fn a_delivery_allocates_nothing() {
     for sessions in [1, 100, 10_000] {
-        let mut room = Room::of(sessions);
-        room.publish(b"to warm up");
-        room.drain();
+        let mut bound_sessions = BoundSessions::of(sessions);
+        bound_sessions.publish(b"to warm up");
+        bound_sessions.drain();
         for _ in 0..3 {
-            assert_eq!(allocations(|| room.publish(b"Hello World")), 0);
-            let sends = |room: &mut Room| assert_eq!(room.drain(), sessions as u64);
-            assert_eq!(allocations(|| sends(&mut room)), 0, "{sessions} sessions");
+            assert_eq!(allocations(|| bound_sessions.publish(b"Hello World")), 0);
+            let sends = |bound_sessions: &mut BoundSessions| {
+                assert_eq!(bound_sessions.drain(), sessions as u64);
+            };
+            assert_eq!(
+                allocations(|| sends(&mut bound_sessions)),
+                0,
+                "{sessions} sessions"
+            );
         }
     }
 }
 
-/// A buffer is kept with its table of frames, which has grown for the first turn of so many.
+/// A pooled buffer keeps its table of frames, which has grown in the first turn.
 #[test]
 fn publications_of_one_turn_allocate_nothing_the_second_time() {
-    let mut room = Room::of(1_000);
-    room.publish(b"to warm up");
-    room.drain();
-    let publish = |room: &mut Room, count| (0..count).for_each(|_| room.publish(b"Hello World"));
-    publish(&mut room, 16);
-    room.drain();
-    assert_eq!(allocations(|| publish(&mut room, 16)), 0);
-    assert_eq!(allocations(|| assert_eq!(room.drain(), 1_000)), 0);
+    let mut bound_sessions = BoundSessions::of(1_000);
+    bound_sessions.publish(b"to warm up");
+    bound_sessions.drain();
+    let publish = |bound_sessions: &mut BoundSessions, count| {
+        (0..count).for_each(|_| bound_sessions.publish(b"Hello World"));
+    };
+    publish(&mut bound_sessions, 16);
+    bound_sessions.drain();
+    assert_eq!(allocations(|| publish(&mut bound_sessions, 16)), 0);
+    assert_eq!(allocations(|| assert_eq!(bound_sessions.drain(), 1_000)), 0);
 }
 
-/// A short send leaves a remainder, which is sent again from where it is.
+/// The rest after a short send is sent from the same buffer.
 #[test]
-fn a_send_that_is_cut_short_allocates_nothing() {
-    let mut room = Room::of(100);
-    let cut_short = |room: &mut Room| {
-        while let Some((id, bytes)) = room.shard.poll_send() {
+fn a_short_send_allocates_nothing() {
+    let mut bound_sessions = BoundSessions::of(100);
+    let cut_short = |bound_sessions: &mut BoundSessions| {
+        while let Some((id, bytes)) = bound_sessions.shard.poll_send() {
             let taken = u32::from(bytes.len() > 1);
-            room.shard.handle_sent(id, taken.max(1));
+            bound_sessions.shard.handle_sent(id, taken.max(1));
         }
     };
     for _ in 0..2 {
-        room.publish(b"to warm up");
-        cut_short(&mut room);
+        bound_sessions.publish(b"to warm up");
+        cut_short(&mut bound_sessions);
     }
-    room.publish(b"Hello World");
-    assert_eq!(allocations(|| cut_short(&mut room)), 0);
+    bound_sessions.publish(b"Hello World");
+    assert_eq!(allocations(|| cut_short(&mut bound_sessions)), 0);
 }
 
-/// A small message that comes whole is read where it lies.
+/// A small complete message is decoded in place.
 #[test]
 fn a_message_that_changes_nothing_allocates_nothing() {
-    let mut room = Room::of(100);
-    let mut frames: Vec<Vec<u8>> = room
+    let mut bound_sessions = BoundSessions::of(100);
+    let mut frames: Vec<Vec<u8>> = bound_sessions
         .sessions
         .iter()
         .map(|_| masked(br#"{"token":"jack","event":"other"}"#))
         .collect();
-    let say = |room: &mut Room, frames: &mut [Vec<u8>]| {
-        for (&id, frame) in room.sessions.iter().zip(frames) {
-            room.shard.handle_received(id, frame);
+    let say = |bound_sessions: &mut BoundSessions, frames: &mut [Vec<u8>]| {
+        for (&id, frame) in bound_sessions.sessions.iter().zip(frames) {
+            bound_sessions.shard.handle_received(id, frame);
         }
     };
-    assert_eq!(allocations(|| say(&mut room, &mut frames)), 0);
+    assert_eq!(allocations(|| say(&mut bound_sessions, &mut frames)), 0);
 }
 
-/// What remains of a burst is less than two bytes for each session, and nothing more the next time.
+/// After a burst less than 2 bytes per session remain, and after a second burst not more.
 #[test]
-fn a_quiet_session_owns_no_outbox_and_no_decoder() {
-    let mut room = Room::of(10_000);
-    room.shard.free_spare();
+fn an_idle_session_owns_no_outbox_and_no_decoder() {
+    let mut bound_sessions = BoundSessions::of(10_000);
+    bound_sessions.shard.free_spare();
     let at_rest = LIVE_BYTES.get();
-    room.burst();
-    room.shard.free_spare();
+    bound_sessions.burst();
+    bound_sessions.shard.free_spare();
     let after_one = LIVE_BYTES.get();
     assert!(after_one - at_rest < 16_384, "{at_rest} became {after_one}");
-    room.burst();
-    room.shard.free_spare();
+    bound_sessions.burst();
+    bound_sessions.shard.free_spare();
     assert_eq!(LIVE_BYTES.get(), after_one);
 }
 
-/// What the bounds on names count is at least what the heap has of them, whatever their lengths,
-/// with many names of one session and with one name of many; and what has gone leaves room for no
-/// more than as much again.
+/// The counted bytes of names are at least their heap memory, for all lengths, for many names of
+/// one session and one name of many sessions. Removed names leave at most as much again.
 #[test]
-fn names_take_no_more_than_their_bounds_say() {
+fn names_take_at_most_the_counted_bytes() {
     let mut config = Config::default();
     config.limits.names_bytes_per_session_max = 64 << 10;
     config.limits.names_bytes_max = 4 << 20;
@@ -249,7 +261,7 @@ fn names_take_no_more_than_their_bounds_say() {
         let settings = Arc::clone(&settings);
         let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
         for round in 0..4 {
-            // The last round again has names of another length than the first.
+            // Rounds alternate between two lengths of names.
             let len = if round % 2 == 0 { len } else { 1_001 - len };
             let ids: Vec<ConnectionId> = (0..200)
                 .map(|_| {
@@ -262,7 +274,7 @@ fn names_take_no_more_than_their_bounds_say() {
             let (heap, counted) = (LIVE_BYTES.get(), shard.names_bytes());
             for (index, &id) in ids.iter().enumerate() {
                 for number in 0..200 {
-                    // One more than there is room for would end the session.
+                    // A name above the limit would close the session.
                     let has_room = shard.names_bytes_of(id) < 50 << 10;
                     if !has_room || shard.names_bytes() > (4 << 20) - (16 << 10) {
                         break;
@@ -274,7 +286,7 @@ fn names_take_no_more_than_their_bounds_say() {
                 }
                 let taken = LIVE_BYTES.get() - heap;
                 let stated = bytes(shard.names_bytes() - counted);
-                // Besides, each slot has a place in the lists of bindings and memberships.
+                // Each slot also has an entry in the lists of bindings and memberships.
                 let places = bytes(ids.len() * 2 * 24);
                 if round == 0 {
                     assert!(taken <= stated + places, "{len}: {taken} of {stated}");
@@ -287,7 +299,7 @@ fn names_take_no_more_than_their_bounds_say() {
             );
             shard.invariants();
             for id in ids {
-                shard.cut(id, End::Reset);
+                shard.abort(id, CloseCause::Reset);
             }
             send_all(&mut shard);
             assert_eq!(shard.names_bytes(), 0);
@@ -307,22 +319,26 @@ fn send_all(shard: &mut Shard) {
     shard.free_spare();
 }
 
-/// A channel that nobody is on any more is forgotten with its name.
+/// A channel without members is removed with its name.
 #[test]
 fn a_million_names_leave_no_bytes_behind() {
     const AT_ONCE: usize = 100;
-    let mut room = Room::of(AT_ONCE);
+    let mut bound_sessions = BoundSessions::of(AT_ONCE);
     let mut round = |first: usize, names: usize| {
         for name in (first..first + names).step_by(AT_ONCE) {
             let name_of = |index: usize| format!("a channel that is soon forgotten, {index}");
-            for (index, &id) in room.sessions.iter().enumerate() {
-                room.shard.join(id, &name_of(name + index));
+            for (index, &id) in bound_sessions.sessions.iter().enumerate() {
+                bound_sessions.shard.join(id, &name_of(name + index));
             }
-            for (index, &id) in room.sessions.iter().enumerate() {
-                assert!(room.shard.leave_channel(id, &name_of(name + index)));
+            for (index, &id) in bound_sessions.sessions.iter().enumerate() {
+                assert!(
+                    bound_sessions
+                        .shard
+                        .leave_channel(id, &name_of(name + index))
+                );
             }
         }
-        room.shard.free_spare();
+        bound_sessions.shard.free_spare();
         LIVE_BYTES.get()
     };
     let before = round(0, 10_000);

@@ -1,14 +1,14 @@
-//! Our decoder and encoder beside fastwebsockets' own reader, on the same bytes.
+//! Comparison of the decoder and encoder with the crate fastwebsockets, on the same bytes.
 //!
-//! Streams are valid, since the two differ in what they refuse: fastwebsockets takes unmasked
-//! frames and long pongs, wants text to be UTF-8, and puts its limit one byte lower.
+//! All streams are valid, because the two treat errors differently: fastwebsockets accepts unmasked
+//! frames and long pongs, requires UTF-8 in text, and its size limit is one byte lower.
 
-use campanile::ws::{Decoder, Event, Kind, encoder};
+use campanile::ws::{Decoder, Event, MessageType, encoder};
 use campanile_tests::prng::Prng;
 use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket, WebSocketError, unmask};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 
-/// What both readers can say about a stream.
+/// A decoded message or control frame in a common form.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Text(Vec<u8>),
@@ -19,7 +19,7 @@ enum Seen {
 }
 
 #[test]
-fn fastwebsockets_reads_the_same_from_every_valid_client_stream() {
+fn fastwebsockets_decodes_the_same_from_client_streams() {
     let runtime = runtime();
     let mut events = 0;
     for seed in 0..400 {
@@ -33,7 +33,7 @@ fn fastwebsockets_reads_the_same_from_every_valid_client_stream() {
 }
 
 #[test]
-fn fastwebsockets_reads_what_the_encoder_wrote() {
+fn fastwebsockets_decodes_the_encoders_frames() {
     let runtime = runtime();
     for seed in 0..100 {
         let mut prng = Prng::from_seed(seed);
@@ -58,7 +58,7 @@ fn fastwebsockets_reads_what_the_encoder_wrote() {
     }
 }
 
-/// Our decoder, fed in random chunks.
+/// Decodes a stream with the gateway's decoder in random chunks.
 fn ours(prng: &mut Prng, stream: &[u8]) -> Vec<Seen> {
     let (mut decoder, mut seen, mut rest) = (Decoder::new(), Vec::new(), stream);
     let chunk_max = 1 << prng.range(0, 17);
@@ -71,8 +71,8 @@ fn ours(prng: &mut Prng, stream: &[u8]) -> Vec<Seen> {
                 Event::Message { kind, payload, .. } => {
                     let bytes = payload.bytes().to_vec();
                     match kind {
-                        Kind::Text => Seen::Text(bytes),
-                        Kind::Binary => Seen::Binary(bytes),
+                        MessageType::Text => Seen::Text(bytes),
+                        MessageType::Binary => Seen::Binary(bytes),
                     }
                 }
                 Event::Ping(payload) => Seen::Ping(payload.bytes().to_vec()),
@@ -86,7 +86,7 @@ fn ours(prng: &mut Prng, stream: &[u8]) -> Vec<Seen> {
     seen
 }
 
-/// fastwebsockets' reader, over a pipe that holds the whole stream and its answers.
+/// Decodes a stream with fastwebsockets, over a pipe that holds the whole stream and the replies.
 async fn theirs(stream: &[u8], role: Role) -> Vec<Seen> {
     let (mut peer, pipe) = tokio::io::duplex(stream.len() + 4_096);
     peer.write_all(stream).await.expect("the pipe has room");
@@ -118,7 +118,8 @@ async fn theirs(stream: &[u8], role: Role) -> Vec<Seen> {
     }
 }
 
-/// Messages in one frame or many, pings and pongs between and inside them, perhaps a close.
+/// Generates messages in one frame or several, with pings and pongs between and within them, and
+/// sometimes a close frame.
 fn client_stream(prng: &mut Prng) -> Vec<u8> {
     let mut stream = Vec::new();
     for _ in 0..prng.range(1, 10) {
@@ -142,7 +143,7 @@ fn client_stream(prng: &mut Prng) -> Vec<u8> {
             let fin = prng.chance(1, 2);
             let length = u32::try_from(rest.len()).expect("small");
             let length = if fin { length } else { prng.range(0, length) };
-            // A fragment may end inside a character, a message may not.
+            // A fragment may end within a character, a message must not.
             let (fragment, behind) = rest.split_at(length as usize);
             put_client_frame(prng, &mut stream, opcode, fin, fragment);
             (opcode, rest) = (OpCode::Continuation, behind);
@@ -159,7 +160,7 @@ fn client_stream(prng: &mut Prng) -> Vec<u8> {
     stream
 }
 
-/// Text of a length around those at which a head changes its form, with characters of two bytes.
+/// Generates text with 2-byte characters, of lengths near those at which a frame's head changes.
 fn text(prng: &mut Prng) -> String {
     let bytes = match prng.range(0, 9) {
         0..=3 => prng.range(0, 100),

@@ -1,13 +1,12 @@
-//! The gateway by its config alone: the real executable, a backend in Node.js, and clients that are
-//! not ours.
+//! Tests of the executable with a config, a backend in Node.js, and third-party clients.
 //!
-//! Each script in `tests/js/gateway` starts the executable with a config of its own, and a backend
-//! that answers its hooks, and says `done` at its end. `world.mjs` is what they share.
+//! Each script in `tests/js/gateway` starts the executable with its own config and a backend that
+//! responds to hooks, and prints `done` at its end. `fixture.mjs` has their shared functions.
 
 use campanile_tests::node;
 use campanile_tests::process::Executable;
 
-/// Runs a script to its end.
+/// Runs a script and asserts that it succeeds.
 #[track_caller]
 fn check(script: &str) {
     let Executable { path, folder, .. } = campanile_tests::executable!();
@@ -15,51 +14,51 @@ fn check(script: &str) {
 }
 
 #[test]
-fn strangers_chat_without_any_config() {
+fn sessions_chat_without_any_config() {
     check("actions.mjs");
 }
 
 #[test]
-fn rules_say_who_may_join_publish_and_command() {
+fn rules_decide_about_joins_publications_and_commands() {
     check("rules.mjs");
 }
 
 #[test]
-fn backends_push_look_and_disconnect() {
+fn backends_push_list_and_disconnect() {
     check("api.mjs");
 }
 
 #[test]
-fn a_million_names_leave_nothing_behind() {
-    check("names.mjs");
+fn the_memory_of_a_million_left_channels_is_reclaimed() {
+    check("channel_memory.mjs");
 }
 
 #[test]
-fn hooks_decide_in_every_language() {
+fn hooks_decide_in_every_dialect() {
     check("hooks.mjs");
 }
 
 #[test]
-fn tokens_are_checked_in_every_language() {
+fn tokens_are_checked_in_every_dialect() {
     check("auth.mjs");
 }
 
 #[test]
-fn a_backend_that_is_slow_or_down_hurts_only_those_who_ask_it() {
-    check("down.mjs");
+fn a_slow_or_failed_backend_delays_only_its_own_sessions() {
+    check("backend_failures.mjs");
 }
 
 #[test]
 fn a_thousand_sessions_under_hooks_stay_in_order() {
-    check("order.mjs");
+    check("message_order.mjs");
 }
 
 #[test]
-fn the_end_of_a_session_is_told_last() {
-    check("ends.mjs");
+fn the_close_hook_of_a_session_is_the_last() {
+    check("close_hooks.mjs");
 }
 
 #[test]
-fn what_is_published_has_words_in_every_language_that_hears_it() {
-    check("languages.mjs");
+fn publications_are_encoded_in_every_receiving_dialect() {
+    check("event_names.mjs");
 }

@@ -1,11 +1,10 @@
-//! How the real executable stops, and what it does with signals.
+//! Tests of the stop of the executable, and of signals.
 //!
-//! Where a test has to be in the middle of a stop, the times in the config are so long that only a
-//! second signal, or the end of the clients, comes to its end. Nothing sleeps and no time is
-//! measured.
+//! Tests that observe a running stop have so long times in the config that only a second signal or
+//! the disconnect of all clients ends it. No test sleeps or measures time.
 
 use campanile_tests::client::{
-    Client, closing, is_open, open, open_as, open_on, read_text, settle,
+    Client, closing, expect_no_message, is_open, open, open_as, open_on, read_text,
 };
 use campanile_tests::http::{LOCAL, Response, get, post, upgrade};
 use campanile_tests::peer::{Peer, push_body, sent_to};
@@ -25,7 +24,7 @@ use std::thread;
 const GATEWAY: Executable = executable!();
 
 #[test]
-fn health_says_so_while_everything_else_goes_on() {
+fn during_the_delay_health_is_503_and_all_else_is_served() {
     let process = GATEWAY.start(Some("drain_delay_ms = 600_000"));
     let address = process.address;
     let mut kept: Vec<Peer> = (0..8).map(|_| Peer::connect(address)).collect();
@@ -50,8 +49,8 @@ fn health_says_so_while_everything_else_goes_on() {
         assert_eq!(read_text(&mut before), "hello");
         assert_eq!(read_text(&mut after), "hello");
     }
-    settle(&mut before);
-    settle(&mut after);
+    expect_no_message(&mut before);
+    expect_no_message(&mut after);
 
     let ended = end_at_once(process, Signal::TERM);
     assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.log);
@@ -72,7 +71,7 @@ fn after_the_delay_the_gateway_stops_by_itself() {
 }
 
 #[test]
-fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
+fn calls_during_a_stop_are_errors_without_effect() {
     let process = GATEWAY.start(Some(LONG_GRACE));
     let address = process.address;
     let mut client = open_as(address, "jack", "e");
@@ -88,11 +87,11 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
     let push = post("/push", "", &push_body("jack", "e", "late"));
     let (head, rest) = push.split_at(push.len() - 10);
     late.send(head);
-    settle(&mut client);
+    expect_no_message(&mut client);
 
     process.signal(Signal::TERM);
     assert_eq!(closing(&mut client), shutting_down());
-    // The client does not end its connection, so the gateway waits for it.
+    // The clients keep their connections open, so the gateway waits.
     let mut peers = kept.into_iter();
     let mut next = || peers.next().expect("there are enough");
     for (call, body) in &calls {
@@ -115,10 +114,10 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
     peer.send(upgrade("GET /ws HTTP/1.1", &[LOCAL]));
     assert_eq!(refused(peer.response()), (503, "stopping\n".to_owned()));
     assert_eq!(rest_of(peer), "", "each answer is the last one");
-    // What only looks is answered.
+    // Queries are served.
     assert_eq!(sessions(&mut next()), Vec::<String>::new());
     let idle = next();
-    TcpStream::connect(address).expect_err("nobody listens any more");
+    TcpStream::connect(address).expect_err("the gateway has stopped");
 
     drop((client, late));
     assert_eq!(
@@ -131,15 +130,14 @@ fn what_is_asked_during_a_stop_is_refused_and_says_that_nothing_was_done() {
     assert!(ended.log.contains("deliveries=0"), "{}", ended.log);
 }
 
-/// Requests that came in one packet are all answered, although each of them hears of the stop, and
-/// only then does the connection end.
+/// All requests of one segment get responses that announce the close; then the connection ends.
 #[test]
-fn pipelined_requests_are_all_answered_before_a_stop_ends_their_connection() {
+fn all_pipelined_requests_get_responses_before_the_close() {
     let process = GATEWAY.start(Some(LONG_GRACE));
     let mut client = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
     assert_eq!(health(&mut peer).status, 200);
-    settle(&mut client);
+    expect_no_message(&mut client);
     process.signal(Signal::TERM);
     assert_eq!(closing(&mut client), shutting_down());
 
@@ -154,10 +152,10 @@ fn pipelined_requests_are_all_answered_before_a_stop_ends_their_connection() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
 }
 
-/// Pushers go on until they are refused. Whatever was accepted is what every session gets, before
-/// it is told that the gateway stops.
+/// Clients push until they get an error. Every session receives all accepted messages before the
+/// close frame.
 #[test]
-fn what_was_accepted_is_delivered_before_the_end() {
+fn accepted_messages_are_delivered_before_the_close() {
     const CLIENTS: usize = 8;
     let process = GATEWAY.start(Some(LONG_GRACE));
     let address = process.address;
@@ -179,28 +177,28 @@ fn what_was_accepted_is_delivered_before_the_end() {
                         assert_eq!(answer.body, NOTHING_DELIVERED);
                         break;
                     }
-                    assert_eq!(answer.body, sent_to(CLIENTS), "to all or to nobody");
+                    assert_eq!(answer.body, sent_to(CLIENTS), "to all or to none");
                     accepted.push(message);
                     if number == 20 {
-                        started.send(()).expect("somebody waits for it");
+                        started.send(()).expect("the receiver waits");
                     }
                 }
                 accepted
             })
         })
         .collect();
-    // Read at once, so that nobody is a slow consumer.
+    // Read at once, so that no session is a slow consumer.
     let readers: Vec<_> = clients
         .drain(..)
         .map(|mut client| {
             in_background(move || {
-                let mut heard = Vec::new();
+                let mut received = Vec::new();
                 loop {
                     let message = client.read().expect("a close comes in the end");
                     if message.is_close() {
-                        return (client, heard);
+                        return (client, received);
                     }
-                    heard.push(message.into_text().expect("a text").to_string());
+                    received.push(message.into_text().expect("a text").to_string());
                 }
             })
         })
@@ -212,9 +210,9 @@ fn what_was_accepted_is_delivered_before_the_end() {
     let accepted = pushers.into_iter().map(|it| it.join().expect("it ends"));
     let accepted: BTreeSet<String> = accepted.flatten().collect();
     for reader in readers {
-        let (client, heard) = reader.join().expect("it ends");
-        assert_eq!(heard.len(), accepted.len(), "each once");
-        assert_eq!(heard.into_iter().collect::<BTreeSet<_>>(), accepted);
+        let (client, received) = reader.join().expect("it ends");
+        assert_eq!(received.len(), accepted.len(), "each once");
+        assert_eq!(received.into_iter().collect::<BTreeSet<_>>(), accepted);
         drop(client);
     }
     let ended = process.wait();
@@ -223,7 +221,7 @@ fn what_was_accepted_is_delivered_before_the_end() {
 
 #[test]
 fn sessions_are_closed_one_after_the_other() {
-    // 18 seconds for these: nobody waits for that.
+    // All would take 18 s, which the test does not wait for.
     let config = format!("drain_ms = 600_000\n{LONG_GRACE}");
     let process = GATEWAY.start(Some(&config));
     let mut clients: Vec<Client> = (0..SESSIONS)
@@ -249,12 +247,12 @@ fn sessions_are_closed_one_after_the_other() {
 }
 
 #[test]
-fn a_paced_stop_comes_to_its_end() {
+fn a_gradual_stop_ends() {
     closes_every_session("drain_ms = 10_000");
 }
 
 #[test]
-fn without_sessions_nothing_is_waited_for() {
+fn a_stop_without_sessions_ends_at_once() {
     let process = GATEWAY.start(Some(LONG_GRACE));
     let mut idle = Peer::connect(process.address);
     assert_eq!(health(&mut idle).status, 200);
@@ -280,13 +278,14 @@ fn a_hundred_sessions_are_closed_at_once() {
     assert_eq!(process.wait().status.code(), Some(0));
 }
 
-/// The pace is bounded by the grace, whatever `drain_ms` says.
+/// All sessions are closed within the grace, even if `drain_ms` is longer.
 #[test]
 fn the_last_session_is_closed_before_the_grace_ends() {
     closes_every_session("drain_ms = 600_000\nshutdown_grace_ms = 1_000");
 }
 
-/// Stops a gateway with this config and sees that every session hears so and none is cut.
+/// Stops a gateway with this config, and asserts that every session gets a close frame and none is
+/// aborted.
 #[track_caller]
 fn closes_every_session(config: &str) {
     let process = GATEWAY.start(Some(config));
@@ -319,7 +318,7 @@ fn a_second_signal_ends_a_stop_that_waits_for_a_client() {
 }
 
 #[test]
-fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
+fn sighup_always_reloads_key_files() {
     let keys = GATEWAY.config_file("").with_extension("jwks");
     let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
     let write = |secret: &[u8; 32]| {
@@ -340,22 +339,22 @@ fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
     );
     let process = GATEWAY.start(Some(&config));
     let address = process.address;
-    assert!(is_let_in(address, &[b'a'; 32]));
-    assert!(!is_let_in(address, &[b'b'; 32]));
+    assert!(is_admitted(address, &[b'a'; 32]));
+    assert!(!is_admitted(address, &[b'b'; 32]));
 
-    // Nobody but a reload can see it: the file is as old and as long as before.
+    // The file has the same age and length, so only a forced reload notices the change.
     write(&[b'b'; 32]);
-    assert!(!is_let_in(address, &[b'b'; 32]));
+    assert!(!is_admitted(address, &[b'b'; 32]));
     process.signal(Signal::HUP);
-    until(|| is_let_in(address, &[b'b'; 32]).then_some(()));
-    assert!(!is_let_in(address, &[b'a'; 32]));
+    until(|| is_admitted(address, &[b'b'; 32]).then_some(()));
+    assert!(!is_admitted(address, &[b'a'; 32]));
 
     // Sessions are served during the delay of a stop, and keys are read.
     process.signal(Signal::TERM);
     until_stopping(|| health(&mut Peer::connect(address)));
     write(&[b'c'; 32]);
     process.signal(Signal::HUP);
-    until(|| is_let_in(address, &[b'c'; 32]).then_some(()));
+    until(|| is_admitted(address, &[b'c'; 32]).then_some(()));
     let ended = end_at_once(process, Signal::TERM);
     assert_eq!(ended.status.code(), Some(128 + 15), "{}", ended.log);
     let line = "SIGHUP: key files were read again changed=1 unchanged=0 failed=0";
@@ -363,9 +362,9 @@ fn sighup_reads_key_files_again_whether_they_look_changed_or_not() {
 }
 
 #[test]
-fn sighup_during_start_and_stop_ends_nothing() {
+fn sighup_during_start_and_stop_is_harmless() {
     let fifo = GATEWAY.config_file("").with_extension("fifo");
-    drop(fs::remove_file(&fifo)); // of an earlier run
+    drop(fs::remove_file(&fifo)); // From an earlier run.
     let made = Command::new("mkfifo").arg(&fifo).status();
     assert!(made.expect("there is mkfifo").success());
     let pid_file = fifo.with_extension("pid");
@@ -375,7 +374,7 @@ fn sighup_during_start_and_stop_ends_nothing() {
     command.args([&pid_file, &fifo]);
     let starting = in_background(move || Process::start(command));
 
-    // Once somebody reads the config, the signals are caught.
+    // The signal handlers are installed before the config is read.
     let mut config = File::options().write(true).open(&fifo).expect("it is read");
     let pid = fs::read_to_string(&pid_file).expect("written before");
     let pid = pid.trim().parse().ok().and_then(Pid::from_raw);
@@ -386,7 +385,7 @@ fn sighup_during_start_and_stop_ends_nothing() {
 
     let status = fs::read_to_string(format!("/proc/{}/status", process.child.id()));
     let status = status.expect("it runs");
-    assert!(ignores(&status, 13), "SIGPIPE hurts nobody: {status}");
+    assert!(ignores(&status, 13), "SIGPIPE is not ignored: {status}");
     let mut client = open(process.address, "/ws");
     process.signal(Signal::TERM);
     assert_eq!(closing(&mut client), shutting_down());
@@ -398,21 +397,21 @@ fn sighup_during_start_and_stop_ends_nothing() {
     assert!(ended.log.contains(line), "{}", ended.log);
 }
 
-/// Sends a signal to a process that is stopping, and waits for its end.
+/// Sends a signal to a stopping process and waits for its exit.
 #[track_caller]
 fn end_at_once(process: Process, second: Signal) -> Ended {
     process.signal(second);
     process.wait()
 }
 
-/// Asks again and again until there is something.
+/// Repeats a request until it returns `Some`.
 #[track_caller]
 fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-    let found = (0..ASKS_MAX).find_map(|_| ask());
+    let found = (0..ATTEMPTS_MAX).find_map(|_| ask());
     found.expect("it comes in the end")
 }
 
-/// Asks for the health until the gateway is stopping. A shard may be a little behind the others.
+/// Requests /health until the status is 503. A shard may lag behind the others.
 #[track_caller]
 fn until_stopping(mut ask: impl FnMut() -> Response) -> Response {
     until(|| Some(ask()).filter(|answer| answer.status == 503))
@@ -423,7 +422,7 @@ fn health(peer: &mut Peer) -> Response {
     peer.get("/health")
 }
 
-/// Each kind of call of the server API, about a session of the user `jack`.
+/// Returns one call of each kind of the server API, for a session of the user `jack`.
 fn calls_about(id: &str) -> Vec<(&'static str, String)> {
     vec![
         ("publish", r#"{"channel":"c","data":"x"}"#.to_owned()),
@@ -441,13 +440,13 @@ fn calls_about(id: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What comes on a connection until it ends.
+/// Reads a connection until it ends.
 #[track_caller]
 fn rest_of(mut peer: Peer) -> String {
     String::from_utf8(peer.rest()).expect("it is text")
 }
 
-/// The ids of all sessions.
+/// Returns the ids of all sessions.
 #[track_caller]
 fn sessions(peer: &mut Peer) -> Vec<String> {
     let answer = peer.get("/api/v1/sessions");
@@ -470,8 +469,8 @@ fn in_background<T: Send + 'static>(
     thread.spawn(body).expect("a thread")
 }
 
-/// Whether a client is let in with a token that is signed with this secret.
-fn is_let_in(address: SocketAddr, secret: &[u8]) -> bool {
+/// Returns `true` if a client with a token signed with this secret is admitted.
+fn is_admitted(address: SocketAddr, secret: &[u8]) -> bool {
     let claims = serde_json::json!({ "sub": "jack", "exp": 32_503_680_000_u64 });
     let key = EncodingKey::from_secret(secret).expect("not empty");
     let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key);
@@ -485,7 +484,7 @@ fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Whether a process ignores a signal, by its `/proc/PID/status`.
+/// Returns `true` if a process ignores a signal, by its `/proc/PID/status`.
 fn ignores(status: &str, signal: u32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = u64::from_str_radix(mask.expect("it is there").trim(), 16);
@@ -495,10 +494,10 @@ fn ignores(status: &str, signal: u32) -> bool {
 const NOTHING_DONE: &str =
     r#"{"error":{"code":"stopping","message":"the gateway is stopping, nothing was done"}}"#;
 const NOTHING_DELIVERED: &str = "stopping, nothing was delivered or dropped";
-/// Only the end of the clients, or a second signal, ends a stop.
+/// A config with which only the disconnect of all clients or a second signal ends a stop.
 const LONG_GRACE: &str = "shutdown_grace_ms = 600_000\n[heartbeat]\nclose_grace_ms = 600_000";
 const SESSIONS: usize = 300;
-/// Sessions that are closed at once.
+/// Number of sessions that are closed at once.
 const AT_ONCE: usize = 100;
-/// Some seconds on any machine.
-const ASKS_MAX: usize = 20_000;
+/// The limit of attempts, some seconds on any machine.
+const ATTEMPTS_MAX: usize = 20_000;

@@ -1,15 +1,19 @@
-//! The checksum by which a bench knows its output: CRC-32 of all bytes.
+//! Checksums of the benches' outputs: CRC-32 of all bytes.
 
 use flate2::Crc;
 
-/// Of these bytes.
+/// Returns the checksum of bytes.
 pub(crate) fn of(bytes: &[u8]) -> u32 {
     let mut crc = Crc::new();
     crc.update(bytes);
     crc.sum()
 }
 
-/// Holds an output against the checksum that it always had.
+/// Compares an output with its expected checksum.
+///
+/// # Panics
+///
+/// If they differ.
 #[track_caller]
 pub(crate) fn check(name: &str, output: &[u8], expected: u32) {
     let sum = of(output);
@@ -20,5 +24,5 @@ pub(crate) fn check(name: &str, output: &[u8], expected: u32) {
     );
 }
 
-/// Of an output that is not what it was.
+/// Bytes of a wrong output that the message shows.
 const SHOWN_BYTES_MAX: usize = 1_000;

@@ -1,35 +1,36 @@
-//! Workloads whose instructions are counted, and what is common to the programs that do them.
+//! Command line of the programs whose instructions are counted.
 //!
 //! usage: PROGRAM list
 //!        PROGRAM WORKLOAD N
 //!
-//! `list` names the workloads, how many units a measurement is of, and what a unit is. `WORKLOAD N`
-//! does N units of one. `scripts/instructions.sh` runs each with N and 2 N, so that the difference
-//! is N units and nothing else. As `cargo bench` runs it, without arguments of ours, a program does
-//! a few units of everything.
+//! `list` prints the workloads with the units of a measurement and the unit's name. `WORKLOAD N`
+//! runs N units of one. `scripts/instructions.sh` runs each with N and 2 N; the difference is the
+//! cost of N units. Without these arguments, as `cargo bench` runs it, a program runs one step of
+//! each workload.
 
 #![expect(
     clippy::print_stdout,
     reason = "the list of workloads is what the script reads"
 )]
 
-/// One stage.
+/// A workload: one stage.
 #[derive(Debug)]
 pub(crate) struct Workload {
     name: &'static str,
     unit: &'static str,
-    /// How many are enough for a measurement; a multiple of `step`.
+    /// Units of a measurement; a multiple of `step`.
     units: u64,
-    /// How many are done at once.
+    /// Units that are done at once.
     step: u64,
     work: Work,
 }
 
-/// Does so many units of what stands behind the dash of a workload's name, if anything does.
+/// A function that runs a number of units. Its first argument is the part of the workload's name
+/// behind the dash, or empty.
 pub(crate) type Work = fn(&'static str, u64);
 
 impl Workload {
-    /// A stage, its unit, how many of them are a measurement and how many are done at once.
+    /// Creates a workload.
     pub(crate) const fn new(
         name: &'static str,
         unit: &'static str,
@@ -46,16 +47,20 @@ impl Workload {
         }
     }
 
-    /// Does so many units.
+    /// Runs `units` units.
     fn run(&self, units: u64) {
         let of = self.name.split_once('-').map_or("", |(_, of)| of);
         (self.work)(of, units);
     }
 }
 
-/// Does what the program's arguments ask for.
+/// Runs the command in the program's arguments.
+///
+/// # Errors
+///
+/// A message if the arguments are invalid.
 pub(crate) fn run(all: &[Workload]) -> Result<(), String> {
-    // `cargo bench` adds options of its own.
+    // `cargo bench` adds its own options.
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))

@@ -1,13 +1,13 @@
-//! Frames as clients send them, under a mask of zeros: their payloads are in clear.
+//! Client frames with a mask of zeros, so that their payloads are readable.
 
 use campanile::ws::{OpCode, encoder};
 
-/// One whole text message.
+/// Returns a text message in one frame.
 pub(crate) fn masked(payload: &[u8]) -> Vec<u8> {
     masked_as(OpCode::Text, payload)
 }
 
-/// One whole message in a frame of this type.
+/// Returns a message in one frame with this opcode.
 pub(crate) fn masked_as(opcode: OpCode, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     encoder::put_head(&mut frame, opcode, payload.len());

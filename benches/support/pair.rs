@@ -1,37 +1,35 @@
-//! Two shards of one process on one thread: what is published on the near one has one subscriber,
-//! who is on the far one.
+//! Two shards of one process on one thread: the near one publishes to one session on the far one.
 
-use crate::room::Room;
+use crate::bound_sessions::BoundSessions;
 use campanile::id::ShardId;
-use campanile::mailbox::{Exchange, Post};
+use campanile::mailbox::{Exchange, MailboxEndpoint};
 use std::sync::Arc;
 
-/// The shards and their mailboxes.
+/// The two shards and their mailboxes.
 pub(crate) struct Pair {
-    near: Room,
-    sender: Post,
-    receiver: Post,
-    pub(crate) far: Room,
+    near: BoundSessions,
+    sender: MailboxEndpoint,
+    receiver: MailboxEndpoint,
+    pub(crate) far: BoundSessions,
 }
 
-/// The mailboxes' ends of two shards, of `messages_max` messages each: to send from the first to
-/// the second.
-pub(crate) fn posts(messages_max: usize) -> (Post, Post) {
+/// Returns the mailbox endpoints of two shards, with `messages_max` messages per mailbox.
+pub(crate) fn endpoints(messages_max: usize) -> (MailboxEndpoint, MailboxEndpoint) {
     let exchange = Exchange::simulated(2, messages_max, u64::MAX, 1);
-    let near = Post::new(ShardId::new(0), Arc::clone(&exchange));
-    (near, Post::new(ShardId::new(1), exchange))
+    let near = MailboxEndpoint::new(ShardId::new(0), Arc::clone(&exchange));
+    (near, MailboxEndpoint::new(ShardId::new(1), exchange))
 }
 
 impl Pair {
-    /// With mailboxes of so many messages.
+    /// Creates the shards with mailboxes of `messages_max` messages.
     pub(crate) fn new(messages_max: usize) -> Self {
-        let (sender, receiver) = posts(messages_max);
+        let (sender, receiver) = endpoints(messages_max);
         let (near, far) = (ShardId::new(0), ShardId::new(1));
         Self {
-            near: Room::on(near, 2, 0),
+            near: BoundSessions::on(near, 2, 0),
             sender,
             receiver,
-            far: Room::on(far, 2, 1),
+            far: BoundSessions::on(far, 2, 1),
         }
     }
 
@@ -40,7 +38,7 @@ impl Pair {
         self.near.publish(payload);
     }
 
-    /// Carries what was published to the far shard, which applies it.
+    /// Moves pending messages to the far shard, which applies them.
     pub(crate) fn cross(&mut self) {
         while let Some((to, message)) = self.near.shard.poll_message() {
             self.sender.send(to, message);

@@ -1,6 +1,6 @@
-//! HTTP requests as browsers and backends send them, and what is the same in all answers.
+//! HTTP requests as browsers and backends send them, and removal of dates from responses.
 
-/// What a browser sends to connect to `path`, with what any of the languages wants to see.
+/// Returns a browser's upgrade request for `path`, with the headers of all dialects.
 pub(crate) fn upgrade_request(path: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\n\
@@ -22,7 +22,7 @@ pub(crate) fn upgrade_request(path: &str) -> String {
     )
 }
 
-/// A POST of JSON.
+/// Returns a POST request with a JSON body.
 pub(crate) fn post(path: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -33,7 +33,7 @@ pub(crate) fn post(path: &str, body: &str) -> String {
     )
 }
 
-/// Blots out the day and the time of answers, which are not the same each time.
+/// Overwrites the dates of responses, which differ each time.
 pub(crate) fn undate(output: &mut [u8]) {
     let found = output.windows(DATE.len()).enumerate();
     let found = found.filter(|(_, window)| window.eq_ignore_ascii_case(DATE));

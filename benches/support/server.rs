@@ -1,5 +1,4 @@
-//! A gateway of one shard with the default config, and the bytes of its connections. Knows no
-//! driver: whatever is to be sent is taken at once.
+//! A gateway of one shard with the default config, without a driver: sends complete at once.
 
 use crate::requests::upgrade_request;
 use campanile::config::Config;
@@ -12,11 +11,11 @@ use campanile::time::Tick;
 use tokio::runtime::{Builder, EnterGuard, Runtime};
 use tokio::task::{LocalEnterGuard, LocalSet};
 
-/// The gateway, and what its tasks run in.
+/// The gateway and the runtime of its tasks.
 pub(crate) struct Server {
     host: Host,
     input: Vec<u8>,
-    // Left before what they are of, the inner first.
+    // Dropped before their runtime and task set, the inner one first.
     _among: LocalEnterGuard,
     _within: EnterGuard<'static>,
     tasks: LocalSet,
@@ -24,10 +23,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Without any connection, and with the same dice each time.
+    /// Creates a gateway without connections, with fixed seeds.
     pub(crate) fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build();
-        // There are a few in a process, and their guards borrow them.
+        // The guards borrow it, and a process has only a few.
         let runtime: &'static Runtime = Box::leak(Box::new(runtime.expect("a runtime")));
         let within = runtime.enter();
         let tasks = LocalSet::new();
@@ -50,37 +49,37 @@ impl Server {
         }
     }
 
-    /// A connection that has said nothing yet.
+    /// Accepts a connection without input.
     pub(crate) fn connect(&mut self) -> ConnectionId {
         let now = self.host.set_time(Tick::default());
         self.host.handle_accepted(&now).expect("there is room")
     }
 
-    /// A session on the route at `path`, which has been sent the 101.
+    /// Opens a session on the route at `path`, and takes the 101.
     pub(crate) fn session(&mut self, path: &str) -> ConnectionId {
         let (id, mut output) = (self.connect(), Vec::new());
-        self.say(id, upgrade_request(path).as_bytes(), &mut output);
+        self.receive(id, upgrade_request(path).as_bytes(), &mut output);
         assert!(self.host.is_session(id), "{}", output.escape_ascii());
         id
     }
 
-    /// Receives this from a connection, and appends what is sent to anybody to `output`.
-    pub(crate) fn say(&mut self, id: ConnectionId, bytes: &[u8], output: &mut Vec<u8>) {
+    /// Receives bytes from a connection, and appends all bytes sent to `output`.
+    pub(crate) fn receive(&mut self, id: ConnectionId, bytes: &[u8], output: &mut Vec<u8>) {
         self.input.clear();
         self.input.extend_from_slice(bytes);
         let now = self.host.set_time(Tick::default());
         self.host.handle_received(&now, id, &mut self.input);
-        self.settle(output);
+        self.run_turn(output);
         while self.host.tasks_count() > 0 {
             self.run_tasks();
-            self.settle(output);
+            self.run_turn(output);
         }
         while self.host.poll_reading().is_some() {}
         assert!(!self.host.has_arrivals() && !self.host.wants_to_send());
     }
 
-    /// One turn of a driver without work of its own.
-    fn settle(&mut self, output: &mut Vec<u8>) {
+    /// Runs one turn as a driver does.
+    fn run_turn(&mut self, output: &mut Vec<u8>) {
         let now = self.host.set_time(Tick::default());
         while self.host.handle_arrivals(&now) > 0 {}
         self.host.flush_messages();
@@ -88,7 +87,7 @@ impl Server {
             let taken = put(bytes, output);
             self.host.handle_sent(&now, id, taken);
         }
-        while let Some((id, bytes)) = self.host.poll_answer() {
+        while let Some((id, bytes)) = self.host.poll_http_send() {
             let taken = put(bytes, output);
             self.host.handle_sent(&now, id, taken);
         }
@@ -99,8 +98,8 @@ impl Server {
         self.runtime.block_on(turn);
     }
 
-    /// The peer is gone, and so is the connection.
-    pub(crate) fn cut(&mut self, id: ConnectionId) {
+    /// Aborts a connection.
+    pub(crate) fn abort(&mut self, id: ConnectionId) {
         let now = self.host.set_time(Tick::default());
         self.host.handle_hangup(&now, id, true);
         while self.host.poll_close().is_some() {}
@@ -112,7 +111,7 @@ impl Server {
     }
 }
 
-/// Takes bytes that are lent; returns how many.
+/// Takes lent bytes; returns their number.
 fn put(bytes: &[u8], output: &mut Vec<u8>) -> u32 {
     output.extend_from_slice(bytes);
     u32::try_from(bytes.len()).expect("what is sent at once is far below 4 GiB")

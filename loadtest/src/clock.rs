@@ -1,8 +1,8 @@
-//! What time it is, and waiting for it: the only file of the loadtest that asks the clock.
+//! Clocks and sleeping. No other file of the load test reads a clock.
 //!
-//! Moments are nanoseconds of `CLOCK_MONOTONIC`, which every process of the machine shares, so a
-//! difference between two processes' moments means something. They are never wall-clock times; the
-//! one exception is the date under which a table of figures is printed.
+//! Times are nanoseconds of `CLOCK_MONOTONIC`. All processes of the machine share it, so times of
+//! two processes can be subtracted. Wall-clock time is only read for the date of a table of figures
+//! and for protocols that sign the time.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,7 +16,7 @@ pub(crate) const SECOND_NS: u64 = 1_000_000_000;
 /// Nanoseconds in a millisecond.
 pub(crate) const MILLISECOND_NS: u64 = 1_000_000;
 
-/// Nanoseconds of `CLOCK_MONOTONIC`.
+/// Returns the time of `CLOCK_MONOTONIC` in nanoseconds.
 pub(crate) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).expect("the monotonic clock starts at zero");
@@ -24,7 +24,7 @@ pub(crate) fn now_ns() -> u64 {
     seconds * SECOND_NS + nanoseconds
 }
 
-/// Waits on this thread; for the measuring commands, which have nothing else to do meanwhile.
+/// Blocks this thread for `time`.
 pub(crate) fn pause(time: Duration) {
     #[expect(
         clippy::disallowed_methods,
@@ -33,7 +33,7 @@ pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// `ns` nanoseconds from the origin, as the kernel wants them.
+/// Converts `ns` nanoseconds to the kernel's `timespec`.
 pub(crate) fn timespec(ns: u64) -> Timespec {
     let seconds = i64::try_from(ns / SECOND_NS).expect("centuries at most");
     let nanoseconds = i64::try_from(ns % SECOND_NS).expect("below a second");
@@ -43,16 +43,16 @@ pub(crate) fn timespec(ns: u64) -> Timespec {
     }
 }
 
-/// Has this thread woken when it is due, not when it suits the kernel within 50 microseconds.
+/// Reduces this thread's timer slack from 50 us (the kernel's default) to 1 ns.
 ///
 /// # Errors
 ///
-/// The kernel refuses.
-pub(crate) fn be_punctual() -> Outcome<()> {
+/// `prctl` failed.
+pub(crate) fn set_timer_slack() -> Outcome<()> {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).attempt("set the timer's slack")
 }
 
-/// Nanoseconds that this process has spent on a CPU, threads that have ended included.
+/// Returns the CPU time of this process in nanoseconds, including threads that have ended.
 pub(crate) fn own_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = u64::try_from(time.tv_sec).expect("time on a CPU is positive");
@@ -60,23 +60,23 @@ pub(crate) fn own_cpu_ns() -> u64 {
     seconds * SECOND_NS + nanoseconds
 }
 
-/// Seconds since 1970, for protocols that sign the time.
+/// Returns the seconds since 1970-01-01, for protocols that sign the time.
 pub(crate) fn unix_seconds() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or_default()
 }
 
-/// Today's date in UTC, as `YYYY-MM-DD`.
+/// Returns today's date in UTC as `YYYY-MM-DD`.
 pub(crate) fn date() -> String {
     #[expect(
         clippy::disallowed_methods,
-        reason = "a table of figures says when it was made"
+        reason = "a table of figures shows its date"
     )]
     let now = SystemTime::now();
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     date_of_day(since.as_secs() / SECONDS_PER_DAY)
 }
 
-/// The Gregorian date of the day `day` after 1970-01-01.
+/// Returns the Gregorian date `day` days after 1970-01-01.
 fn date_of_day(day: u64) -> String {
     let mut year = 1970;
     let mut left = day;
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn days_become_dates_across_leap_years_and_centuries() {
+    fn dates_are_right_across_leap_years_and_centuries() {
         assert_eq!(date_of_day(0), "1970-01-01");
         assert_eq!(date_of_day(58), "1970-02-28");
         assert_eq!(date_of_day(59), "1970-03-01");

@@ -1,9 +1,8 @@
-//! Which core runs what: the server on the first, the client on the second.
+//! CPU pinning: the server runs on the first core, the client on the second.
 //!
-//! A server that shares its core with the client that measures it measures the scheduler. Pinning
-//! is by affinity mask; a child inherits the mask of the thread that starts it, so a server is
-//! started while the starter stands on the server's core. With one core nothing can be pinned, and
-//! the reports say so.
+//! If server and client shared a core, the scheduler would be measured. A child process inherits
+//! the affinity mask of the thread that starts it, so this thread is pinned to the server's core
+//! while it starts the server. With one core nothing is pinned, and the reports warn about it.
 
 use std::process::{Child, Command};
 
@@ -11,78 +10,78 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::failure::{Attempt as _, Outcome};
 
-/// The cores of this process, split between server and client.
+/// The cores that this process may use, split between server and client.
 #[derive(Clone, Debug)]
 pub(crate) struct Cores {
-    /// In the order of their numbers; never empty.
+    /// Core numbers, ascending; never empty.
     allowed: Vec<usize>,
 }
 
 impl Cores {
-    /// The cores that this process may run on.
+    /// Reads the affinity mask of this thread.
     ///
     /// # Errors
     ///
-    /// The kernel does not say.
+    /// `sched_getaffinity` failed.
     pub(crate) fn find() -> Outcome<Self> {
-        let mask = sched_getaffinity(None).attempt("ask which cores may be used")?;
+        let mask = sched_getaffinity(None).attempt("read the CPU affinity mask")?;
         let allowed = (0..CpuSet::MAX_CPU)
             .filter(|core| mask.is_set(*core))
             .collect();
         Ok(Self { allowed })
     }
 
-    /// What to print about the placing.
+    /// Returns the line about pinning for the reports.
     pub(crate) fn describe(&self) -> String {
         match self.allowed[..] {
             [server, client, ..] => format!("server on core {server}, client on core {client}"),
-            _ => "ONE CORE ONLY: server and client share it, the figures mean little".to_owned(),
+            _ => "ONE CORE ONLY: server and client share it, do not trust the figures".to_owned(),
         }
     }
 
-    /// Puts the calling thread, and what it starts from now on, on the client's core.
+    /// Pins the calling thread, and what it starts later, to the client's core.
     ///
     /// # Errors
     ///
-    /// The kernel refuses the mask.
-    pub(crate) fn stand_on_client(&self) -> Outcome<()> {
+    /// `sched_setaffinity` failed.
+    pub(crate) fn pin_to_client(&self) -> Outcome<()> {
         match self.allowed[..] {
-            [_, client, ..] => stand_on(&[client]),
+            [_, client, ..] => pin_to(&[client]),
             _ => Ok(()),
         }
     }
 
-    /// Lets `threads` client threads stand on the cores that are not the server's.
+    /// Allows `threads` client threads on all cores but the server's.
     ///
     /// # Errors
     ///
-    /// The kernel refuses the mask.
-    pub(crate) fn spread_clients(&self, threads: usize) -> Outcome<()> {
+    /// `sched_setaffinity` failed.
+    pub(crate) fn pin_clients(&self, threads: usize) -> Outcome<()> {
         match &self.allowed[..] {
-            [_, clients @ ..] if threads > 1 && clients.len() > 1 => stand_on(clients),
-            _ => self.stand_on_client(),
+            [_, clients @ ..] if threads > 1 && clients.len() > 1 => pin_to(clients),
+            _ => self.pin_to_client(),
         }
     }
 
-    /// Starts `command` on the server's core and returns to the client's.
+    /// Starts `command` on the server's core, then pins this thread to the client's core again.
     ///
     /// # Errors
     ///
-    /// The kernel refuses a mask, or the program cannot be started.
+    /// `sched_setaffinity` failed, or the program cannot be started.
     pub(crate) fn start_on_server(&self, command: &mut Command, what: &str) -> Outcome<Child> {
         if let [server, _, ..] = self.allowed[..] {
-            stand_on(&[server])?;
+            pin_to(&[server])?;
         }
         let child = command.spawn();
-        self.stand_on_client()?;
+        self.pin_to_client()?;
         child.attempt(what)
     }
 }
 
-fn stand_on(cores: &[usize]) -> Outcome<()> {
+fn pin_to(cores: &[usize]) -> Outcome<()> {
     let mut mask = CpuSet::new();
     for core in cores {
         mask.set(*core);
     }
-    sched_setaffinity(None, &mask).attempt("choose a core")
+    sched_setaffinity(None, &mask).attempt("pin to a core")
 }

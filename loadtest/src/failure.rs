@@ -1,19 +1,19 @@
-//! The one error of this program: a sentence for the person at the terminal.
+//! The error type of this program: a text for the user at the terminal.
 //!
-//! Nothing in a load test can be mended by the program itself, so an error is text that says what
-//! was being done, what happened and, where it is known, the cure. It ends the command.
+//! The program recovers from no error, so an error is only text: the operation, its error and,
+//! where known, the remedy. An error ends the command.
 
 use std::fmt;
 
-/// What every fallible function here returns.
+/// The result of every fallible function of this crate.
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
-/// Why a command could not go on.
+/// An error that ends the command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure(String);
 
 impl Failure {
-    /// A failure that says `text`.
+    /// Creates a failure with the message `text`.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -25,9 +25,9 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Says what was being attempted when an error of another library came.
+/// Adds the failed operation to an error of another library.
 pub(crate) trait Attempt<T> {
-    /// Turns the error into a [`Failure`] that reads `<what>: <error>`.
+    /// Converts an error to a [`Failure`] with the text `<what>: <error>`.
     fn attempt(self, what: &str) -> Outcome<T>;
 }
 
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_says_what_was_attempted_and_what_came() {
+    fn a_failure_names_the_operation_and_the_error() {
         let result: Result<(), _> = Err("refused").attempt("connect to 127.0.0.1:1");
         assert_eq!(
             result.expect_err("it failed").to_string(),

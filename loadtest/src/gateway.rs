@@ -1,7 +1,7 @@
-//! A gateway as a child process: found or built, started on its core, asked to stop at the end.
+//! The gateway as a child process: finding or building the executable, starting and stopping.
 //!
-//! It is known by its command line and by the URL that it prints, never by its code. What it prints
-//! goes to a file, so that no pipe can fill and stall it.
+//! The interface is the command line and the printed URL. The output goes to a file, so that a full
+//! pipe cannot block the gateway.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -18,20 +18,20 @@ use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::limits;
 use crate::wire::{self, Target};
 
-/// How a gateway is to be started.
+/// The options to start a gateway with.
 #[derive(Clone, Debug)]
 pub(crate) struct GatewayOptions {
-    /// The executable, if it is not the `campanile` beside this program's own.
+    /// The executable; `None` for `campanile` beside this program's executable.
     pub(crate) executable: Option<PathBuf>,
-    /// A configuration file to hand on.
+    /// The configuration file.
     pub(crate) config: Option<PathBuf>,
-    /// How many shards it runs.
+    /// The number of shards.
     pub(crate) shards: u32,
     /// The port to listen on; 0 for a free one.
     pub(crate) port: u16,
 }
 
-/// A running gateway; stopped when dropped.
+/// A running gateway. Dropping it stops the process and removes its log.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     child: Child,
@@ -40,13 +40,12 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway on a free port of loopback, on the server's core, and waits until it
-    /// listens.
+    /// Starts a gateway on loopback, on the server's core, and waits until it listens.
     ///
     /// # Errors
     ///
-    /// There is no executable and none could be built, or it ended or stayed silent; the message
-    /// shows what it printed.
+    /// The executable is missing and cannot be built, the process exits, or it prints no URL within
+    /// 10 s. The message has the gateway's output.
     pub(crate) fn start(options: &GatewayOptions, cores: &Cores) -> Outcome<Self> {
         let executable = match &options.executable {
             Some(path) => path.clone(),
@@ -55,7 +54,7 @@ impl Gateway {
         let stamp = clock::now_ns();
         let log = std::env::temp_dir().join(format!("loadtest-{}-{stamp}.log", std::process::id()));
         let file = File::create(&log).attempt(&format!("create {}", log.display()))?;
-        let errors = file.try_clone().attempt("share the log")?;
+        let errors = file.try_clone().attempt("duplicate the log's descriptor")?;
 
         let own = std::env::current_exe().attempt("find this program's own executable")?;
         let mut command = Command::new(own);
@@ -79,17 +78,17 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Where it listens.
+    /// Returns the gateway's address.
     pub(crate) const fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Where it listens, as a URL.
+    /// Returns the gateway's URL.
     pub(crate) fn url(&self) -> String {
         format!("ws://{}{}", self.target.authority, self.target.path)
     }
 
-    /// Its process.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -104,7 +103,7 @@ impl Gateway {
             if let Ok(Some(status)) = self.child.try_wait() {
                 let printed = printed.trim();
                 return Err(Failure::new(format!(
-                    "the gateway ended ({status}) before it listened; it printed:\n{printed}"
+                    "the gateway exited ({status}) before it listened; it printed:\n{printed}"
                 )));
             }
             clock::pause(POLL);
@@ -120,15 +119,15 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         stop(&mut self.child);
-        // Only a file in the temporary folder is left behind if this fails.
+        // If it fails, only a file in the temporary folder remains.
         let _removed = fs::remove_file(&self.log);
     }
 }
 
-/// Asks `child` to end, and ends it when it has not after two seconds. Nothing if it has ended.
+/// Stops `child` with SIGTERM, and with SIGKILL after 2 s. Does nothing if it has exited.
 pub(crate) fn stop(child: &mut Child) {
     if matches!(child.try_wait(), Ok(Some(_))) {
-        return; // its process id may be another's by now
+        return; // The kernel may have reused its process id.
     }
     if let Ok(pid) = i32::try_from(child.id())
         && let Some(pid) = Pid::from_raw(pid)
@@ -141,27 +140,32 @@ pub(crate) fn stop(child: &mut Child) {
             clock::pause(POLL);
         }
     }
-    // Both fail only when the child has ended already, which is what is wanted.
+    // Both fail only if the child has exited already.
     let _killed = child.kill();
     let _reaped = child.wait();
 }
 
-/// Becomes `program`, in this very process, which ends when the one that started it does.
+/// Replaces this process with `program` (`execve`), which is killed when the parent exits.
 ///
-/// So no gateway is left behind when a loadtest is killed.
+/// No gateway keeps running when the load test is killed.
 ///
 /// # Errors
 ///
-/// The program cannot be run; on success there is no return.
-pub(crate) fn become_tied(program: &[OsString]) -> Outcome<()> {
-    limits::end_with_parent()?;
+/// The program cannot be executed. On success the function does not return.
+pub(crate) fn exec_tied(program: &[OsString]) -> Outcome<()> {
+    limits::kill_with_parent()?;
     let [name, arguments @ ..] = program else {
-        return Err(Failure::new("no program is named"));
+        return Err(Failure::new("tied needs a program"));
     };
     let error = Command::new(name).args(arguments).exec();
     Err(error).attempt(&format!("run {}", name.display()))
 }
 
+/// Returns the path of an executable of the gateway. Builds it in release mode if it is missing.
+///
+/// # Errors
+///
+/// The build fails, or its executable is not found.
 pub(crate) fn find_or_build(program: &Program) -> Outcome<PathBuf> {
     let own = std::env::current_exe().attempt("find this program's own executable")?;
     let beside = own.with_file_name(program.path);
@@ -189,29 +193,29 @@ pub(crate) fn find_or_build(program: &Program) -> Outcome<PathBuf> {
         .find(|path| path.is_file())
         .ok_or_else(|| {
             Failure::new(format!(
-                "`{}` was built but is not beside {}; name it with --gateway PATH",
+                "`{}` was built but is not beside {}; set its path with --gateway PATH",
                 program.path,
                 own.display()
             ))
         })
 }
 
-/// A program of the gateway's.
+/// An executable of the gateway's package.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// Where it lies, beside this one.
+    /// The path, relative to the folder of this executable.
     path: &'static str,
-    /// What cargo is told to build it.
+    /// The arguments of `cargo build`.
     build: &'static [&'static str],
 }
 
-/// The gateway itself.
+/// The gateway.
 pub(crate) const CAMPANILE: Program = Program {
     path: "campanile",
     build: &["--bin", "campanile"],
 };
 
-/// A program that embeds it and publishes what it is told at `/publish`.
+/// The example that embeds the gateway and publishes the bodies of requests to `/publish`.
 pub(crate) const PUBLISHER: Program = Program {
     path: "examples/publisher",
     build: &["--example", "publisher"],

@@ -1,16 +1,16 @@
-//! What this process asks of the kernel for itself: room for sockets, and an end with its parent.
+//! Process settings: the limit of open files, and the signal at the parent's exit.
 
 use rustix::process::{Resource, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::stats::count;
 
-/// Raises the soft limit of open files to the hard one, and checks that `sockets` fit.
+/// Raises the soft limit of open files to the hard limit and checks that `sockets` fit.
 ///
 /// # Errors
 ///
-/// They do not fit, or the limit cannot be raised.
-pub(crate) fn make_room_for(sockets: usize) -> Outcome<()> {
+/// `sockets` and 64 files for other uses exceed the hard limit, or the limit cannot be raised.
+pub(crate) fn raise_file_limit(sockets: usize) -> Outcome<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let hard = limit.maximum.unwrap_or(u64::MAX);
@@ -23,13 +23,14 @@ pub(crate) fn make_room_for(sockets: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// Files that are not sockets of sessions: epoll, timers, pipes, standard streams.
 const FILES_OF_ITS_OWN: u64 = 64;
 
-/// Makes this process end when the one that started it does, however that comes about.
+/// Has the kernel kill this process when its parent exits for any reason.
 ///
 /// # Errors
 ///
-/// The kernel refuses.
-pub(crate) fn end_with_parent() -> Outcome<()> {
+/// `prctl` failed.
+pub(crate) fn kill_with_parent() -> Outcome<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).attempt("tie this process to its parent")
 }

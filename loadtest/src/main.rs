@@ -1,7 +1,7 @@
-//! The loadtest: measures a push gateway from outside, over its wire, against the kernel's floor.
+//! The load test: measures a push gateway over the network and compares it with the bare kernel.
 //!
-//! It does not depend on the gateway's crate and does not know its code. `loadtest --help` teaches
-//! the commands; each has its own file or folder.
+//! The crate does not depend on the gateway's crate. `loadtest --help` explains the commands; each
+//! has its own file or folder.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -12,12 +12,12 @@ mod cli;
 mod clock;
 mod compare;
 mod cores;
+mod delivery_check;
 mod engine;
 mod failure;
 mod figures;
 mod floor;
 mod gateway;
-mod judge;
 mod limits;
 mod procfs;
 mod progress;
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => compare::run(&arguments),
         Command::FloorServer(arguments) => floor::ring::serve(arguments).map(|()| true),
         Command::EpollServer => floor::epoll::serve().map(|()| true),
-        Command::Tied { program } => gateway::become_tied(&program).map(|()| true),
+        Command::Tied { program } => gateway::exec_tied(&program).map(|()| true),
         Command::Reader(arguments) => rounds::serve(&arguments).map(|()| true),
     };
     match holds {

@@ -1,12 +1,12 @@
-//! What the kernel says about a process: CPU time, anonymous memory, threads; and the machine.
+//! Readings of `/proc`: CPU time, anonymous memory and threads of a process, and the machine.
 //!
-//! The parsers are functions from text, tested on text; the readers open the file and say which one
-//! could not be read. Times are nanoseconds on a CPU, the first field of `schedstat`, which the
-//! kernel keeps exact at every switch of context.
+//! Parsers are pure functions of text. Readers open the file and name it in their errors. CPU times
+//! are nanoseconds from the first field of `schedstat`, which the kernel updates at every context
+//! switch.
 //!
-//! Some kernels book part of a thread's time to the `ksoftirqd` of its CPU: whenever that is woken
-//! while the thread is deep in a system call, all of the call since the last tick (seen on Linux
-//! 6.18, 10 to 18 % of a fan-out). So what `ksoftirqd` is booked on a CPU that a process has for
+//! Some kernels account part of a thread's time to the `ksoftirqd` thread of its CPU: if
+//! `ksoftirqd` is woken during a system call, all time of the call since the last tick (10 to 18 %
+//! of a fan-out on Linux 6.18). Therefore the time of `ksoftirqd` on a CPU that a process has for
 //! itself counts as that process's.
 
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 
-/// Nanoseconds that all threads of `pid` and of its descendants have spent on a CPU, and what the
-/// kernel did in their stead on CPUs that are theirs and not this process's.
+/// Returns the CPU time of all threads of `pid` and its descendants in nanoseconds, with the time
+/// of `ksoftirqd` on CPUs that they may use and this process may not.
 ///
-/// A thread that has ended takes its time with it, so ask about processes whose threads stay.
+/// The time of threads that have ended is not included.
 ///
 /// # Errors
 ///
-/// The process has ended, or the kernel was built without `CONFIG_SCHEDSTATS`.
+/// The process has exited, or the kernel was built without `CONFIG_SCHEDSTATS`.
 pub(crate) fn cpu_ns(pid: u32) -> Outcome<u64> {
     let mut total = 0;
     for task in tasks(pid)? {
         let path = format!("{task}/schedstat");
-        // A thread may end between the listing and the reading; its process is still there.
+        // A thread may end between the listing and the reading.
         if let Ok(text) = fs::read_to_string(&path) {
             total += parse_schedstat(&text)
                 .ok_or_else(|| Failure::new(format!("{path} reads `{}`", text.trim())))?;
@@ -41,12 +41,12 @@ pub(crate) fn cpu_ns(pid: u32) -> Outcome<u64> {
     Ok(total + ksoftirqd_ns(&allowed(pid)?, &allowed(std::process::id())?))
 }
 
-/// Nanoseconds that this process has spent on a CPU, threads that have ended included, and what the
-/// kernel did in its stead on CPUs that are not those of `server`.
+/// Returns the CPU time of this process in nanoseconds, including threads that have ended, with the
+/// time of `ksoftirqd` on CPUs that it may use and `server` may not.
 ///
 /// # Errors
 ///
-/// The server has ended.
+/// The server has exited.
 pub(crate) fn own_cpu_ns(server: Option<u32>) -> Outcome<u64> {
     let own = clock::own_cpu_ns();
     let Some(server) = server else {
@@ -55,8 +55,8 @@ pub(crate) fn own_cpu_ns(server: Option<u32>) -> Outcome<u64> {
     Ok(own + ksoftirqd_ns(&allowed(std::process::id())?, &allowed(server)?))
 }
 
-/// Nanoseconds that `ksoftirqd` is booked on the CPUs that are in `these` and not in `others`; none
-/// where the machine hides its kernel threads, as containers do.
+/// Returns the CPU time of `ksoftirqd` on the CPUs in `these` but not in `others`, in nanoseconds.
+/// It is 0 in containers, which hide kernel threads.
 fn ksoftirqd_ns(these: &CpuSet, others: &CpuSet) -> u64 {
     static THREADS: OnceLock<BTreeMap<usize, u32>> = OnceLock::new();
     let threads = THREADS.get_or_init(ksoftirqd_threads);
@@ -70,7 +70,7 @@ fn ksoftirqd_ns(these: &CpuSet, others: &CpuSet) -> u64 {
     booked.sum()
 }
 
-/// The kernel's `ksoftirqd` threads, by their CPU.
+/// Returns the `ksoftirqd` threads by CPU.
 fn ksoftirqd_threads() -> BTreeMap<usize, u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -82,17 +82,17 @@ fn ksoftirqd_threads() -> BTreeMap<usize, u32> {
     threads.collect()
 }
 
-/// The CPUs that a process may run on.
+/// Returns the CPUs that a process may use.
 fn allowed(pid: u32) -> Outcome<CpuSet> {
     let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    sched_getaffinity(process).attempt(&format!("ask which CPUs process {pid} may use"))
+    sched_getaffinity(process).attempt(&format!("read the CPU affinity of process {pid}"))
 }
 
-/// Nanoseconds that `pid` has spent on a CPU since it had spent `before_ns`.
+/// Returns the CPU time of `pid` in nanoseconds since [`cpu_ns`] returned `before_ns`.
 ///
 /// # Errors
 ///
-/// As [`cpu_ns`]; or a thread has ended in between, so that the difference means nothing.
+/// As [`cpu_ns`], or the time has decreased because a thread has ended.
 pub(crate) fn cpu_since_ns(pid: u32, before_ns: u64) -> Outcome<u64> {
     cpu_ns(pid)?.checked_sub(before_ns).ok_or_else(|| {
         Failure::new(format!(
@@ -101,7 +101,7 @@ pub(crate) fn cpu_since_ns(pid: u32, before_ns: u64) -> Outcome<u64> {
     })
 }
 
-/// Nanoseconds that this thread has waited for a CPU that somebody else had.
+/// Returns the time that this thread was runnable but waited for a CPU, in nanoseconds.
 ///
 /// # Errors
 ///
@@ -114,18 +114,18 @@ pub(crate) fn own_waited_ns() -> Outcome<u64> {
     waited.and_then(Result::ok).ok_or_else(unread)
 }
 
-/// Waits until the process has used less than a hundredth of a core for half a second.
+/// Waits until the process has used less than 1 % of a core for 500 ms.
 ///
 /// # Errors
 ///
-/// It does not within a minute.
+/// The process is not idle within 60 s, or has exited.
 pub(crate) fn wait_until_idle(pid: u32) -> Outcome<()> {
     let deadline = clock::now_ns() + 60 * SECOND_NS;
     let mut still = 0;
     let mut last = cpu_ns(pid)?;
     while still < 5 {
         if clock::now_ns() > deadline {
-            return Err(Failure::new("the server does not come to rest"));
+            return Err(Failure::new("the server is not idle after 60 s"));
         }
         clock::pause(Duration::from_millis(100));
         let now = cpu_ns(pid)?;
@@ -139,12 +139,11 @@ pub(crate) fn wait_until_idle(pid: u32) -> Outcome<()> {
     Ok(())
 }
 
-/// How often the threads of `pid` and of its descendants gave up a CPU, of their own will and
-/// against it.
+/// Returns the voluntary and involuntary context switches of `pid` and its descendants.
 ///
 /// # Errors
 ///
-/// The process has ended.
+/// The process has exited.
 pub(crate) fn switches(pid: u32) -> Outcome<(u64, u64)> {
     let mut total = (0, 0);
     for task in tasks(pid)? {
@@ -156,12 +155,11 @@ pub(crate) fn switches(pid: u32) -> Outcome<(u64, u64)> {
     Ok(total)
 }
 
-/// Bytes that the kernel holds for sockets and the structures around them: its slabs, and the
-/// pages of TCP's buffers.
+/// Returns the kernel's slab memory and TCP buffers in bytes, for the whole machine.
 ///
 /// # Errors
 ///
-/// `/proc` does not say.
+/// `/proc/meminfo` or `/proc/net/sockstat` cannot be read or lacks the line.
 pub(crate) fn kernel_bytes() -> Outcome<u64> {
     let path = "/proc/meminfo";
     let text = fs::read_to_string(path).attempt("read /proc/meminfo")?;
@@ -175,14 +173,14 @@ pub(crate) fn kernel_bytes() -> Outcome<u64> {
     Ok(slabs * 1024 + pages * page)
 }
 
-/// Bytes of anonymous memory (`RssAnon`) that `pid` and its descendants hold.
+/// Returns the anonymous memory (`RssAnon`) of `pid` and its descendants in bytes.
 ///
 /// # Errors
 ///
-/// The process has ended.
+/// The process has exited.
 pub(crate) fn anonymous_bytes(pid: u32) -> Outcome<u64> {
     let own = anonymous_bytes_of(pid)?;
-    // A child may end while it is looked at.
+    // A child may exit between the listing and the reading.
     let children = descendants(pid)
         .into_iter()
         .filter_map(|child| anonymous_bytes_of(child).ok());
@@ -196,11 +194,11 @@ fn anonymous_bytes_of(pid: u32) -> Outcome<u64> {
         .ok_or_else(|| Failure::new(format!("{path} has no line RssAnon in kB")))
 }
 
-/// The thread of `pid` whose name is `name`.
+/// Returns the id of the thread of `pid` named `name`; `None` if there is none.
 ///
 /// # Errors
 ///
-/// The process has ended.
+/// The process has exited.
 pub(crate) fn thread_named(pid: u32, name: &str) -> Outcome<Option<u32>> {
     let of_that_name = |thread: &u32| {
         fs::read_to_string(format!("/proc/{pid}/task/{thread}/comm"))
@@ -209,7 +207,7 @@ pub(crate) fn thread_named(pid: u32, name: &str) -> Outcome<Option<u32>> {
     Ok(threads(pid)?.into_iter().find(of_that_name))
 }
 
-/// The kernel's release, the CPU's model and the number of CPUs, in one line.
+/// Returns the kernel's release, the number of CPUs and their model in one line.
 pub(crate) fn machine() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -217,19 +215,19 @@ pub(crate) fn machine() -> String {
     format!("Linux {}, {count} x {model}", kernel.trim())
 }
 
-/// The folders of all threads of `pid` and of its descendants: some servers work in children.
+/// Returns the `/proc` folders of all threads of `pid` and its descendants. Some servers fork.
 fn tasks(pid: u32) -> Outcome<Vec<String>> {
     let mut tasks = Vec::new();
     let folder = |pid: u32, thread: u32| format!("/proc/{pid}/task/{thread}");
     tasks.extend(threads(pid)?.into_iter().map(|thread| folder(pid, thread)));
     for child in descendants(pid) {
-        let threads = threads(child).unwrap_or_default(); // it may have ended
+        let threads = threads(child).unwrap_or_default(); // The child may have exited.
         tasks.extend(threads.into_iter().map(|thread| folder(child, thread)));
     }
     Ok(tasks)
 }
 
-/// The children of `pid`, theirs, and so on.
+/// Returns all descendants of `pid`.
 fn descendants(pid: u32) -> Vec<u32> {
     let mut all = Vec::new();
     let mut next = vec![pid];
@@ -269,7 +267,7 @@ fn parse_anonymous_bytes(status: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// The number in the line that begins with `name`.
+/// Returns the number in the line that begins with `name`.
 fn parse_number(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     rest.split_ascii_whitespace().next()?.parse().ok()
@@ -296,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_on_a_cpu_is_the_first_field() {
+    fn cpu_time_is_the_first_field() {
         assert_eq!(parse_schedstat("4912345678 1203 77\n"), Some(4_912_345_678));
         assert_eq!(parse_schedstat(""), None);
         assert_eq!(parse_schedstat("no 1 2"), None);
@@ -311,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_found_by_the_beginning_of_their_line() {
+    fn numbers_are_found_by_the_prefix_of_their_line() {
         let text = "voluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\nSlab:   77 kB\n";
         assert_eq!(parse_number(text, "voluntary_ctxt_switches:"), Some(12));
         assert_eq!(parse_number(text, "nonvoluntary_ctxt_switches:"), Some(3));
@@ -330,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn this_very_process_can_be_read() {
+    fn the_files_of_this_process_can_be_read() {
         let pid = std::process::id();
         assert!(cpu_ns(pid).expect("this process is there") > 0);
         assert!(own_cpu_ns(Some(pid)).expect("this process is there") > 0);
@@ -338,7 +336,7 @@ mod tests {
         assert_eq!(
             ksoftirqd_ns(&own, &own),
             0,
-            "shared by both, charged to neither"
+            "the time of a shared CPU counts for neither"
         );
         assert!(anonymous_bytes(pid).expect("this process is there") > 0);
         assert_eq!(thread_named(pid, "no thread"), Ok(None));

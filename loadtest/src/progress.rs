@@ -1,4 +1,4 @@
-//! How far a run has come: a bar on a terminal, a line a second otherwise.
+//! Progress of a run on standard error: a bar on a terminal, else one line a second.
 
 use std::io::IsTerminal as _;
 
@@ -6,18 +6,18 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::clock::{MILLISECOND_NS, SECOND_NS};
 
-/// Shows progress on standard error.
+/// The progress display of one phase of a run.
 #[derive(Debug)]
 pub(crate) struct Progress {
     what: &'static str,
     total: u64,
-    /// `None` when standard error is no terminal.
+    /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
     shown_ns: u64,
 }
 
 impl Progress {
-    /// Progress towards `total` of `what`.
+    /// Creates a display of progress towards `total` items named `what`.
     pub(crate) fn new(what: &'static str, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(
@@ -34,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// Shows that `done` are done, with a message made only when there is something to draw.
+    /// Shows `done` of the total. Redraws, and calls `message`, at most every 100 ms (bar) or 1 s.
     pub(crate) fn at(&mut self, done: u64, now_ns: u64, message: impl Fn() -> String) {
         let interval = if self.bar.is_some() {
             100 * MILLISECOND_NS
@@ -54,7 +54,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

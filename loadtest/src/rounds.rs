@@ -1,27 +1,27 @@
-//! Rounds of load, run by a client process of their own on command.
+//! Rounds of load that a separate client process, the reader, runs on command.
 //!
-//! A process of its own for each server, because the sockets of two servers' ten thousand clients
-//! do not fit into one process's open files, and because a fresh client is the same for all. It is
-//! told what to do on its standard input and answers on its standard output, a JSON line each.
+//! Each server has its own reader: the sockets of two servers with 10,000 clients each exceed the
+//! open files of one process, and a fresh process treats all servers alike. Commands on standard
+//! input and results on standard output are one line each; orders and results are JSON.
 //!
 //! ```text
 //!   leader                                 reader
-//!      |            "ready"                  |   all sessions open and known to be members
+//!      | ready                               |   all sessions are open and members
 //!      |<------------------------------------|
 //!      | {"outstanding":16,"seconds":1}      |   a closed loop: batches of 16
 //!      | {"rate":50,"seconds":1}             |   an open loop
 //!      |------------------------------------>|
 //!      | {"deliveries":297000,..}            |
 //!      |<------------------------------------|
-//!      | "judge"                             |   the messages of all rounds
+//!      | verify                              |   verify the messages of all rounds
 //!      |------------------------------------>|
-//!      | {"verdict":{"lost":0,..},..}        |
+//!      | {"delivery_errors":{"lost":0,..},..}|
 //!      |<------------------------------------|
 //! ```
 //!
-//! The server is idle at both ends of a closed round, so the CPU time it gained in between is the
-//! price of the deliveries in between. With several outstanding, a batch is written as fast as this
-//! client can; a gateway that sends as soon as it has read the first pays for two sends.
+//! The server is idle at the beginning and the end of a closed round, so its CPU time between them
+//! is the cost of the round's deliveries. With several outstanding publications the client writes
+//! the batch as fast as it can; a gateway that sends after it has read only the first sends twice.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -32,51 +32,51 @@ use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::delivery_check::DeliveryErrors;
 use crate::engine::{Arrivals, Load, Mix};
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::judge::Verdict;
-use crate::protocol::{Name, Options, Purpose, Way};
+use crate::protocol::{Capability, Name, Options, Purpose};
 use crate::report::percentile_curve;
-use crate::scenario::arguments::{CrowdArguments, ServerArguments};
+use crate::scenario::arguments::{ClientArguments, ServerArguments};
 use crate::scenario::measure::{Plan, Sample, measure};
-use crate::scenario::{self, Scene};
+use crate::scenario::{self, Environment};
 use crate::stats::{SplitMix, float, latencies};
-use crate::team::Team;
+use crate::team::EngineTeam;
 use crate::wire::{Target, frames};
 use crate::{clock, gateway, limits};
 
-/// Who publishes.
+/// The source of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Asking {
-    /// A backend, over HTTP; or whoever asks a floor.
+pub(crate) enum MessageSource {
+    /// A backend publishes by HTTP, or by the request of a floor.
     Http,
-    /// A member.
+    /// A member publishes.
     Client,
-    /// Each session for itself: commands and their replies.
+    /// Every session sends commands, whose replies come back to it alone.
     Rpc,
 }
 
-/// The arguments of the hidden `reader`.
+/// The arguments of the hidden command `reader`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReaderArguments {
-    /// How many sessions to open
+    /// Number of sessions
     #[arg(long)]
     pub(crate) clients: usize,
 
-    /// Bytes in a message
+    /// Message size in bytes
     #[arg(long)]
     pub(crate) bytes: usize,
 
-    /// Who publishes
+    /// Source of the messages
     #[arg(long, value_enum)]
-    pub(crate) via: Asking,
+    pub(crate) via: MessageSource,
 
-    /// Publishing connections or clients
+    /// Number of publishing connections or clients
     #[arg(long)]
     pub(crate) publishers: usize,
 
-    /// Requests that one of them may have unanswered
+    /// Requests in flight per publishing connection
     #[arg(long)]
     pub(crate) pipeline: usize,
 
@@ -84,20 +84,21 @@ pub(crate) struct ReaderArguments {
     pub(crate) server: ServerArguments,
 }
 
-/// One round.
+/// An order for one round. Exactly one of `outstanding` and `rate` is set.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Order {
-    /// A closed loop: batches of so many.
+    /// The batch size of a closed loop.
     #[serde(default)]
     pub(crate) outstanding: Option<usize>,
-    /// An open loop: so many a second.
+    /// The publications per second of an open loop.
     #[serde(default)]
     pub(crate) rate: Option<f64>,
+    /// The duration of the round.
     pub(crate) seconds: f64,
 }
 
 impl Order {
-    /// A closed loop.
+    /// Creates an order for a closed loop of batches.
     pub(crate) const fn batches(outstanding: usize, seconds: f64) -> Self {
         Self {
             outstanding: Some(outstanding),
@@ -106,7 +107,7 @@ impl Order {
         }
     }
 
-    /// An open loop.
+    /// Creates an order for an open loop.
     pub(crate) const fn open(rate: f64, seconds: f64) -> Self {
         Self {
             outstanding: None,
@@ -116,76 +117,77 @@ impl Order {
     }
 }
 
-/// What one round came to.
+/// The result of one round.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub(crate) struct Round {
-    /// Messages received, by all sessions together.
+    /// Messages received by all sessions.
     pub(crate) deliveries: u64,
     pub(crate) deliveries_per_s: f64,
-    /// The server's time on a CPU.
+    /// The server's CPU time.
     pub(crate) server_ns: u64,
-    /// The client's.
+    /// The client's CPU time.
     pub(crate) client_ns: u64,
     pub(crate) p50_ns: f64,
     pub(crate) p99_ns: f64,
-    /// Whether the server took what it was given about as fast as it was given.
+    /// True if the server processed publications about as fast as they were due.
     pub(crate) keeps_up: bool,
-    /// How long the client waited for a CPU that others had, as a share.
+    /// The share of the round (0 to 1) in which the client was runnable but waited for a CPU.
     pub(crate) waiting: f64,
-    /// Publications that were refused, and whatever else was complained about.
-    pub(crate) complaints: u64,
+    /// Number of errors: failed publications, lost sessions, invalid messages.
+    pub(crate) errors: u64,
 }
 
-/// What the messages of several rounds came to.
+/// The verification of the messages of several rounds.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-pub(crate) struct Judged {
-    pub(crate) verdict: Verdict,
-    /// Their latencies in milliseconds, by percentile in nines.
+pub(crate) struct Verification {
+    pub(crate) delivery_errors: DeliveryErrors,
+    /// Latencies as `(percentile in nines, milliseconds)`.
     pub(crate) curve: Vec<(f64, f64)>,
 }
 
 impl Round {
     fn of(sample: &Sample) -> Self {
         Self {
-            deliveries: sample.tally.delivered,
+            deliveries: sample.counters.delivered,
             deliveries_per_s: sample.deliveries_per_s(),
             server_ns: sample.server.map_or(0, |server| server.cpu_ns),
             client_ns: sample.own_ns,
             p50_ns: sample.latency_ns(0.5),
             p99_ns: sample.latency_ns(0.99),
             keeps_up: sample.keeps_up(),
-            waiting: float(sample.tally.waited_ns) / float(sample.tally.ran_ns.max(1)),
-            complaints: sample.tally.complaints().1,
+            waiting: float(sample.counters.waited_ns) / float(sample.counters.ran_ns.max(1)),
+            errors: sample.counters.errors().1,
         }
     }
 
-    /// The server's nanoseconds per delivery.
+    /// Returns the server's CPU time per delivery in nanoseconds.
     pub(crate) fn server_ns_each(&self) -> f64 {
         float(self.server_ns) / float(self.deliveries.max(1))
     }
 
-    /// The client's nanoseconds per delivery.
+    /// Returns the client's CPU time per delivery in nanoseconds.
     pub(crate) fn client_ns_each(&self) -> f64 {
         float(self.client_ns) / float(self.deliveries.max(1))
     }
 }
 
-/// How a client process is to be started.
+/// The options to start a reader with.
 #[derive(Clone, Debug)]
 pub(crate) struct ReaderOptions {
-    /// Where the server listens, as a URL.
+    /// The server's URL.
     pub(crate) url: String,
+    /// The server's process.
     pub(crate) pid: u32,
     pub(crate) protocol: Name,
     pub(crate) options: Options,
-    pub(crate) via: Asking,
+    pub(crate) via: MessageSource,
     pub(crate) clients: usize,
     pub(crate) bytes: usize,
     pub(crate) publishers: usize,
     pub(crate) pipeline: usize,
 }
 
-/// A client process, seen from the one that commands it; stopped when dropped.
+/// A handle of a reader process. Dropping it stops the process.
 #[derive(Debug)]
 pub(crate) struct Reader {
     child: Child,
@@ -196,11 +198,11 @@ pub(crate) struct Reader {
 impl Reader {
     /// Starts the process and waits until its sessions are open and members.
     ///
-    /// It runs where this process runs.
+    /// The process inherits the CPU affinity of this thread.
     ///
     /// # Errors
     ///
-    /// It could not start, or said on standard error why it ended.
+    /// The process cannot be started or has exited; its standard error has the reason.
     pub(crate) fn start(options: &ReaderOptions) -> Outcome<Self> {
         let own = std::env::current_exe().attempt("find this program's own executable")?;
         let via = options
@@ -236,7 +238,9 @@ impl Reader {
         };
         match reader.line()?.as_str() {
             READY => Ok(reader),
-            other => Err(Failure::new(format!("a client process said `{other}`"))),
+            other => Err(Failure::new(format!(
+                "a client process began with `{other}` instead of `{READY}`"
+            ))),
         }
     }
 
@@ -244,10 +248,10 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// The process ended; it said on standard error why.
+    /// The process has exited; its standard error has the reason.
     pub(crate) fn round(&mut self, order: Order) -> Outcome<Round> {
-        let order = serde_json::to_string(&order).attempt("word an order")?;
-        writeln!(self.orders, "{order}").attempt("command a client process")?;
+        let order = serde_json::to_string(&order).attempt("serialize an order")?;
+        writeln!(self.orders, "{order}").attempt("write to a client process")?;
         let line = self.line()?;
         serde_json::from_str(&line).attempt(&format!("a client process reported `{line}`"))
     }
@@ -261,13 +265,13 @@ impl Reader {
         self.round(Order::batches(outstanding, seconds))
     }
 
-    /// Has the messages of all rounds judged.
+    /// Verifies the messages of all rounds since the previous call.
     ///
     /// # Errors
     ///
     /// As [`Reader::round`].
-    pub(crate) fn judge(&mut self) -> Outcome<Judged> {
-        writeln!(self.orders, "{JUDGE}").attempt("command a client process")?;
+    pub(crate) fn check(&mut self) -> Outcome<Verification> {
+        writeln!(self.orders, "{VERIFY}").attempt("write to a client process")?;
         let line = self.line()?;
         serde_json::from_str(&line).attempt(&format!("a client process reported `{line}`"))
     }
@@ -276,7 +280,7 @@ impl Reader {
         let mut line = String::new();
         let read = self.results.read_line(&mut line);
         match read.attempt("read from a client process")? {
-            0 => Err(Failure::new("a client process ended")),
+            0 => Err(Failure::new("a client process exited")),
             _ => Ok(line.trim_end().to_owned()),
         }
     }
@@ -288,38 +292,38 @@ impl Drop for Reader {
     }
 }
 
-/// The client process itself: opens, then runs rounds until its input ends.
+/// Runs the reader process: opens the sessions, then runs rounds until its input ends.
 ///
 /// # Errors
 ///
-/// Anything that makes the figures meaningless.
+/// Setup, a system call or the parsing of an order failed.
 pub(crate) fn serve(arguments: &ReaderArguments) -> Outcome<()> {
-    limits::make_room_for(arguments.clients + arguments.publishers)?;
-    limits::end_with_parent()?;
+    limits::raise_file_limit(arguments.clients + arguments.publishers)?;
+    limits::kill_with_parent()?;
     let mut rounds = Rounds::open(arguments)?;
     println!("{READY}");
     let orders = orders();
     loop {
-        let line = match orders.recv_timeout(REST) {
+        let line = match orders.recv_timeout(KEEP_ALIVE_INTERVAL) {
             Ok(line) => line,
             Err(RecvTimeoutError::Timeout) => {
-                rounds.team.first().rest()?;
+                rounds.team.first().keep_alive()?;
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let answer = if line == JUDGE {
-            serde_json::to_string(&rounds.judge())
+        let response = if line == VERIFY {
+            serde_json::to_string(&rounds.check())
         } else {
-            let order = serde_json::from_str(&line).attempt("read an order")?;
+            let order = serde_json::from_str(&line).attempt("parse an order")?;
             serde_json::to_string(&rounds.run(order)?)
         };
-        println!("{}", answer.attempt("word an answer")?);
+        println!("{}", response.attempt("serialize a result")?);
     }
 }
 
-/// The lines of standard input, read by a thread of their own: the sessions need looking after
-/// while there are none.
+/// Returns the lines of standard input. A thread reads them, so that the main thread can send
+/// heartbeats while it waits.
 fn orders() -> Receiver<String> {
     let (sender, orders) = channel();
     let read = move || {
@@ -329,17 +333,14 @@ fn orders() -> Receiver<String> {
             }
         }
     };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a process that measures has no gateway"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this process runs no gateway")]
     drop(std::thread::spawn(read));
     orders
 }
 
 struct Rounds {
-    team: Team,
-    /// Of all rounds together.
+    team: EngineTeam,
+    /// The latencies of all rounds since the last verification.
     latency: Histogram<u64>,
     mix: Mix,
     pid: u32,
@@ -349,37 +350,42 @@ struct Rounds {
 impl Rounds {
     fn open(arguments: &ReaderArguments) -> Outcome<Self> {
         let pid = arguments.server.pid;
-        let pid = pid.ok_or_else(|| Failure::new("a reader must know the server's process"))?;
+        let pid = pid.ok_or_else(|| Failure::new("reader needs --pid of the server"))?;
         let groups = match arguments.via {
-            Asking::Http | Asking::Client => 1,
-            Asking::Rpc => arguments.clients,
+            MessageSource::Http | MessageSource::Client => 1,
+            MessageSource::Rpc => arguments.clients,
         };
-        let crowd = CrowdArguments {
+        let client_arguments = ClientArguments {
             clients: arguments.clients,
             threads: 1,
             sources: Vec::new(),
         };
-        let scene = Scene::prepare(&arguments.server, &crowd, Name::Wserver)?;
+        let environment =
+            Environment::prepare(&arguments.server, &client_arguments, Name::Wserver)?;
         let all = scenario::members(0, arguments.clients, groups);
         let sizes = scenario::sizes(&all, groups);
-        let mut setup = scene.setup(&crowd, sizes, arguments.bytes);
-        setup.speakers = arguments.publishers;
-        let mut team = Team::new(&setup, 1)?;
+        let mut setup = environment.setup(&client_arguments, sizes, arguments.bytes);
+        setup.client_publishers = arguments.publishers;
+        let mut team = EngineTeam::new(&setup, 1)?;
         let (mix, purpose) = match arguments.via {
-            Asking::Http => (scenario::flow::HTTP, Purpose::Receive),
-            Asking::Client => (scenario::flow::CLIENT, Purpose::Receive),
-            Asking::Rpc => (scenario::flow::ASK, Purpose::Ask),
+            MessageSource::Http => (scenario::flow::HTTP, Purpose::Receive),
+            MessageSource::Client => (scenario::flow::CLIENT, Purpose::Receive),
+            MessageSource::Rpc => (scenario::flow::ASK, Purpose::Command),
         };
         team.first().open(&all, purpose, OPENING_AT_A_TIME)?;
-        if arguments.via == Asking::Http {
-            // Behind the sessions, for a floor takes as many as it is told first.
+        if arguments.via == MessageSource::Http {
+            // After the sessions: a floor treats the first connections as its receivers.
             team.first()
                 .add_publishers(arguments.publishers, arguments.pipeline)?;
         }
         let is_real = arguments.server.protocol != Some(Name::Floor);
         if is_real && purpose == Purpose::Receive {
-            let way = if mix.http > 0 { Way::Http } else { Way::Client };
-            team.first().probe(way, all.len())?;
+            let capability = if mix.http > 0 {
+                Capability::Http
+            } else {
+                Capability::Client
+            };
+            team.first().probe(capability, all.len())?;
         }
         Ok(Self {
             team,
@@ -397,7 +403,11 @@ impl Rounds {
                 rate,
                 arrivals: Arrivals::Constant,
             },
-            _ => return Err(Failure::new("an order is either `outstanding` or `rate`")),
+            _ => {
+                return Err(Failure::new(
+                    "an order needs `outstanding` or `rate`, not both",
+                ));
+            }
         };
         let plan = |measured_s| Plan {
             load,
@@ -411,50 +421,50 @@ impl Rounds {
         };
         let mut plan_of_round = plan(order.seconds);
         plan_of_round.seed = self.prng.next();
-        // Caches, buffers and branch predictors are another round's by now.
+        // Warm up: the caches and branch predictors hold the state of another server's round.
         measure(&mut self.team, &plan(0.01), None)?;
         let sample = measure(&mut self.team, &plan_of_round, Some(self.pid))?;
-        if let Some(complaint) = sample.tally.complaints().0.first() {
-            eprintln!("reader: {complaint}");
+        if let Some(error) = sample.counters.errors().0.first() {
+            eprintln!("reader: {error}");
         }
         let bounds = "the bounds are the same";
-        self.latency.add(&sample.tally.latency).expect(bounds);
+        self.latency.add(&sample.counters.latency).expect(bounds);
         Ok(Round::of(&sample))
     }
 
-    /// Judges all rounds since it last did.
-    fn judge(&mut self) -> Judged {
-        let judged = Judged {
-            verdict: self.team.accounts().verdict(),
+    /// Verifies all rounds since the previous call and resets the records.
+    fn check(&mut self) -> Verification {
+        let verification = Verification {
+            delivery_errors: self.team.accounts().errors(),
             curve: percentile_curve("", &self.latency).points,
         };
         self.latency.reset();
-        judged
+        verification
     }
 }
 
-/// The push of a message of `bytes`: what a floor's request is as long as.
+/// Returns an HTTP push of a message of `bytes` bytes. A floor's request has its length.
 pub(crate) fn request(target: &Target, bytes: usize) -> Vec<u8> {
     let protocol = Name::Wserver.build(&Options::default());
     let request = protocol.request(&target.authority, 0, &"m".repeat(bytes), 0);
     request.unwrap_or_default()
 }
 
-/// The frame that such a message arrives in.
+/// Returns the frame in which a message of `bytes` bytes is delivered.
 pub(crate) fn frame(bytes: usize) -> Vec<u8> {
     let mut frame = Vec::new();
     frames::put_plain(frames::TEXT, "m".repeat(bytes).as_bytes(), &mut frame);
     frame
 }
 
-/// What a reader of a server that this program started needs to know of it.
+/// Returns default options for a server that this program started: HTTP, one client, 128 bytes.
 pub(crate) fn plain_options(url: &str, pid: u32, protocol: Name) -> ReaderOptions {
     ReaderOptions {
         url: url.to_owned(),
         pid,
         protocol,
         options: Options::default(),
-        via: Asking::Http,
+        via: MessageSource::Http,
         clients: 1,
         bytes: 128,
         publishers: 1,
@@ -462,10 +472,10 @@ pub(crate) fn plain_options(url: &str, pid: u32, protocol: Name) -> ReaderOption
     }
 }
 
-/// How often sessions are looked after between rounds.
-const REST: Duration = Duration::from_secs(1);
+/// The interval between heartbeats and reads while no round runs.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const READY: &str = "ready";
-const JUDGE: &str = "judge";
+const VERIFY: &str = "verify";
 const OPENING_AT_A_TIME: usize = 64;
 
 #[cfg(test)]
@@ -473,7 +483,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_and_a_round_read_back_as_worded() {
+    fn an_order_survives_serialization() {
         let order = Order {
             outstanding: Some(16),
             rate: None,

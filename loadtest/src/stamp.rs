@@ -1,40 +1,40 @@
-//! What a message carries, so that its receiver can tell what it is and whether it is right.
+//! The stamp of a message: its receiver identifies and verifies the message by it.
 //!
 //! ```text
 //!   =LT=00003000011ffff000000cc0000000005e30a78.....................
-//!       |    |     |   |       |               |  padding to the size asked for
-//!       |    |     |   |       |  when it was due, nanoseconds of CLOCK_MONOTONIC
-//!       |    |     |   |  which one from this publisher to this group, from zero
-//!       |    |     |  which place in the closed loop's window, ffff for none
-//!       |    |  to which group
-//!       |  from which publisher
+//!       |    |     |   |       |               |  padding to the message size
+//!       |    |     |   |       |  due time, nanoseconds of CLOCK_MONOTONIC
+//!       |    |     |   |  sequence number per publisher and group, from zero
+//!       |    |     |  slot in the closed loop's window, ffff for none
+//!       |    |  group
+//!       |  publisher
 //! ```
 //!
-//! Fixed widths, hexadecimal, letters and dots: read in a few nanoseconds, and JSON, protobuf and
-//! plain text carry it in the same number of bytes. Every byte of the padding is checked.
+//! The numbers are hexadecimal and of fixed width, so parsing takes a few nanoseconds. No byte
+//! needs an escape, so JSON, protobuf and plain text carry the same bytes. All padding is verified.
 
 use std::fmt::Write as _;
 
 /// The stamp on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// A publishing connection, or a session that publishes or asks.
+    /// The publishing connection, or the session that publishes or sends a command.
     pub(crate) publisher: u32,
-    /// Who is to receive it.
+    /// The group of receivers.
     pub(crate) group: u32,
-    /// The place in a closed loop's window; [`NO_SLOT`] in an open loop.
+    /// The slot in a closed loop's window; [`NO_SLOT`] in an open loop.
     pub(crate) slot: u16,
-    /// Counted per publisher and group, from zero.
+    /// The sequence number per publisher and group, from zero.
     pub(crate) sequence: u32,
-    /// When it was due, on the monotonic clock.
+    /// The time at which the message was due, in nanoseconds of the monotonic clock.
     pub(crate) due_ns: u64,
 }
 
-/// An open loop has no window.
+/// The slot of messages of an open loop.
 pub(crate) const NO_SLOT: u16 = 0xffff;
 
 impl Stamp {
-    /// Writes the stamp as a message of `bytes` bytes into `out`, in place of what is there.
+    /// Writes the stamp as a message of `bytes` bytes into `out`, replacing its contents.
     pub(crate) fn write(&self, bytes: usize, out: &mut String) {
         out.clear();
         let Self {
@@ -55,7 +55,7 @@ impl Stamp {
         }
     }
 
-    /// Reads a message back; `None` when it is not one of ours, whole and of `bytes` bytes.
+    /// Parses a message. `None` if it is not `bytes` long, has no stamp or its padding is damaged.
     pub(crate) fn read(message: &[u8], bytes: usize) -> Option<Self> {
         if message.len() != bytes {
             return None;
@@ -79,7 +79,7 @@ impl Stamp {
     }
 }
 
-/// The number in the first `N` digits of `bytes`, and what follows.
+/// Returns the number in the first `N` digits of `bytes`, and the rest. `None` if a digit is none.
 fn hex<const N: usize>(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (digits, rest) = bytes.split_first_chunk::<N>()?;
     let mut number = 0;
@@ -92,7 +92,7 @@ fn hex<const N: usize>(bytes: &[u8]) -> Option<(u64, &[u8])> {
     (wrong < 16).then_some((number, rest))
 }
 
-/// What each byte is worth as a digit, 0xff for what is none.
+/// The value of each byte as a hexadecimal digit (lower case); 0xff for other bytes.
 const VALUES: [u8; 256] = {
     let mut values = [0xff; 256];
     let digits = *b"0123456789abcdef";
@@ -104,11 +104,11 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// The message by which a publisher finds out whether every session is a member.
+/// The message that a publisher sends before a run, until every session has received one.
 pub(crate) const PROBE: &str = "probe";
-/// The smallest size that always holds a stamp.
+/// The smallest message size in bytes. Every stamp fits.
 pub(crate) const BYTES_MIN: usize = 64;
-/// The largest: what a WebSocket frame of the loadtest may carry without being cut by any server.
+/// The largest message size in bytes. Every measured server accepts it in one frame.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 const PADDING: &str = match str::from_utf8(&[b'.'; 4096]) {
@@ -128,7 +128,7 @@ mod tests {
         due_ns: 98_765_432,
     };
 
-    fn worded(stamp: Stamp, bytes: usize) -> String {
+    fn written(stamp: Stamp, bytes: usize) -> String {
         let mut text = String::from("what was there");
         stamp.write(bytes, &mut text);
         text
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_stamp_is_padded_and_reads_back() {
         for bytes in [BYTES_MIN, 128, 4096, 4097, 16_384] {
-            let text = worded(STAMP, bytes);
+            let text = written(STAMP, bytes);
             assert_eq!(text.len(), bytes);
             assert_eq!(Stamp::read(text.as_bytes(), bytes), Some(STAMP));
         }
@@ -152,14 +152,14 @@ mod tests {
             sequence: u32::MAX,
             due_ns: u64::MAX,
         };
-        let text = worded(stamp, BYTES_MIN);
+        let text = written(stamp, BYTES_MIN);
         assert_eq!(text.len(), BYTES_MIN);
         assert_eq!(Stamp::read(text.as_bytes(), BYTES_MIN), Some(stamp));
     }
 
     #[test]
     fn a_damaged_message_is_not_a_stamp() {
-        let text = worded(STAMP, 16_384);
+        let text = written(STAMP, 16_384);
         for at in [0, 4, 8, 20, 30, 43, 44, 5_000, 16_383] {
             let mut bytes = text.clone().into_bytes();
             bytes[at] = b'X';

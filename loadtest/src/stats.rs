@@ -1,11 +1,10 @@
-//! Numbers from samples: median, bootstrap interval, seeded randomness, latency tables.
+//! Statistics: medians, bootstrap intervals, seeded random numbers, latency histograms.
 //!
-//! Pure: no clock, and its randomness comes from a seed, so the same samples always give the same
-//! interval.
+//! The functions are pure. Random numbers come from a seed, so equal samples give equal intervals.
 
 use hdrhistogram::Histogram;
 
-/// A statistic with the range in which a repetition of the measurement would put it.
+/// A median with its 95 % bootstrap interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Interval {
     /// The median of the samples.
@@ -17,7 +16,7 @@ pub(crate) struct Interval {
 }
 
 impl Interval {
-    /// The median of `samples` and its 95 % interval by the percentile bootstrap.
+    /// Computes the median of `samples` and its 95 % interval by the percentile bootstrap.
     ///
     /// # Panics
     ///
@@ -38,24 +37,24 @@ impl Interval {
         }
     }
 
-    /// Whether the two have a value in common.
+    /// Returns `true` if the intervals have a value in common.
     pub(crate) fn overlaps(self, other: Self) -> bool {
         self.low <= other.high && other.low <= self.high
     }
 
-    /// Whether a bound from above holds: the lower end of the interval is within it.
-    pub(crate) fn is_within(self, bound: f64) -> bool {
-        self.low <= bound
+    /// Returns `true` if the lower end of the interval is at most `limit`.
+    pub(crate) fn is_within(self, limit: f64) -> bool {
+        self.low <= limit
     }
 }
 
-/// The middle of `samples`, the mean of the two middle ones when they are even in number.
+/// Returns the median of `samples`: for an even number the mean of the middle two.
 ///
 /// # Panics
 ///
 /// `samples` is empty.
 pub(crate) fn median(samples: &[f64]) -> f64 {
-    assert!(!samples.is_empty(), "the median of nothing");
+    assert!(!samples.is_empty(), "the median of no samples");
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -66,7 +65,7 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// A count as a number to divide by. Exact below 2^53, which is 104 days in nanoseconds.
+/// Converts a count to `f64`. Exact below 2^53, which is 104 days in nanoseconds.
 #[expect(
     clippy::cast_precision_loss,
     reason = "exact for every count a load test reaches"
@@ -75,17 +74,17 @@ pub(crate) const fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// A length as the type that counters have.
+/// Converts a length to the type of the counters.
 pub(crate) fn count(length: usize) -> u64 {
     u64::try_from(length).expect("a length fits in 64 bits")
 }
 
-/// Latencies from one microsecond's tenth to a minute, to three significant digits.
+/// Creates a histogram of latencies in nanoseconds: 100 ns to 60 s, three significant digits.
 pub(crate) fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(100, 60_000_000_000, 3).expect("bounds and digits are constants")
 }
 
-/// One line of percentiles, in the unit that reads best.
+/// Formats one line of percentiles.
 pub(crate) fn percentile_line(histogram: &Histogram<u64>) -> String {
     let at = |quantile: f64| duration(float(histogram.value_at_quantile(quantile)));
     format!(
@@ -98,7 +97,7 @@ pub(crate) fn percentile_line(histogram: &Histogram<u64>) -> String {
     )
 }
 
-/// Nanoseconds in the unit that leaves at most three digits before the point.
+/// Formats nanoseconds in ns, us, ms or s: the largest unit in which the number is at least 1.
 pub(crate) fn duration(ns: f64) -> String {
     if ns >= 1e9 {
         format!("{:.2} s", ns / 1e9)
@@ -111,11 +110,12 @@ pub(crate) fn duration(ns: f64) -> String {
     }
 }
 
-/// `splitmix64`: enough randomness for resampling, from one number.
+/// The pseudo-random number generator `splitmix64`; the field is its seed.
 #[derive(Clone, Debug)]
 pub(crate) struct SplitMix(pub(crate) u64);
 
 impl SplitMix {
+    /// Returns the next 64 random bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -124,13 +124,13 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`; the bias of the remainder is 2^-58 for the sample counts here.
+    /// Returns a number below `end`. The remainder's bias is 2^-58 for the sample counts here.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         let drawn = self.next() % count(end);
         usize::try_from(drawn).expect("below a usize")
     }
 
-    /// A number from 0 to below 1.
+    /// Returns a number of at least 0 and below 1.
     pub(crate) fn unit(&mut self) -> f64 {
         float(self.next() >> 11) / 9_007_199_254_740_992.0 // 2^53
     }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
         assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < 1e-12);
         assert!((median(&[4.0, 1.0, 3.0, 2.0]) - 2.5).abs() < 1e-12);
     }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_holds_when_the_lower_end_is_within_it() {
+    fn a_limit_holds_if_the_lower_end_is_within_it() {
         let interval = Interval {
             median: 1.2,
             low: 1.1,
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_in_their_own_unit() {
+    fn durations_have_a_fitting_unit() {
         assert_eq!(duration(12.0), "12 ns");
         assert_eq!(duration(3_400.0), "3.40 us");
         assert_eq!(duration(25_000_000.0), "25.00 ms");
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_of_what_was_recorded() {
+    fn percentiles_are_those_of_the_samples() {
         let mut histogram = latencies();
         for microseconds in 1..=1000 {
             histogram

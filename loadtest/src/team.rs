@@ -1,7 +1,7 @@
-//! Several engines side by side, a thread each, and whoever leads them.
+//! A group of engines, one thread each, that run the same work at the same time.
 //!
-//! The engines share nothing but counters ([`Shared`]). The leader hands each the same order, does
-//! something of its own meanwhile (shows progress, looks at the server) and collects the results.
+//! The engines share only counters ([`Shared`]). The calling thread gives all engines the same
+//! work, meanwhile shows progress or samples the server, and collects the results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,17 +11,17 @@ use crate::failure::Outcome;
 use crate::protocol::Member;
 
 /// The engines of a run.
-pub(crate) struct Team {
+pub(crate) struct EngineTeam {
     engines: Vec<Engine>,
     shared: Arc<Shared>,
 }
 
-impl Team {
-    /// `threads` engines without sessions.
+impl EngineTeam {
+    /// Creates `threads` engines without sessions.
     ///
     /// # Errors
     ///
-    /// The target is unknown, or the kernel has no epoll for us.
+    /// The target's address does not resolve, or an epoll instance cannot be created.
     pub(crate) fn new(setup: &Setup, threads: usize) -> Outcome<Self> {
         let shared = Arc::new(Shared::new(threads)?);
         let engines = (0..threads).map(|number| Engine::new(setup, &shared, number));
@@ -31,27 +31,29 @@ impl Team {
         })
     }
 
-    /// How many engines there are.
+    /// Returns the number of engines.
     pub(crate) const fn size(&self) -> usize {
         self.engines.len()
     }
 
-    /// What the engines tell each other.
+    /// Returns the counters that the engines share.
     pub(crate) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// The engine that publishes.
+    /// Returns the engine that publishes.
     pub(crate) fn first(&mut self) -> &mut Engine {
         &mut self.engines[0]
     }
 
-    /// Has every engine do `work`, while the caller does `meanwhile`, which is told how to find out
-    /// that all are done.
+    /// Runs `work` on every engine's thread and `meanwhile` on the calling thread.
+    ///
+    /// `meanwhile` gets a function that returns `true` once all engines are done. Returns the
+    /// results in the engines' order, and that of `meanwhile`.
     ///
     /// # Errors
     ///
-    /// The first of the engines' errors.
+    /// The first engine's error, in the engines' order.
     pub(crate) fn all<T: Send, U>(
         &mut self,
         work: impl Fn(usize, &mut Engine) -> Outcome<T> + Sync,
@@ -73,18 +75,21 @@ impl Team {
             let own = meanwhile(&|| busy.load(Ordering::SeqCst) == 0);
             let results: Vec<_> = threads
                 .into_iter()
-                .map(|thread| thread.join().expect("a panic of an engine is ours"))
+                .map(|thread| thread.join().expect("the engine's thread panicked"))
                 .collect();
             Ok((results.into_iter().collect::<Outcome<_>>()?, own))
         })
     }
 
-    /// How often sessions came or went.
-    pub(crate) fn moved(&self) -> u64 {
-        self.engines.iter().map(|engine| engine.moved).sum()
+    /// Returns the number of joins and leaves of all engines.
+    pub(crate) fn membership_changes(&self) -> u64 {
+        self.engines
+            .iter()
+            .map(|engine| engine.membership_changes)
+            .sum()
     }
 
-    /// Closes the books of all engines.
+    /// Returns the sum of the message accounts of all engines.
     pub(crate) fn accounts(&mut self) -> Accounts {
         let mut all = Accounts::default();
         for engine in &mut self.engines {
@@ -93,7 +98,7 @@ impl Team {
         all
     }
 
-    /// Which of `members` engine `number` looks after.
+    /// Returns the `members` that engine `number` of `engines` runs.
     pub(crate) fn share(members: &[Member], number: usize, engines: usize) -> Vec<Member> {
         members
             .iter()

@@ -1,12 +1,11 @@
-//! The floor command as a stranger runs it: server process, client process and report together.
+//! Tests of the command `floor` and of unreachable targets, with the executable.
 //!
-//! It holds that every byte of every batch arrives, which the client process checks, and not how
-//! fast.
+//! The client process verifies every byte. The tests check no speed.
 
 use std::process::Command;
 
 #[test]
-fn a_short_floor_ends_well_and_says_what_a_delivery_costs() {
+fn the_floor_reports_the_cost_per_delivery() {
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args([
             "floor",
@@ -31,7 +30,7 @@ fn a_short_floor_ends_well_and_says_what_a_delivery_costs() {
 }
 
 #[test]
-fn a_target_that_is_not_there_is_named() {
+fn an_error_names_an_unreachable_target() {
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(["push", "--target", "ws://127.0.0.1:1/ws", "--seconds", "1"])
         .output()

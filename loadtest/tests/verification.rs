@@ -1,4 +1,4 @@
-//! Whatever a server does wrong is found, whoever it is: a server that errs once is caught.
+//! Tests of the verification: a server with one fault must be detected.
 
 #[path = "verification/faulty.rs"]
 mod faulty;
@@ -7,7 +7,7 @@ mod support;
 use faulty::Fault;
 use support::{Report, loadtest};
 
-/// Runs against a server with this fault; returns the exit status and the report.
+/// Runs the load test on a server with `fault` and returns the exit status and the report.
 fn run(fault: Fault, load: &[&str]) -> (Option<i32>, Report) {
     let url = faulty::start(fault);
     let fixed = [
@@ -64,7 +64,7 @@ fn wrong(
 }
 
 #[test]
-fn a_server_that_errs_not_is_not_blamed() {
+fn a_server_without_faults_has_no_errors() {
     check(Fault::None, wrong(0.0, 0.0, 0.0, 0.0));
 }
 
@@ -89,15 +89,15 @@ fn a_message_to_the_wrong_members_is_found() {
 }
 
 #[test]
-fn a_damaged_message_is_lost_to_all_and_nobodys() {
+fn a_damaged_message_is_lost_and_misdelivered() {
     check(Fault::Damages, wrong(3.0, 0.0, 0.0, 3.0));
 }
 
 #[test]
-fn a_refused_publication_is_a_complaint() {
+fn a_failed_publication_is_an_error() {
     let (status, report) = run(Fault::Refuses, &["--rate", "200"]);
     assert_eq!(status, Some(1), "{}", report.0);
-    assert!(report.0.contains("was answered 500"), "{}", report.0);
+    assert!(report.0.contains("got the status 500"), "{}", report.0);
 }
 
 #[test]

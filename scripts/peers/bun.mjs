@@ -1,9 +1,9 @@
-// A pub/sub server of Bun's (uWebSockets inside), to be measured against.
+// Pub/sub server for the comparison: Bun, which uses uWebSockets.
 //
 // usage: bun bun.mjs PORT
 //
-// `GET /ws?topic=T` subscribes, `POST /publish?topic=T` sends its body to all of T as a text, `GET
-// /echo` sends every message back. Loopback only, no compression, no time-outs.
+// `GET /ws?topic=T` subscribes to T. `POST /publish?topic=T` sends its body to all subscribers as a
+// text message. `GET /echo` echoes every message. Loopback only, no compression, no timeouts.
 
 const port = Number(Bun.argv[2]);
 

@@ -1,8 +1,8 @@
-// A pub/sub server of Node.js and the package `ws`, to be measured against.
+// Pub/sub server for the comparison: Node.js with the package `ws`.
 //
 // usage: node ws.mjs PORT, from a folder whose node_modules has `ws`
 //
-// The same paths as bun.mjs. Loopback only, no compression.
+// Has the paths of bun.mjs. Loopback only, no compression.
 
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -33,7 +33,7 @@ const server = createServer(async (request, response) => {
 server.on("upgrade", (request, socket, head) => {
   const { pathname, searchParams } = new URL(request.url, "http://localhost");
   sockets.handleUpgrade(request, socket, head, (client) => {
-    client.on("error", () => {}); // it is closed then
+    client.on("error", () => {}); // `close` follows
     if (pathname === "/echo") {
       client.on("message", (message, binary) => client.send(message, { binary }));
       return;

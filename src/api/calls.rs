@@ -1,15 +1,15 @@
-//! What can be asked to be done: read whole and checked before anything is done.
+//! Calls of the API, parsed and checked completely before any of them runs.
 //!
 //! ```text
-//!   body --> members --> Call, with its routes found and its event checked --> run.rs
+//!   body --> members --> ApiCall, with its routes found and its event checked --> run.rs
 //! ```
 //!
-//! Nothing here knows HTTP.
+//! This module does not depend on HTTP.
 
-use super::Bounds;
-use super::members::Members;
+use super::RequestLimits;
+use super::json_object::JsonObject;
 use super::problem::{Code, Problem, field_of};
-use crate::codec::spoken::SpokenData;
+use crate::codec::message_json::MessageDataJson;
 use crate::handler::{Handle, HandleError, RouteHandle, Routes};
 use crate::vocabulary::close::{CODES, REASON_BYTES_MAX, may_close};
 use crate::vocabulary::content::Message;
@@ -18,9 +18,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::str::FromStr;
 
-/// The kinds of call.
+/// A kind of call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     Publish,
     Push,
     Broadcast,
@@ -29,24 +29,24 @@ pub(super) enum Kind {
     Disconnect,
 }
 
-/// What a request asks to be done.
+/// The calls of one request.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    pub(super) calls: Vec<Call>,
-    /// Whether they came in a batch, so that each has a result of its own.
+pub(crate) struct CallRequest {
+    pub(super) calls: Vec<ApiCall>,
+    /// Whether the request is a batch, whose response has a result for each call.
     pub(super) is_batch: bool,
 }
 
-/// One call, checked.
+/// One checked call.
 #[derive(Debug)]
-pub(super) struct Call {
-    pub(super) act: Act,
-    /// Where a session is named: the route that it must be of, if one is named too.
+pub(super) struct ApiCall {
+    pub(super) action: CallAction,
+    /// The route that the call's session must be of; `None` if the call names none.
     pub(super) on: Option<RouteHandle>,
 }
 
 #[derive(Debug)]
-pub(super) enum Act {
+pub(super) enum CallAction {
     Publish {
         routes: Routes,
         channel: String,
@@ -87,13 +87,13 @@ pub(super) enum Act {
     },
 }
 
-/// Reads calls.
+/// A parser of calls.
 struct Reader<'a> {
     handle: &'a Handle,
-    bounds: &'a Bounds,
+    limits: &'a RequestLimits,
 }
 
-impl Kind {
+impl CallKind {
     pub(super) const ALL: [Self; 6] = [
         Self::Publish,
         Self::Push,
@@ -103,7 +103,7 @@ impl Kind {
         Self::Disconnect,
     ];
 
-    /// What it is called, in paths and in batches.
+    /// Returns the kind's name in paths and in batches.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
@@ -116,7 +116,7 @@ impl Kind {
     }
 }
 
-impl FromStr for Kind {
+impl FromStr for CallKind {
     type Err = ();
 
     fn from_str(word: &str) -> Result<Self, ()> {
@@ -125,37 +125,49 @@ impl FromStr for Kind {
     }
 }
 
-impl Asked {
-    /// Reads the body of one call.
+impl CallRequest {
+    /// Parses the body of one call.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Problem`].
     pub(super) fn one(
-        kind: Kind,
+        kind: CallKind,
         body: &[u8],
         handle: &Handle,
-        bounds: &Bounds,
+        limits: &RequestLimits,
     ) -> Result<Self, Problem> {
-        let members = Members::of_body(body)?;
+        let members = JsonObject::of_body(body)?;
         Ok(Self {
-            calls: vec![Reader { handle, bounds }.call(kind, members)?],
+            calls: vec![Reader { handle, limits }.call(kind, members)?],
             is_batch: false,
         })
     }
 
-    /// Reads the body of a batch.
-    pub(super) fn batch(body: &[u8], handle: &Handle, bounds: &Bounds) -> Result<Self, Problem> {
-        let mut members = Members::of_body(body)?;
-        let max = bounds.limits.batch_calls_max;
+    /// Parses the body of a batch.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Problem`]; no call of the batch then runs.
+    pub(super) fn batch(
+        body: &[u8],
+        handle: &Handle,
+        limits: &RequestLimits,
+    ) -> Result<Self, Problem> {
+        let mut members = JsonObject::of_body(body)?;
+        let max = limits.api.batch_calls_max;
         let list = members.list("calls", max, "api.batch_calls_max")?;
-        let list = list.ok_or_else(|| members.complain("calls", IS_MISSING))?;
+        let list = list.ok_or_else(|| members.problem("calls", IS_MISSING))?;
         members.end("batch")?;
-        let reader = Reader { handle, bounds };
+        let reader = Reader { handle, limits };
         let calls = list.iter().enumerate().map(|(index, element)| {
-            let members = Members::of_element(element, "calls", index);
+            let members = JsonObject::of_element(element, "calls", index);
             let mut members = members.map_err(|problem| without_call(element, index, problem))?;
             let word = members.text("call")?;
-            let word = word.ok_or_else(|| members.complain("call", IS_MISSING))?;
+            let word = word.ok_or_else(|| members.problem("call", IS_MISSING))?;
             let kind = word.parse().map_err(|()| {
-                let words = Kind::ALL.map(Kind::as_str).join(", ");
-                members.complain("call", &format!("must be one of {words}"))
+                let words = CallKind::ALL.map(CallKind::as_str).join(", ");
+                members.problem("call", &format!("must be one of {words}"))
             })?;
             reader.call(kind, members)
         });
@@ -167,118 +179,123 @@ impl Asked {
 }
 
 impl Reader<'_> {
-    fn call(&self, kind: Kind, mut members: Members<'_>) -> Result<Call, Problem> {
+    fn call(&self, kind: CallKind, mut members: JsonObject<'_>) -> Result<ApiCall, Problem> {
         let on = self.route(&mut members)?;
         let routes = match &on {
             Some(route) => route.alone(),
             None => self.handle.all_routes(),
         };
-        let says_something = members.has_any(&["event", "data", "bytes"]);
-        let (act, is_of_session) = match kind {
-            Kind::Publish => {
+        let has_content = members.has_any(&["event", "data", "bytes"]);
+        let (action, is_of_session) = match kind {
+            CallKind::Publish => {
                 let channel = self.channel(&mut members)?;
                 let message = self.message(&mut members)?;
                 let except = self.except(&mut members)?;
-                let act = Act::Publish {
+                let action = CallAction::Publish {
                     routes,
                     channel,
                     message,
                     except,
                 };
-                (act, false)
+                (action, false)
             }
-            Kind::Broadcast => {
+            CallKind::Broadcast => {
                 let message = self.message_on_channel(&mut members)?;
                 let except = self.except(&mut members)?;
-                let act = Act::Broadcast {
+                let action = CallAction::Broadcast {
                     routes,
                     message,
                     except,
                 };
-                (act, false)
+                (action, false)
             }
-            Kind::Push => self.push(&mut members, routes)?,
-            Kind::Join | Kind::Leave => {
+            CallKind::Push => self.push(&mut members, routes)?,
+            CallKind::Join | CallKind::Leave => {
                 let session = session(&mut members)?;
                 let channel = self.channel(&mut members)?;
-                let act = if kind == Kind::Join {
-                    Act::Join { session, channel }
+                let action = if kind == CallKind::Join {
+                    CallAction::Join { session, channel }
                 } else {
-                    Act::Leave { session, channel }
+                    CallAction::Leave { session, channel }
                 };
-                (act, true)
+                (action, true)
             }
-            Kind::Disconnect => self.disconnect(&mut members, routes)?,
+            CallKind::Disconnect => self.disconnect(&mut members, routes)?,
         };
         members.end(kind.as_str())?;
-        if kind == Kind::Broadcast && !says_something {
-            return Err(members.complain("data", SAYS_NOTHING));
+        if kind == CallKind::Broadcast && !has_content {
+            return Err(members.problem("data", NO_CONTENT));
         }
-        act.check_event(on.as_ref())
-            .map_err(|why| members.complain("event", why))?;
+        action
+            .check_event(on.as_ref())
+            .map_err(|why| members.problem("event", why))?;
         let on = on.filter(|_| is_of_session);
-        Ok(Call { act, on })
+        Ok(ApiCall { action, on })
     }
 
-    fn push(&self, members: &mut Members<'_>, routes: Routes) -> Result<(Act, bool), Problem> {
+    fn push(
+        &self,
+        members: &mut JsonObject<'_>,
+        routes: Routes,
+    ) -> Result<(CallAction, bool), Problem> {
         let session = members.session("session")?;
-        let user = members.user("user", self.bounds.user_bytes_max)?;
+        let user = members.user("user", self.limits.user_bytes_max)?;
         let message = self.message_on_channel(members)?;
         match (session, user) {
-            (Some(session), None) => Ok((Act::PushSession { session, message }, true)),
+            (Some(session), None) => Ok((CallAction::PushSession { session, message }, true)),
             (None, Some(user)) => {
-                let act = Act::PushUser {
+                let action = CallAction::PushUser {
                     routes,
                     user,
                     message,
                 };
-                Ok((act, false))
+                Ok((action, false))
             }
-            (Some(_), Some(_)) => Err(members.complain("session", NOT_BOTH)),
-            (None, None) => Err(members.complain("user", NEITHER)),
+            (Some(_), Some(_)) => Err(members.problem("session", NOT_BOTH)),
+            (None, None) => Err(members.problem("user", NEITHER)),
         }
     }
 
     fn disconnect(
         &self,
-        members: &mut Members<'_>,
+        members: &mut JsonObject<'_>,
         routes: Routes,
-    ) -> Result<(Act, bool), Problem> {
+    ) -> Result<(CallAction, bool), Problem> {
         let session = members.session("session")?;
-        let user = members.user("user", self.bounds.user_bytes_max)?;
+        let user = members.user("user", self.limits.user_bytes_max)?;
         match (session, user) {
             (Some(session), None) => {
                 let code = members.number("code")?.unwrap_or(NORMAL_CLOSURE);
                 let reason = members.text("reason")?.unwrap_or_default();
                 if reason.len() > REASON_BYTES_MAX {
                     let rule = format!("must have at most {REASON_BYTES_MAX} bytes");
-                    return Err(members.complain("reason", &rule));
+                    return Err(members.problem("reason", &rule));
                 }
                 if !may_close(code, &reason) {
-                    return Err(members.complain("code", &format!("must be {CODES}")));
+                    return Err(members.problem("code", &format!("must be {CODES}")));
                 }
-                let act = Act::Close {
+                let action = CallAction::Close {
                     session,
                     code,
                     reason,
                 };
-                Ok((act, true))
+                Ok((action, true))
             }
             (None, Some(user)) => {
-                let event = members.name("event", self.bounds.name_bytes_max)?;
-                let act = Act::DropUser {
+                let event = members.name("event", self.limits.name_bytes_max)?;
+                let action = CallAction::DropUser {
                     routes,
                     user,
                     event,
                 };
-                Ok((act, false))
+                Ok((action, false))
             }
-            (Some(_), Some(_)) => Err(members.complain("session", NOT_BOTH)),
-            (None, None) => Err(members.complain("user", NEITHER)),
+            (Some(_), Some(_)) => Err(members.problem("session", NOT_BOTH)),
+            (None, None) => Err(members.problem("user", NEITHER)),
         }
     }
 
-    fn route(&self, members: &mut Members<'_>) -> Result<Option<RouteHandle>, Problem> {
+    fn route(&self, members: &mut JsonObject<'_>) -> Result<Option<RouteHandle>, Problem> {
         let Some(path) = members.text("route")? else {
             return Ok(None);
         };
@@ -288,19 +305,19 @@ impl Reader<'_> {
         }
     }
 
-    fn channel(&self, members: &mut Members<'_>) -> Result<String, Problem> {
-        let channel = members.name("channel", self.bounds.name_bytes_max)?;
-        channel.ok_or_else(|| members.complain("channel", IS_MISSING))
+    fn channel(&self, members: &mut JsonObject<'_>) -> Result<String, Problem> {
+        let channel = members.name("channel", self.limits.name_bytes_max)?;
+        channel.ok_or_else(|| members.problem("channel", IS_MISSING))
     }
 
-    fn except(&self, members: &mut Members<'_>) -> Result<Vec<PublicId>, Problem> {
-        let max = self.bounds.limits.except_sessions_max;
+    fn except(&self, members: &mut JsonObject<'_>) -> Result<Vec<PublicId>, Problem> {
+        let max = self.limits.api.except_sessions_max;
         members.sessions("except", max, "api.except_sessions_max")
     }
 
-    /// A message to sessions, which names the call's channel, or else each session's own.
-    fn message_on_channel(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
-        let channel = members.name("channel", self.bounds.name_bytes_max)?;
+    /// Parses a message to sessions. It names the call's channel, or else each session's own.
+    fn message_on_channel(&self, members: &mut JsonObject<'_>) -> Result<Message, Problem> {
+        let channel = members.name("channel", self.limits.name_bytes_max)?;
         let message = self.message(members)?;
         Ok(match channel {
             Some(channel) => message.on(channel),
@@ -308,23 +325,27 @@ impl Reader<'_> {
         })
     }
 
-    fn message(&self, members: &mut Members<'_>) -> Result<Message, Problem> {
-        let event = members.name("event", self.bounds.name_bytes_max)?;
+    fn message(&self, members: &mut JsonObject<'_>) -> Result<Message, Problem> {
+        let event = members.name("event", self.limits.name_bytes_max)?;
         let bytes = members.text("bytes")?;
-        let spoken = SpokenData {
+        let json = MessageDataJson {
             data: members.take("data"),
             bytes: bytes.as_deref(),
         };
-        let message = spoken.message(event.unwrap_or_else(|| EVENT.to_owned()));
+        let message = json.message(event.unwrap_or_else(|| EVENT.to_owned()));
         message.map_err(|bad| {
             Problem::of_field(members.field(field_of(bad)), format!("the body {bad}"))
         })
     }
 }
 
-impl Act {
-    /// Sees whether the languages of whoever is meant have words for the event. That of a session
-    /// is known if its route is named; else its shard sees to it.
+impl CallAction {
+    /// Checks that the dialects of all possible receivers can encode the event. The dialect of a
+    /// session is known if the call names its route; otherwise the session's shard checks.
+    ///
+    /// # Errors
+    ///
+    /// The reason of the first dialect that cannot.
     fn check_event(&self, on: Option<&RouteHandle>) -> Result<(), &'static str> {
         let checked = match self {
             Self::Publish {
@@ -351,24 +372,24 @@ impl Act {
     }
 }
 
-/// The session that a call is about.
-fn session(members: &mut Members<'_>) -> Result<PublicId, Problem> {
+/// Parses the required session of a call.
+fn session(members: &mut JsonObject<'_>) -> Result<PublicId, Problem> {
     let session = members.session("session")?;
-    session.ok_or_else(|| members.complain("session", IS_MISSING))
+    session.ok_or_else(|| members.problem("session", IS_MISSING))
 }
 
-/// What is wrong with an element of a batch that is no call: as a rule what was found, but whoever
-/// says `{"publish": {..}}` is better told what it lacks.
+/// Returns the problem of a batch element without a `call`. It is usually `found`, but the hint
+/// about `call` is more helpful for an element like `{"publish": {..}}`.
 fn without_call(element: &RawValue, index: usize, found: Problem) -> Problem {
     #[derive(Deserialize)]
-    struct Named<'j> {
+    struct NamedObject<'j> {
         #[serde(borrow)]
         call: Option<&'j RawValue>,
     }
 
     let named = serde_json::from_str(element.get());
-    if named.is_ok_and(|named: Named<'_>| named.call.is_none()) {
-        let names = Kind::ALL.map(Kind::as_str).join(", ");
+    if named.is_ok_and(|named: NamedObject<'_>| named.call.is_none()) {
+        let names = CallKind::ALL.map(CallKind::as_str).join(", ");
         let message = format!("call {IS_MISSING}, which is one of {names}");
         Problem::of_field(format!("calls[{index}].call"), message)
     } else {
@@ -376,16 +397,16 @@ fn without_call(element: &RawValue, index: usize, found: Problem) -> Problem {
     }
 }
 
-/// There is no such route.
+/// Returns the problem of a route that does not exist.
 pub(super) fn no_route(field: impl Into<String>) -> Problem {
-    Problem::new(Code::NoRoute, "no route of the config has this path").at(field)
+    Problem::new(Code::NoRoute, "the config has no route with this path").at(field)
 }
 
-/// The event of a publication that names none.
+/// The event of a publication without one.
 const EVENT: &str = "message";
 const NORMAL_CLOSURE: u16 = 1000;
 const IS_MISSING: &str = "is missing";
-/// What reaches everyone is not sent by mistake.
-const SAYS_NOTHING: &str = "is missing, and so are bytes and event";
-const NOT_BOTH: &str = "cannot be there together with user";
+/// An empty broadcast is likely a mistake, so it is rejected.
+const NO_CONTENT: &str = "is missing, and so are bytes and event";
+const NOT_BOTH: &str = "cannot be combined with user";
 const NEITHER: &str = "is missing, and so is session";

@@ -1,4 +1,4 @@
-//! Cross-origin requests of pages (CORS, Fetch standard 3.3): which may be made and read.
+//! Cross-origin requests of web pages (CORS, Fetch standard 3.3).
 //!
 //! ```text
 //!   OPTIONS /api/v1/publish              204
@@ -7,8 +7,8 @@
 //!                                        Access-Control-Allow-Headers: ..
 //! ```
 //!
-//! Origins are listed in the config. No credentials of the browser's own are allowed: a page shows
-//! a key, as everybody does.
+//! The config lists the allowed origins. Browser credentials are not allowed: a page sends an API
+//! key like any other caller.
 
 use hyper::HeaderMap;
 use hyper::Method;
@@ -20,7 +20,7 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use std::sync::Arc;
 
-/// The origins of pages that may use the API.
+/// The origins whose pages may use the API.
 #[derive(Clone, Debug)]
 pub(super) struct Cors {
     /// In lower case, as browsers send them.
@@ -42,19 +42,19 @@ impl Cors {
         is_listed.then_some(origin)
     }
 
-    /// Whether a request is a preflight of a page whose origin is listed.
+    /// Returns whether a request is a preflight from a listed origin.
     pub(super) fn is_preflight(&self, head: &Parts) -> bool {
         head.method == Method::OPTIONS
             && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
             && self.origin(&head.headers).is_some()
     }
 
-    /// Adds to the response to a request what lets a listed page read it.
+    /// Adds the headers that allow a page of a listed origin to read the response.
     pub(super) fn add_to(&self, head: &Parts, response: &mut HeaderMap) {
         if self.origins.is_empty() {
             return;
         }
-        // Whoever caches the response must not give it to another page.
+        // A cache must not reuse the response for another origin.
         response.append(VARY, HeaderValue::from_static("Origin"));
         let Some(origin) = self.origin(&head.headers) else {
             return;
@@ -75,5 +75,5 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, Content-Encoding, Idempotency-Key, X-Api-Key",
 );
 const EXPOSED: HeaderValue = HeaderValue::from_static("Idempotent-Replayed, Retry-After");
-/// As long as browsers remember a preflight at the most.
+/// The longest time for which browsers cache a preflight, in seconds.
 const MAX_AGE_S: HeaderValue = HeaderValue::from_static("7200");

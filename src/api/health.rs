@@ -1,4 +1,4 @@
-//! How the gateway is, for whoever decides whether it gets traffic, and more for whoever may know.
+//! The health report: a status for load balancers, and details for authorized callers.
 //!
 //! ```text
 //!   {"status": "ok", "version": "0.1.0", "shards": 4}
@@ -7,8 +7,8 @@
 //!   {"status": "stopping"}                                                                  503
 //! ```
 
-use super::answer::ApiAnswer;
-use super::run::bounded;
+use super::response::ApiResponse;
+use super::run::with_timeout;
 use super::{Api, Caller};
 use crate::handler::Handle;
 use crate::vocabulary::limits::ProcessLimits;
@@ -17,8 +17,8 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Says how the backends of hooks are, one JSON object for each, with a member `state` that is
-/// `down` where one does not answer.
+/// A function that returns the state of the hooks' backends: one JSON object for each, whose member
+/// `state` is `down` if the backend does not respond.
 pub(crate) type BackendReport = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;
 
 #[derive(Serialize)]
@@ -30,33 +30,33 @@ struct Health {
     more: Option<More>,
 }
 
-/// What only those are told who may use the API.
+/// The details for callers that may use the API.
 #[derive(Serialize)]
 struct More {
-    /// `None`: the shards have too much to do to say.
+    /// `None` if the shards are too busy to count.
     sessions: Option<usize>,
     backends: Vec<Value>,
-    limits: Limits,
+    limits: HealthLimits,
 }
 
-/// Those of the process; HTTP connections are those of one shard.
+/// Limits of the process. `http_connections_max` is that of one shard.
 #[derive(Serialize)]
 #[expect(
     clippy::struct_field_names,
     reason = "they are the names of the limits in the report"
 )]
-struct Limits {
+struct HealthLimits {
     sessions_max: usize,
     http_connections_max: usize,
     open_files_max: usize,
 }
 
 #[derive(Serialize)]
-struct Stopping {
+struct HealthStopping {
     status: &'static str,
 }
 
-impl From<ProcessLimits> for Limits {
+impl From<ProcessLimits> for HealthLimits {
     fn from(limits: ProcessLimits) -> Self {
         Self {
             sessions_max: limits.sessions_max,
@@ -67,16 +67,16 @@ impl From<ProcessLimits> for Limits {
 }
 
 impl Api {
-    /// How the gateway is.
+    /// Returns the health report.
     pub(crate) async fn health(
         &self,
         head: &Parts,
         handle: &Handle,
         is_stopping: bool,
-    ) -> ApiAnswer {
+    ) -> ApiResponse {
         if is_stopping {
             let status = "stopping";
-            return ApiAnswer::new(503, &Stopping { status });
+            return ApiResponse::new(503, &HealthStopping { status });
         }
         let backends = (self.backends)();
         let is_down = |backend: &Value| backend["state"] == "down";
@@ -87,14 +87,16 @@ impl Api {
         };
         let may_know = match self.caller(head) {
             Caller::Key(_) | Caller::Anyone => self.is_served,
-            Caller::Unknown | Caller::NotLocal(_) => false,
+            Caller::Unknown | Caller::NotLocalError(_) => false,
         };
         let more = if may_know {
-            let counts = bounded(handle.sessions_count(), &self.bounds).await.ok();
+            let counts = with_timeout(handle.sessions_count(), &self.limits)
+                .await
+                .ok();
             Some(More {
                 sessions: counts.map(|counts| counts.into_iter().sum()),
                 backends,
-                limits: Limits::from(self.process_limits),
+                limits: HealthLimits::from(self.process_limits),
             })
         } else {
             None
@@ -105,6 +107,6 @@ impl Api {
             shards: handle.shards_count(),
             more,
         };
-        ApiAnswer::new(200, &health)
+        ApiResponse::new(200, &health)
     }
 }

@@ -1,28 +1,28 @@
-//! Requests that may come twice, and are carried out once: the answers to idempotency keys.
+//! Idempotency keys: a repeated request is processed once and gets the same response again.
 //!
 //! ```text
-//!   claim --> running --> settled with an answer --> the same answer again, until it is forgotten
-//!                     \-> settled with nothing done --> as if it had never come
+//!   claim --> in progress --> response stored --> the same response again, until it expires
+//!                         \-> nothing was done --> the key is unused again
 //! ```
 //!
-//! All shards of the process share what is remembered, and of two that claim a key at once one
-//! gets it. A key belongs to the API key that came with it. What was not settled, because whoever
-//! carried it out is gone, may have been done, and its key says so.
+//! All shards of the process share the stored responses. Of two concurrent claims of a key one
+//! succeeds. A key is scoped to the API key of its request. If the owner of a claim is dropped
+//! without a response, the request may have been processed; the stored response says so.
 //!
-//! A claim is kept apart from the answers: it neither expires nor gives way to others while its
-//! request is carried out. There are never more claims than requests being handled.
+//! Claims are kept apart from the stored responses, so that they neither expire nor are evicted
+//! while their requests are processed. There are never more claims than requests in progress.
 //!
-//! What is remembered is bounded in keys and in bytes. The cache has one capacity, so each entry
-//! weighs what it takes, but at least as much as makes the capacity full at the bound of keys.
+//! The stored responses are limited in number and in bytes. The cache has one capacity, so each
+//! entry weighs its bytes, but at least the capacity divided by the maximum number.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "a key comes to any shard; only requests that show one take the lock, for a look-up"
+    reason = "a key may arrive at any shard; only requests with one take the lock, for a lookup"
 )]
 
-use super::ages::Ages;
-use super::answer::ApiAnswer;
+use super::expiry::ExpiryClock;
 use super::problem::{Code, Problem};
+use super::response::ApiResponse;
 use crate::vocabulary::limits::ApiLimits;
 use bytes::Bytes;
 use hyper::HeaderMap;
@@ -36,22 +36,22 @@ use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What is remembered of requests with a key.
+/// The store of responses to requests with a key.
 #[derive(Clone)]
-pub(super) struct Answers {
-    /// What is being carried out.
+pub(super) struct ResponseCache {
+    /// Requests in progress.
     running: Arc<Mutex<BTreeMap<RequestKey, Fingerprint>>>,
-    cache: Cache<RequestKey, Remembered>,
-    ages: Ages,
+    cache: Cache<RequestKey, StoredResponse>,
+    expiry: ExpiryClock,
     answer_bytes_max: usize,
     capacity: Capacity,
 }
 
-/// What there is room for, in units of [`UNIT_BYTES`].
+/// The capacity of the store, in units of [`UNIT_BYTES`].
 #[derive(Clone, Copy, Debug)]
 struct Capacity {
     units: u64,
-    /// What an entry weighs at least.
+    /// Minimum weight of an entry.
     units_min: u64,
 }
 
@@ -74,48 +74,48 @@ impl Capacity {
     }
 }
 
-/// Whose request it is, and what it is called.
+/// An idempotency key with the caller that it belongs to.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) struct RequestKey {
-    /// The API key that was shown, by its index in the config.
+    /// The index of the request's API key in the config.
     pub(super) caller: usize,
     name: Box<str>,
 }
 
-/// What a request asks, in short: no two that differ have the same one.
+/// A hash of a request's path, query and body, to detect a key that is used for another request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Fingerprint(u128);
 
 #[derive(Clone)]
-struct Remembered {
+struct StoredResponse {
     fingerprint: Fingerprint,
-    outcome: Outcome,
-    /// By [`Ages`].
+    outcome: StoredOutcome,
+    /// The step of [`ExpiryClock`] at which the response was stored.
     stored_at: u64,
 }
 
 #[derive(Clone)]
-enum Outcome {
-    Answered(ApiAnswer),
+enum StoredOutcome {
+    Response(ApiResponse),
     TooLarge,
 }
 
-/// A key that was claimed: whoever has this carries the request out.
+/// A claimed idempotency key. Its owner processes the request and stores the response.
 #[derive(derive_more::Debug)]
-#[debug("Claimed {{ key: {key:?}, .. }}")]
-pub(crate) struct Claimed {
-    answers: Answers,
+#[debug("ClaimedKey {{ key: {key:?}, .. }}")]
+pub(crate) struct ClaimedKey {
+    cache: ResponseCache,
     key: RequestKey,
     fingerprint: Fingerprint,
-    is_settled: bool,
+    is_finished: bool,
 }
 
-impl Answers {
+impl ResponseCache {
     pub(super) fn new(limits: &ApiLimits) -> Self {
         let capacity = Capacity::of(limits);
         let cache = Cache::builder()
             .max_capacity(capacity.units)
-            .weigher(move |key, remembered: &Remembered| {
+            .weigher(move |key, remembered: &StoredResponse| {
                 let weight = capacity.weight(key, remembered.body_bytes());
                 u32::try_from(weight).expect("64 GiB are fewer units")
             })
@@ -125,7 +125,7 @@ impl Answers {
         Self {
             running: Arc::default(),
             cache,
-            ages: Ages::new(Duration::from_millis(limits.idempotency_ttl_ms.into())),
+            expiry: ExpiryClock::new(Duration::from_millis(limits.idempotency_ttl_ms.into())),
             answer_bytes_max: limits.idempotency_answer_bytes_max as usize,
             capacity,
         }
@@ -135,77 +135,77 @@ impl Answers {
     ///
     /// # Errors
     ///
-    /// What is to be answered in place of carrying it out.
+    /// The response to send without processing the request: the stored one, or a problem.
     pub(super) fn claim(
         &self,
         key: RequestKey,
         fingerprint: Fingerprint,
-    ) -> Result<Claimed, ApiAnswer> {
-        let mut running = self.running();
+    ) -> Result<ClaimedKey, ApiResponse> {
+        let mut running = self.in_progress();
         match running.get(&key) {
             Some(before) if *before == fingerprint => {
-                return Err(refuse(Code::InProgress, IN_PROGRESS));
+                return Err(error_response(Code::InProgress, IN_PROGRESS));
             }
-            Some(_) => return Err(refuse(Code::KeyReused, KEY_REUSED)),
+            Some(_) => return Err(error_response(Code::KeyReused, KEY_REUSED)),
             None => {}
         }
-        // Looked at under the lock: a claim ends after its answer is stored.
-        if let Some(before) = self.remembered(&key) {
-            return Err(before.answer_to(fingerprint));
+        // Looked up under the lock: a response is stored before its claim ends.
+        if let Some(before) = self.stored(&key) {
+            return Err(before.response_to(fingerprint));
         }
         running.insert(key.clone(), fingerprint);
         drop(running);
-        Ok(Claimed {
-            answers: self.clone(),
+        Ok(ClaimedKey {
+            cache: self.clone(),
             key,
             fingerprint,
-            is_settled: false,
+            is_finished: false,
         })
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Fingerprint>> {
-        // Nothing panics while it is held.
+    fn in_progress(&self) -> MutexGuard<'_, BTreeMap<RequestKey, Fingerprint>> {
+        // No code that holds the lock panics, so it is never poisoned.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, key: &RequestKey) -> Option<Remembered> {
+    fn stored(&self, key: &RequestKey) -> Option<StoredResponse> {
         let remembered = self.cache.get(key)?;
-        (!self.ages.is_over(remembered.stored_at)).then_some(remembered)
+        (!self.expiry.is_expired(remembered.stored_at)).then_some(remembered)
     }
 
-    fn remember(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: Outcome) {
+    fn store(&self, key: &RequestKey, fingerprint: Fingerprint, outcome: StoredOutcome) {
         let cache = self.cache.clone();
-        let stored_at = self.ages.store(move |oldest| {
-            let is_over = move |_: &RequestKey, it: &Remembered| it.stored_at < oldest;
+        let stored_at = self.expiry.store(move |oldest| {
+            let is_over = move |_: &RequestKey, it: &StoredResponse| it.stored_at < oldest;
             let forgotten = cache.invalidate_entries_if(is_over);
             forgotten.expect("the cache was built with support for it");
             cache.run_pending_tasks();
         });
-        let remembered = Remembered {
+        let remembered = StoredResponse {
             fingerprint,
             outcome,
             stored_at,
         };
         self.cache.insert(key.clone(), remembered);
-        // What must go for it goes now, and not when the cache gets round to it.
+        // Evict now, not when the cache next runs its own tasks.
         self.cache.run_pending_tasks();
     }
 }
 
-impl Remembered {
+impl StoredResponse {
     fn body_bytes(&self) -> usize {
         match &self.outcome {
-            Outcome::TooLarge => 0,
-            Outcome::Answered(answer) => answer.body.len(),
+            StoredOutcome::TooLarge => 0,
+            StoredOutcome::Response(answer) => answer.body.len(),
         }
     }
 
-    /// What a request with this fingerprint is answered that comes again.
-    fn answer_to(self, fingerprint: Fingerprint) -> ApiAnswer {
+    /// Returns the response to a repeated request with this fingerprint.
+    fn response_to(self, fingerprint: Fingerprint) -> ApiResponse {
         match self.outcome {
-            _ if self.fingerprint != fingerprint => refuse(Code::KeyReused, KEY_REUSED),
-            Outcome::TooLarge => refuse(Code::AnswerNotKept, ANSWER_NOT_KEPT),
-            Outcome::Answered(answer) => ApiAnswer {
+            _ if self.fingerprint != fingerprint => error_response(Code::KeyReused, KEY_REUSED),
+            StoredOutcome::TooLarge => error_response(Code::AnswerNotKept, ANSWER_NOT_KEPT),
+            StoredOutcome::Response(answer) => ApiResponse {
                 is_replayed: true,
                 ..answer
             },
@@ -213,48 +213,53 @@ impl Remembered {
     }
 }
 
-impl Claimed {
-    /// The request was carried out, with this answer, which is returned.
-    pub(super) fn settle(mut self, answer: ApiAnswer) -> ApiAnswer {
-        self.is_settled = true;
-        if !answer.is_open {
+impl ClaimedKey {
+    /// Stores the response to the processed request and returns it. Stores nothing if nothing was
+    /// done.
+    pub(super) fn store_response(mut self, answer: ApiResponse) -> ApiResponse {
+        self.is_finished = true;
+        if !answer.may_be_processed {
             return answer;
         }
-        let Answers {
+        let ResponseCache {
             answer_bytes_max,
             capacity,
             ..
-        } = self.answers;
+        } = self.cache;
         let body = &answer.body;
         let outcome = if body.len() > answer_bytes_max
             || capacity.weight(&self.key, body.len()) > capacity.units
         {
-            Outcome::TooLarge
+            StoredOutcome::TooLarge
         } else {
-            Outcome::Answered(ApiAnswer {
-                // A copy has no room to spare.
+            StoredOutcome::Response(ApiResponse {
+                // A copy has no unused capacity.
                 body: Bytes::copy_from_slice(body),
                 ..answer.clone()
             })
         };
-        self.answers.remember(&self.key, self.fingerprint, outcome);
+        self.cache.store(&self.key, self.fingerprint, outcome);
         answer
     }
 }
 
-impl Drop for Claimed {
+impl Drop for ClaimedKey {
     fn drop(&mut self) {
-        if !self.is_settled {
-            let unknown = Outcome::Answered(Problem::internal().answer());
-            self.answers.remember(&self.key, self.fingerprint, unknown);
+        if !self.is_finished {
+            let unknown = StoredOutcome::Response(Problem::internal().response());
+            self.cache.store(&self.key, self.fingerprint, unknown);
         }
-        // Its answer can be found by now.
-        self.answers.running().remove(&self.key);
+        // Only now: the stored response must be visible before the claim ends.
+        self.cache.in_progress().remove(&self.key);
     }
 }
 
 impl RequestKey {
-    /// The key in a request's head, if there is one.
+    /// Reads the key of a request's head; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if the key is invalid or there are several.
     pub(super) fn read(headers: &HeaderMap, caller: usize) -> Result<Option<Self>, Problem> {
         let mut all = headers.get_all(&HEADER).iter();
         let (Some(value), second) = (all.next(), all.next()) else {
@@ -270,14 +275,14 @@ impl RequestKey {
             })),
             _ => Err(Problem::of_field(
                 HEADER_AS_WRITTEN,
-                "Idempotency-Key must be there once, with 1 to 255 visible ASCII characters",
+                "Idempotency-Key must be sent once, with 1 to 255 visible ASCII characters",
             )),
         }
     }
 }
 
 impl Fingerprint {
-    /// That of a request; `key` is the process's own.
+    /// Returns the fingerprint of a request. `key` is random for each process.
     pub(super) fn of(key: [u64; 2], path: &str, query: Option<&str>, body: &[u8]) -> Self {
         let mut hasher = SipHasher24::new_with_keys(key[0], key[1]);
         let query = query.unwrap_or_default();
@@ -289,26 +294,26 @@ impl Fingerprint {
     }
 }
 
-fn refuse(code: Code, message: &'static str) -> ApiAnswer {
-    Problem::new(code, message).at(HEADER_AS_WRITTEN).answer()
+fn error_response(code: Code, message: &'static str) -> ApiResponse {
+    Problem::new(code, message).at(HEADER_AS_WRITTEN).response()
 }
 
-impl fmt::Debug for Answers {
+impl fmt::Debug for ResponseCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Answers({})", self.cache.entry_count())
+        write!(f, "ResponseCache({})", self.cache.entry_count())
     }
 }
 
 const KEY_REUSED: &str = "the idempotency key was used for another request";
-const IN_PROGRESS: &str = "a request with this idempotency key is being carried out";
-const ANSWER_NOT_KEPT: &str = "a request with this idempotency key was carried out; its answer was \
+const IN_PROGRESS: &str = "a request with this idempotency key is in progress";
+const ANSWER_NOT_KEPT: &str = "a request with this idempotency key was processed; its response was \
     too large to be kept (api.idempotency_answer_bytes_max)";
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const HEADER_AS_WRITTEN: &str = "Idempotency-Key";
 const KEY_BYTES_MAX: usize = 255;
-/// What the cache takes for an entry besides the texts of its key and its answer, at most.
+/// Maximum memory of an entry besides the texts of its key and its response, in bytes.
 const ENTRY_BYTES: usize = 1024;
-/// What a weight counts.
+/// Bytes of one unit of weight.
 const UNIT_BYTES: u64 = 64;
 
 #[cfg(test)]
@@ -316,8 +321,8 @@ mod tests {
     use super::*;
     use campanile_tests::prng::Prng;
 
-    fn answers(limits: ApiLimits) -> Answers {
-        Answers::new(&limits)
+    fn cache(limits: ApiLimits) -> ResponseCache {
+        ResponseCache::new(&limits)
     }
 
     fn key(caller: usize, name: &str) -> RequestKey {
@@ -331,85 +336,85 @@ mod tests {
         Fingerprint::of([1, 2], "/p", None, body.as_bytes())
     }
 
-    fn done(text: &'static str) -> ApiAnswer {
-        ApiAnswer {
-            is_open: true,
-            ..ApiAnswer::of_json(200, Bytes::from_static(text.as_bytes()))
+    fn done(text: &'static str) -> ApiResponse {
+        ApiResponse {
+            may_be_processed: true,
+            ..ApiResponse::of_json(200, Bytes::from_static(text.as_bytes()))
         }
     }
 
     #[track_caller]
-    fn refused(answers: &Answers, key: RequestKey, body: &str) -> u16 {
-        let answer = answers.claim(key, print(body)).expect_err("it is taken");
+    fn rejected(cache: &ResponseCache, key: RequestKey, body: &str) -> u16 {
+        let answer = cache.claim(key, print(body)).expect_err("it is taken");
         assert!(!answer.is_replayed);
         answer.status
     }
 
     #[test]
     fn a_request_is_carried_out_once_and_answered_the_same_again() {
-        let answers = answers(ApiLimits::default());
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
-        assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
-        let other = answers.claim(key(1, "k"), print("b")).expect("of another");
-        assert_eq!(claimed.settle(done("1")), done("1"));
-        let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
-        let expected = ApiAnswer {
+        let cache = cache(ApiLimits::default());
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
+        assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
+        assert_eq!(rejected(&cache, key(0, "k"), "b"), 422);
+        let other = cache.claim(key(1, "k"), print("b")).expect("of another");
+        assert_eq!(claimed.store_response(done("1")), done("1"));
+        let again = cache.claim(key(0, "k"), print("a")).expect_err("known");
+        let expected = ApiResponse {
             is_replayed: true,
             ..done("1")
         };
         assert_eq!(again, expected);
-        assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
-        drop(other.settle(done("2")));
+        assert_eq!(rejected(&cache, key(0, "k"), "b"), 422);
+        drop(other.store_response(done("2")));
     }
 
     #[test]
-    fn what_was_not_done_is_not_remembered_and_what_nobody_knows_is() {
-        let answers = answers(ApiLimits::default());
-        let busy = Problem::crowded().answer();
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-        assert_eq!(claimed.settle(busy.clone()), busy);
-        let claimed = answers.claim(key(0, "k"), print("b")).expect("new again");
+    fn a_failed_request_is_not_stored_and_an_unknown_result_is() {
+        let cache = cache(ApiLimits::default());
+        let busy = Problem::overloaded().response();
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
+        assert_eq!(claimed.store_response(busy.clone()), busy);
+        let claimed = cache.claim(key(0, "k"), print("b")).expect("new again");
         drop(claimed);
-        let again = answers.claim(key(0, "k"), print("b")).expect_err("known");
+        let again = cache.claim(key(0, "k"), print("b")).expect_err("known");
         assert_eq!((again.status, again.is_replayed), (500, true));
     }
 
     #[test]
-    fn an_answer_that_is_too_large_is_not_kept_but_that_it_was_given_is() {
-        let answers = answers(ApiLimits {
+    fn a_response_too_large_to_store_is_remembered_as_given() {
+        let cache = cache(ApiLimits {
             idempotency_answer_bytes_max: 1,
             ..ApiLimits::default()
         });
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-        drop(claimed.settle(done("12")));
-        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
+        drop(claimed.store_response(done("12")));
+        assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
     }
 
     #[test]
     fn the_key_not_used_for_longest_is_forgotten_first() {
-        let answers = answers(ApiLimits {
+        let cache = cache(ApiLimits {
             idempotency_keys_max: 2,
             ..ApiLimits::default()
         });
         for name in ["a", "b"] {
-            let claimed = answers.claim(key(0, name), print("")).expect("it is new");
-            drop(claimed.settle(done("1")));
-            answers.cache.run_pending_tasks();
+            let claimed = cache.claim(key(0, name), print("")).expect("it is new");
+            drop(claimed.store_response(done("1")));
+            cache.cache.run_pending_tasks();
         }
-        assert!(answers.claim(key(0, "a"), print("")).is_err());
-        answers.cache.run_pending_tasks();
-        let third = answers.claim(key(0, "c"), print("")).expect("it is new");
-        drop(third.settle(done("1")));
-        answers.cache.run_pending_tasks();
-        assert!(answers.claim(key(0, "a"), print("")).is_err());
-        assert!(answers.claim(key(0, "b"), print("")).is_ok());
+        assert!(cache.claim(key(0, "a"), print("")).is_err());
+        cache.cache.run_pending_tasks();
+        let third = cache.claim(key(0, "c"), print("")).expect("it is new");
+        drop(third.store_response(done("1")));
+        cache.cache.run_pending_tasks();
+        assert!(cache.claim(key(0, "a"), print("")).is_err());
+        assert!(cache.claim(key(0, "b"), print("")).is_ok());
     }
 
-    /// Random answers of random sizes: what is kept is the newest that has room, in bytes and in
-    /// keys, after every single one.
+    /// Random responses of random sizes: after each one, the newest that fit are stored, within the
+    /// limits of bytes and keys.
     #[test]
-    fn answers_take_no_more_bytes_and_keys_than_they_may() {
+    fn stored_responses_respect_both_limits() {
         for seed in 0..20 {
             let mut prng = Prng::from_seed(seed);
             let limits = ApiLimits {
@@ -417,45 +422,45 @@ mod tests {
                 idempotency_bytes_max: 65_536 + prng.below(1 << 20),
                 ..ApiLimits::default()
             };
-            let answers = answers(limits);
+            let cache = cache(limits);
             for index in 0..200 {
                 let name = format!("key {index}");
-                let claimed = answers.claim(key(0, &name), print("")).expect("new");
+                let claimed = cache.claim(key(0, &name), print("")).expect("new");
                 let body = Bytes::from(vec![b'x'; prng.range(0, 70_000) as usize]);
                 let is_kept = body.len() <= 65_536 && body.len() + 2_000 < 65_536;
-                let answer = ApiAnswer { body, ..done("") };
-                drop(claimed.settle(answer.clone()));
-                let again = answers.claim(key(0, &name), print("")).expect_err("known");
+                let answer = ApiResponse { body, ..done("") };
+                drop(claimed.store_response(answer.clone()));
+                let again = cache.claim(key(0, &name), print("")).expect_err("known");
                 if is_kept {
                     assert_eq!(again.body, answer.body, "the newest is there");
                 }
-                let entries = answers.cache.iter();
+                let entries = cache.cache.iter();
                 let bytes = entries
                     .map(|(key, it)| (ENTRY_BYTES + key.name.len() + it.body_bytes()) as u64);
                 assert!(bytes.sum::<u64>() <= limits.idempotency_bytes_max);
-                let count = answers.cache.entry_count();
+                let count = cache.cache.entry_count();
                 assert!(count <= limits.idempotency_keys_max.into(), "{count}");
             }
         }
     }
 
-    /// An answer for which there could never be room is not kept, and its request not repeated.
+    /// A response that can never fit is not stored, and its request is not repeated.
     #[test]
-    fn an_answer_larger_than_all_that_is_kept_is_remembered_as_given() {
-        let answers = answers(ApiLimits {
+    fn a_response_larger_than_the_cache_is_stored_as_given() {
+        let cache = cache(ApiLimits {
             idempotency_bytes_max: 65_536,
             idempotency_answer_bytes_max: 1 << 20,
             ..ApiLimits::default()
         });
-        let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
+        let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
         let body = Bytes::from(vec![b'x'; 65_000]);
-        drop(claimed.settle(ApiAnswer { body, ..done("") }));
-        assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
+        drop(claimed.store_response(ApiResponse { body, ..done("") }));
+        assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
     }
 
     #[test]
-    fn a_claim_neither_expires_nor_gives_way_while_its_request_is_carried_out() {
-        let answers = answers(ApiLimits {
+    fn a_claim_neither_expires_nor_is_evicted_while_its_request_runs() {
+        let cache = cache(ApiLimits {
             idempotency_keys_max: 1,
             idempotency_ttl_ms: 64,
             ..ApiLimits::default()
@@ -464,23 +469,23 @@ mod tests {
             .enable_all()
             .build();
         runtime.expect("a runtime").block_on(async {
-            let claimed = answers.claim(key(0, "k"), print("a")).expect("it is new");
-            let other = answers.claim(key(0, "o"), print("")).expect("it is new");
-            drop(other.settle(done("1")));
-            // Until the time of an answer that is younger is over.
-            while let Err(answer) = answers.claim(key(0, "o"), print("")) {
+            let claimed = cache.claim(key(0, "k"), print("a")).expect("it is new");
+            let other = cache.claim(key(0, "o"), print("")).expect("it is new");
+            drop(other.store_response(done("1")));
+            // Until a younger response has expired.
+            while let Err(answer) = cache.claim(key(0, "o"), print("")) {
                 assert!(answer.is_replayed);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             for name in ["x", "y", "z"] {
-                let claimed = answers.claim(key(0, name), print("")).expect("it is new");
-                drop(claimed.settle(done("1")));
-                answers.cache.run_pending_tasks();
+                let claimed = cache.claim(key(0, name), print("")).expect("it is new");
+                drop(claimed.store_response(done("1")));
+                cache.cache.run_pending_tasks();
             }
-            assert_eq!(refused(&answers, key(0, "k"), "a"), 409);
-            assert_eq!(refused(&answers, key(0, "k"), "b"), 422);
-            assert_eq!(claimed.settle(done("1")), done("1"));
-            let again = answers.claim(key(0, "k"), print("a")).expect_err("known");
+            assert_eq!(rejected(&cache, key(0, "k"), "a"), 409);
+            assert_eq!(rejected(&cache, key(0, "k"), "b"), 422);
+            assert_eq!(claimed.store_response(done("1")), done("1"));
+            let again = cache.claim(key(0, "k"), print("a")).expect_err("known");
             assert!(again.is_replayed);
         });
     }

@@ -1,48 +1,48 @@
-//! What can be looked up: one session, and lists of sessions, channels and users, page by page.
+//! Queries of the API: one session, and paginated lists of sessions, channels and users.
 //!
 //! ```text
-//!   {"items": [..], "next": "a place"}    the next page is behind it: ?after=a place
-//!   {"items": [..], "next": null}         the last
+//!   {"items": [..], "next": "position"}   request the next page with ?after=position
+//!   {"items": [..], "next": null}         the last page
 //! ```
 
-use super::Bounds;
-use super::answer::ApiAnswer;
+use super::RequestLimits;
 use super::calls::no_route;
-use super::members::read_id;
+use super::json_object::read_id;
 use super::problem::{Code, Problem};
-use super::run::bounded;
-use crate::handler::{Handle, ListedName, NamePlace, Page, PageRoom, Routes, SessionInfo};
+use super::response::ApiResponse;
+use super::run::with_timeout;
+use crate::handler::{Handle, ListedName, NamePlace, Page, PageLimits, Routes, SessionInfo};
 use crate::runtime::wall_clock::rfc3339;
 use crate::vocabulary::public_id::PublicId;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
-/// What is looked up.
+/// A query.
 #[derive(Debug)]
 pub(crate) enum Lookup {
     Session(PublicId),
     Sessions {
         routes: Routes,
         after: Option<PublicId>,
-        room: PageRoom,
+        room: PageLimits,
     },
-    Members {
+    JsonObject {
         routes: Routes,
         channel: String,
         after: Option<PublicId>,
-        room: PageRoom,
+        room: PageLimits,
     },
     Channels(Names),
     Users(Names),
 }
 
-/// Which names are looked up.
+/// A query for channels or users.
 #[derive(Debug)]
 pub(crate) struct Names {
     routes: Routes,
     prefix: String,
     after: Option<NamePlace>,
-    room: PageRoom,
+    room: PageLimits,
 }
 
 #[derive(Serialize)]
@@ -79,7 +79,11 @@ struct NameJson<'n> {
 }
 
 impl Lookup {
-    /// One session, by what stands in the path.
+    /// Parses a query for one session; `id` is a segment of the path.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] for an invalid id or any parameter.
     pub(super) fn session(id: &str, query: Option<&str>) -> Result<Self, Problem> {
         Query::read(query, &[])?;
         match percent_decode_str(id)
@@ -93,86 +97,110 @@ impl Lookup {
         }
     }
 
-    /// A page of sessions.
+    /// Parses a query for a page of sessions.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Problem`] of the parameters.
     pub(super) fn sessions(
         query: Option<&str>,
         handle: &Handle,
-        bounds: &Bounds,
+        limits: &RequestLimits,
     ) -> Result<Self, Problem> {
         let query = Query::read(query, &["route", "limit", "after"])?;
         Ok(Self::Sessions {
             routes: query.routes(handle)?,
             after: query.after_session()?,
-            room: query.room(bounds)?,
+            room: query.room(limits)?,
         })
     }
 
-    /// A page of the sessions on a channel, by what stands in the path.
+    /// Parses a query for a page of the sessions on a channel; `channel` is a segment of the path.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] for an invalid channel name or parameter.
     pub(super) fn members(
         channel: &str,
         query: Option<&str>,
         handle: &Handle,
-        bounds: &Bounds,
+        limits: &RequestLimits,
     ) -> Result<Self, Problem> {
         let query = Query::read(query, &["route", "limit", "after"])?;
         let channel = percent_decode_str(channel).decode_utf8();
         let channel = channel
             .ok()
-            .filter(|it| (1..=bounds.name_bytes_max).contains(&it.len()));
+            .filter(|it| (1..=limits.name_bytes_max).contains(&it.len()));
         let Some(channel) = channel else {
-            let max = bounds.name_bytes_max;
+            let max = limits.name_bytes_max;
             let rule = format!("name must be UTF-8 of 1 to {max} bytes (limits.name_bytes_max)");
             return Err(Problem::of_field("name", rule));
         };
-        Ok(Self::Members {
+        Ok(Self::JsonObject {
             routes: query.routes(handle)?,
             channel: channel.into_owned(),
             after: query.after_session()?,
-            room: query.room(bounds)?,
+            room: query.room(limits)?,
         })
     }
 
-    /// A page of channels.
+    /// Parses a query for a page of channels.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Problem`] of the parameters.
     pub(super) fn channels(
         query: Option<&str>,
         handle: &Handle,
-        bounds: &Bounds,
+        limits: &RequestLimits,
     ) -> Result<Self, Problem> {
-        Names::read(query, handle, bounds).map(Self::Channels)
+        Names::read(query, handle, limits).map(Self::Channels)
     }
 
-    /// A page of users.
+    /// Parses a query for a page of users.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Problem`] of the parameters.
     pub(super) fn users(
         query: Option<&str>,
         handle: &Handle,
-        bounds: &Bounds,
+        limits: &RequestLimits,
     ) -> Result<Self, Problem> {
-        Names::read(query, handle, bounds).map(Self::Users)
+        Names::read(query, handle, limits).map(Self::Users)
     }
 
-    /// Looks it up.
-    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<ApiAnswer, Problem> {
+    /// Runs the query.
+    ///
+    /// # Errors
+    ///
+    /// The [`Problem`] of a session that does not exist, or of shards that do not respond in time.
+    pub(super) async fn run(
+        self,
+        handle: &Handle,
+        limits: &RequestLimits,
+    ) -> Result<ApiResponse, Problem> {
         match self {
             Self::Session(id) => {
-                let session = bounded(handle.session(id), bounds).await?;
-                Ok(ApiAnswer::new(200, &SessionJson::of(&session)))
+                let session = with_timeout(handle.session(id), limits).await?;
+                Ok(ApiResponse::new(200, &SessionJson::of(&session)))
             }
             Self::Sessions {
                 routes,
                 after,
                 room,
             } => {
-                let page = bounded(routes.sessions_page(after, room), bounds).await;
-                Ok(page_of_sessions(&page.map_err(about_place)?))
+                let page = with_timeout(routes.sessions_page(after, room), limits).await;
+                Ok(page_of_sessions(&page.map_err(as_problem_of_after)?))
             }
-            Self::Members {
+            Self::JsonObject {
                 routes,
                 channel,
                 after,
                 room,
             } => {
-                let page = bounded(routes.members_page(channel, after, room), bounds).await;
-                Ok(page_of_sessions(&page.map_err(about_place)?))
+                let page = with_timeout(routes.members_page(channel, after, room), limits).await;
+                Ok(page_of_sessions(&page.map_err(as_problem_of_after)?))
             }
             Self::Channels(Names {
                 routes,
@@ -181,7 +209,7 @@ impl Lookup {
                 room,
             }) => {
                 let page = routes.channels_page(&prefix, after, room);
-                Ok(page_of_names(&bounded(page, bounds).await?))
+                Ok(page_of_names(&with_timeout(page, limits).await?))
             }
             Self::Users(Names {
                 routes,
@@ -190,28 +218,28 @@ impl Lookup {
                 room,
             }) => {
                 let page = routes.users_page(&prefix, after, room);
-                Ok(page_of_names(&bounded(page, bounds).await?))
+                Ok(page_of_names(&with_timeout(page, limits).await?))
             }
         }
     }
 }
 
 impl Names {
-    fn read(query: Option<&str>, handle: &Handle, bounds: &Bounds) -> Result<Self, Problem> {
+    fn read(query: Option<&str>, handle: &Handle, limits: &RequestLimits) -> Result<Self, Problem> {
         let query = Query::read(query, &["route", "prefix", "limit", "after"])?;
         Ok(Self {
             routes: query.routes(handle)?,
             prefix: query.value("prefix").unwrap_or_default().to_owned(),
             after: match query.value("after") {
                 None => None,
-                Some(text) => Some(text.parse().map_err(|_| bad_place())?),
+                Some(text) => Some(text.parse().map_err(|_| bad_after())?),
             },
-            room: query.room(bounds)?,
+            room: query.room(limits)?,
         })
     }
 }
 
-/// The parameters of a query, each there once and one that is known.
+/// The parameters of a URL query. Unknown and duplicate parameters are errors.
 struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -231,13 +259,13 @@ impl Query {
             };
             if !known.contains(&name.as_str()) {
                 let message = match known {
-                    [] => "there are no parameters here".to_owned(),
+                    [] => "this path has no parameters".to_owned(),
                     known => format!("the parameters are {}", known.join(", ")),
                 };
                 return Err(Problem::of_field(name, message));
             }
             if read.iter().any(|(before, _)| *before == name) {
-                return Err(Problem::of_field(name, "the parameter is there twice"));
+                return Err(Problem::of_field(name, "the parameter is repeated"));
             }
             read.push((name, value));
         }
@@ -263,12 +291,12 @@ impl Query {
     fn after_session(&self) -> Result<Option<PublicId>, Problem> {
         match self.value("after") {
             None => Ok(None),
-            Some(text) => read_id(text).map(Some).ok_or_else(bad_place),
+            Some(text) => read_id(text).map(Some).ok_or_else(bad_after),
         }
     }
 
-    fn room(&self, bounds: &Bounds) -> Result<PageRoom, Problem> {
-        let max = bounds.limits.page_items_max;
+    fn room(&self, limits: &RequestLimits) -> Result<PageLimits, Problem> {
+        let max = limits.api.page_items_max;
         let items_max = match self.value("limit") {
             None => ITEMS.min(max),
             Some(text) => {
@@ -283,27 +311,31 @@ impl Query {
                 })?
             }
         };
-        Ok(PageRoom {
+        Ok(PageLimits {
             items_max: items_max as usize,
-            bytes_max: bounds.limits.page_bytes_max as usize,
+            bytes_max: limits.api.page_bytes_max as usize,
         })
     }
 }
 
-/// Refuses a query where there are no parameters.
-pub(super) fn refuse_query(query: Option<&str>) -> Result<(), Problem> {
+/// Rejects a URL query with parameters, for paths that have none.
+///
+/// # Errors
+///
+/// A [`Problem`] for the first parameter.
+pub(super) fn query_error(query: Option<&str>) -> Result<(), Problem> {
     Query::read(query, &[]).map(|_| ())
 }
 
-fn page_of_sessions(page: &Page<SessionInfo, PublicId>) -> ApiAnswer {
+fn page_of_sessions(page: &Page<SessionInfo, PublicId>) -> ApiResponse {
     let json = PageJson {
         items: page.items.iter().map(SessionJson::of).collect(),
         next: page.next.map(|next| next.to_string()),
     };
-    ApiAnswer::new(200, &json)
+    ApiResponse::new(200, &json)
 }
 
-fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiAnswer {
+fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiResponse {
     let items = page.items.iter().map(|item| NameJson {
         name: &item.name,
         sessions: item.sessions,
@@ -313,7 +345,7 @@ fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiAnswer {
         items: items.collect(),
         next: page.next.as_ref().map(NamePlace::to_string),
     };
-    ApiAnswer::new(200, &json)
+    ApiResponse::new(200, &json)
 }
 
 impl<'s> SessionJson<'s> {
@@ -341,21 +373,21 @@ fn no_session() -> Problem {
     Problem::from(crate::handler::HandleError::NoSession)
 }
 
-/// A page that begins behind a session has complained that there was never such a one.
-fn about_place(problem: Problem) -> Problem {
+/// Maps the "no session" problem of a page's `after` to a problem of that parameter.
+fn as_problem_of_after(problem: Problem) -> Problem {
     if problem.code == Code::NoSession {
-        bad_place()
+        bad_after()
     } else {
         problem
     }
 }
 
-fn bad_place() -> Problem {
-    let rule = "after must be what the page before gave as next";
+fn bad_after() -> Problem {
+    let rule = "after must be the next of the page before";
     Problem::of_field("after", rule)
 }
 
-/// Things on a page that does not say how many it wants.
+/// Default items of a page.
 pub(super) const ITEMS: u32 = 100;
 
 #[cfg(test)]
@@ -375,7 +407,7 @@ mod tests {
         assert_eq!(read(Some("c=1")), problem("c", "the parameters are a, b"));
         assert_eq!(
             read(Some("a=1&%61=1")),
-            problem("a", "the parameter is there twice")
+            problem("a", "the parameter is repeated")
         );
         assert!(read(Some("a=%ff")).is_err());
     }

@@ -1,38 +1,38 @@
-//! The server API: what a backend in any language can ask, over HTTP.
+//! The server API: push, join, disconnect and list over HTTP, for backends in any language.
 //!
 //! ```text
-//!   head --> known caller? --> known path, method? --> list, looked up
-//!                                                 \--> call, its body read whole and checked
+//!   head --> known caller? --> known path, method? --> query, run at once
+//!                                                 \--> call, its body read and checked completely
 //!                                                        |  with an idempotency key: claimed
 //!                                                        v
-//!                                                      done by what an embedder could do
+//!                                                      run through the embedder's `Handle`
 //! ```
 //!
-//! Bad input changes nothing and is told what is wrong with it. Nothing here reads a socket: `http`
-//! brings heads and bodies, and carries answers away. `openapi.json` describes all of it.
+//! Invalid input changes nothing, and its response names the problem. This module reads no sockets:
+//! `http` passes heads and bodies in and sends the responses. `openapi.json` describes the API.
 
-mod ages;
-mod answer;
 mod calls;
 mod cors;
+mod expiry;
 mod health;
 mod idempotency;
+mod json_object;
 mod lists;
-mod members;
 mod openapi;
 mod problem;
+mod response;
 mod run;
 
-pub(crate) use self::answer::ApiAnswer;
-use self::calls::{Asked, Kind};
+use self::calls::{CallKind, CallRequest};
 use self::cors::Cors;
 pub(crate) use self::health::BackendReport;
-pub(crate) use self::idempotency::Claimed;
-use self::idempotency::{Answers, Fingerprint, RequestKey};
+pub(crate) use self::idempotency::ClaimedKey;
+use self::idempotency::{Fingerprint, RequestKey, ResponseCache};
 use self::lists::Lookup;
 use self::problem::Code;
 pub(crate) use self::problem::Problem;
-use crate::auth::{Keyless, NotLocal, bearer};
+pub(crate) use self::response::ApiResponse;
+use crate::auth::{Keyless, NotLocalError, bearer};
 use crate::config::{Config, Secret};
 use crate::handler::{Handle, HandleError};
 use crate::vocabulary::limits::{ApiLimits, ProcessLimits};
@@ -45,110 +45,110 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where the API is.
+/// The path prefix of the API.
 pub(crate) const ROOT: &str = "/api/v1/";
 
-/// The API of a process: the same for all its shards.
+/// The API of a process, shared by all its shards.
 #[derive(Clone, derive_more::Debug)]
-#[debug("Api {{ is_served: {is_served:?}, answers: {answers:?}, .. }}")]
+#[debug("Api {{ is_served: {is_served:?}, answers: {responses:?}, .. }}")]
 pub(crate) struct Api {
     is_served: bool,
     keys: Arc<[Secret]>,
     keyless: Keyless,
     cors: Cors,
-    bounds: Bounds,
-    answers: Answers,
-    /// Of the fingerprints of requests.
+    limits: RequestLimits,
+    responses: ResponseCache,
+    /// The hash key of request fingerprints.
     hash_key: [u64; 2],
     document: Bytes,
     backends: BackendReport,
     process_limits: ProcessLimits,
 }
 
-/// The bounds of what is asked.
+/// The limits of requests.
 #[derive(Clone, Debug)]
-struct Bounds {
-    limits: ApiLimits,
+struct RequestLimits {
+    api: ApiLimits,
     name_bytes_max: usize,
     user_bytes_max: usize,
-    /// How long shards have to answer.
-    answer_within: Duration,
-    /// How many totals and commands of one batch may be under way at once.
+    /// The time within which shards must respond.
+    result_timeout: Duration,
+    /// Maximum count requests and commands of one batch in flight at once.
     calls_at_once: usize,
-    /// How many commands.
+    /// Maximum commands of one batch in flight at once.
     commands_at_once: usize,
 }
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Caller {
-    /// Whoever has this key, by its index.
+    /// The owner of the API key with this index.
     Key(usize),
-    /// Whoever is trusted without a key.
+    /// A caller that is trusted without a key.
     Anyone,
-    /// Nobody who may ask anything: a key is asked for.
+    /// A caller without a valid key. It is rejected.
     Unknown,
-    /// Nobody who may ask anything: there are no keys.
-    NotLocal(NotLocal),
+    /// A caller that is not trusted, and the config has no keys. It is rejected.
+    NotLocalError(NotLocalError),
 }
 
-/// A request whose head was understood.
+/// The next step for a request with a valid head.
 #[derive(Debug)]
-pub(crate) enum Begun {
-    /// It is answered.
-    Answered(ApiAnswer),
-    /// Something is to be looked up.
+pub(crate) enum Started {
+    /// The response, without any work.
+    Response(ApiResponse),
+    /// A query to run.
     Lookup(Lookup),
-    /// Something is to be done, which its body says.
+    /// A call or batch, whose body is still to be read.
     Post(Post),
 }
 
-/// A request for something to be done, whose body is still to be read.
+/// A call or batch whose body is still to be read.
 #[derive(Debug)]
 pub(crate) struct Post {
-    /// `None` is a batch.
-    kind: Option<Kind>,
+    /// The kind of call; `None` for a batch.
+    kind: Option<CallKind>,
     key: Option<RequestKey>,
 }
 
-/// Something to be done, checked, and its idempotency key, if it has one.
+/// Checked calls, with an idempotency key if the request has one.
 #[derive(Debug)]
 pub(crate) struct Task {
-    asked: Asked,
+    request: CallRequest,
     key: Option<(RequestKey, Fingerprint)>,
 }
 
-/// What is served where; the names of parameters are for the eye.
+/// A resource of the API, by its path. Names of parameters serve documentation only.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place<'p> {
+enum Endpoint<'p> {
     Document,
-    Call(Kind),
+    Call(CallKind),
     Batch,
     Sessions,
     Session(&'p str),
     Channels,
-    Members(&'p str),
+    JsonObject(&'p str),
     Users,
 }
 
 impl Api {
-    /// The API that a config describes, without backends; [`Api::settle`] is still to be called.
+    /// Creates the API that a config describes. [`Api::init`] completes it.
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             is_served: config.serves_api(),
             keys: config.api.keys.as_slice().into(),
             keyless: Keyless::of(config),
             cors: Cors::new(&config.api.allowed_origins),
-            bounds: Bounds {
-                limits: config.api.limits,
+            limits: RequestLimits {
+                api: config.api.limits,
                 name_bytes_max: config.limits.name_bytes_max as usize,
                 user_bytes_max: config.limits.user_bytes_max() as usize,
-                answer_within: Duration::from_millis(config.http.push_timeout_ms.into()),
+                result_timeout: Duration::from_millis(config.http.push_timeout_ms.into()),
                 calls_at_once: part(config.limits.pushes_in_flight_max)
                     .min(part(config.limits.commands_max)),
                 commands_at_once: part(config.limits.commands_max),
             },
-            answers: Answers::new(&config.api.limits),
+            responses: ResponseCache::new(&config.api.limits),
             hash_key: [0; 2],
             document: openapi::document(config),
             backends: Arc::new(Vec::new),
@@ -156,9 +156,8 @@ impl Api {
         }
     }
 
-    /// Takes a key that nobody can guess, the means to say how backends are, and the limits of the
-    /// process.
-    pub(crate) fn settle(
+    /// Sets a random hash key, the function that reports backends, and the limits of the process.
+    pub(crate) fn init(
         &mut self,
         hash_key: [u64; 2],
         backends: BackendReport,
@@ -169,90 +168,98 @@ impl Api {
         self.process_limits = process_limits;
     }
 
-    /// Understands the head of a request of this caller.
+    /// Checks the head of a request from this caller.
+    ///
+    /// # Errors
+    ///
+    /// The response that rejects the request.
     pub(crate) fn begin(
         &self,
         head: &Parts,
         caller: Caller,
         handle: &Handle,
-    ) -> Result<Begun, ApiAnswer> {
+    ) -> Result<Started, ApiResponse> {
         let path = path_within(head.uri.path()).unwrap_or_default();
-        let place = Place::find(path);
-        // A browser asks this by itself, without a key.
+        let place = Endpoint::find(path);
+        // Browsers send preflights without a key.
         if self.cors.is_preflight(head) {
-            return Ok(Begun::Answered(ApiAnswer::empty(204)));
+            return Ok(Started::Response(ApiResponse::empty(204)));
         }
         let caller = match caller {
-            _ if place == Some(Place::Document) => 0,
+            _ if place == Some(Endpoint::Document) => 0,
             Caller::Key(index) => index,
             Caller::Anyone => 0,
             Caller::Unknown => {
-                let message = "no key was shown that counts";
-                return Err(Problem::new(Code::Unauthorized, message).answer());
+                let message = "the request has no valid API key";
+                return Err(Problem::new(Code::Unauthorized, message).response());
             }
-            Caller::NotLocal(why) => {
+            Caller::NotLocalError(why) => {
                 let message = format!(
                     "without a key, only requests of this machine itself are served, and {why}; \
                      set keys in [api]"
                 );
-                return Err(Problem::new(Code::Forbidden, message).answer());
+                return Err(Problem::new(Code::Forbidden, message).response());
             }
         };
         let Some(place) = place else {
-            let message = "nothing is served under this path";
-            return Err(Problem::new(Code::NotFound, message).answer());
+            let message = "the path does not exist";
+            return Err(Problem::new(Code::NotFound, message).response());
         };
         let method = place.method();
         if head.method != method {
-            return Err(refuse_method(&method));
+            return Err(method_not_allowed(&method));
         }
         self.begin_at(place, caller, head, handle)
-            .map_err(|problem| problem.answer())
+            .map_err(|problem| problem.response())
     }
 
-    /// Whether a request was authorized, by a key or, where there are none, by being accepted. One
-    /// for the document is not: anyone may read it.
+    /// Returns whether a request counts as authorized: by a key or, if there are no keys, by a
+    /// response of success. A request for the document does not count: it is public.
     pub(crate) fn is_authorized(head: &Parts, caller: Caller, status: u16) -> bool {
         let path = path_within(head.uri.path()).unwrap_or_default();
         let is_known = match caller {
             Caller::Key(_) => true,
             Caller::Anyone => (200..300).contains(&status),
-            Caller::Unknown | Caller::NotLocal(_) => false,
+            Caller::Unknown | Caller::NotLocalError(_) => false,
         };
-        is_known && !matches!(Place::find(path), None | Some(Place::Document))
+        is_known && !matches!(Endpoint::find(path), None | Some(Endpoint::Document))
     }
 
     fn begin_at(
         &self,
-        place: Place<'_>,
+        place: Endpoint<'_>,
         caller: usize,
         head: &Parts,
         handle: &Handle,
-    ) -> Result<Begun, Problem> {
-        let (query, bounds) = (head.uri.query(), &self.bounds);
+    ) -> Result<Started, Problem> {
+        let (query, limits) = (head.uri.query(), &self.limits);
         let post = |kind| {
             let key = RequestKey::read(&head.headers, caller)?;
-            lists::refuse_query(query)?;
-            Ok(Begun::Post(Post { kind, key }))
+            lists::query_error(query)?;
+            Ok(Started::Post(Post { kind, key }))
         };
         let lookup = match place {
-            Place::Document => {
-                lists::refuse_query(query)?;
-                let document = ApiAnswer::of_json(200, self.document.clone());
-                return Ok(Begun::Answered(document));
+            Endpoint::Document => {
+                lists::query_error(query)?;
+                let document = ApiResponse::of_json(200, self.document.clone());
+                return Ok(Started::Response(document));
             }
-            Place::Call(kind) => return post(Some(kind)),
-            Place::Batch => return post(None),
-            Place::Sessions => Lookup::sessions(query, handle, bounds),
-            Place::Session(id) => Lookup::session(id, query),
-            Place::Channels => Lookup::channels(query, handle, bounds),
-            Place::Members(channel) => Lookup::members(channel, query, handle, bounds),
-            Place::Users => Lookup::users(query, handle, bounds),
+            Endpoint::Call(kind) => return post(Some(kind)),
+            Endpoint::Batch => return post(None),
+            Endpoint::Sessions => Lookup::sessions(query, handle, limits),
+            Endpoint::Session(id) => Lookup::session(id, query),
+            Endpoint::Channels => Lookup::channels(query, handle, limits),
+            Endpoint::JsonObject(channel) => Lookup::members(channel, query, handle, limits),
+            Endpoint::Users => Lookup::users(query, handle, limits),
         };
-        lookup.map(Begun::Lookup)
+        lookup.map(Started::Lookup)
     }
 
-    /// Reads what is to be done from a body, the whole of it.
+    /// Parses the complete body of a call or batch.
+    ///
+    /// # Errors
+    ///
+    /// The response that rejects the request.
     pub(crate) fn read(
         &self,
         post: Post,
@@ -260,65 +267,65 @@ impl Api {
         body: &[u8],
         handle: &Handle,
     ) -> Result<Task, Problem> {
-        let asked = match post.kind {
-            Some(kind) => Asked::one(kind, body, handle, &self.bounds)?,
-            None => Asked::batch(body, handle, &self.bounds)?,
+        let request = match post.kind {
+            Some(kind) => CallRequest::one(kind, body, handle, &self.limits)?,
+            None => CallRequest::batch(body, handle, &self.limits)?,
         };
         let uri = &head.uri;
         let fingerprint = || Fingerprint::of(self.hash_key, uri.path(), uri.query(), body);
         let key = post.key.map(|key| (key, fingerprint()));
-        Ok(Task { asked, key })
+        Ok(Task { request, key })
     }
 
     /// Claims a task's idempotency key, if it has one.
     ///
     /// # Errors
     ///
-    /// What is to be answered in place of carrying it out.
-    pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<Claimed>, ApiAnswer> {
+    /// The response to send without running the task.
+    pub(crate) fn claim(&self, task: &mut Task) -> Result<Option<ClaimedKey>, ApiResponse> {
         match task.key.take() {
             None => Ok(None),
-            Some((key, fingerprint)) => self.answers.claim(key, fingerprint).map(Some),
+            Some((key, fingerprint)) => self.responses.claim(key, fingerprint).map(Some),
         }
     }
 
-    /// Carries out what is to be done; with a claim, its answer is remembered.
-    pub(crate) async fn carry_out(
+    /// Runs a task. With a claim, stores the response.
+    pub(crate) async fn execute(
         &self,
         task: Task,
-        claimed: Option<Claimed>,
+        claimed: Option<ClaimedKey>,
         handle: &Handle,
-    ) -> ApiAnswer {
-        let answer = task.asked.run(handle, &self.bounds).await;
+    ) -> ApiResponse {
+        let response = task.request.run(handle, &self.limits).await;
         match claimed {
-            Some(claimed) => claimed.settle(answer),
-            None => answer,
+            Some(claimed) => claimed.store_response(response),
+            None => response,
         }
     }
 
-    /// The answer to a request that is not carried out because the gateway is stopping. Its key, if
-    /// it has one, is as if it had never come.
-    pub(crate) fn refuse_to_stop(claimed: Option<Claimed>) -> ApiAnswer {
-        let answer = Problem::from(HandleError::Stopping).answer();
+    /// Returns the response to a request that does not run because the gateway is stopping.
+    /// Releases its idempotency key.
+    pub(crate) fn stopping_response(claimed: Option<ClaimedKey>) -> ApiResponse {
+        let response = Problem::from(HandleError::Stopping).response();
         match claimed {
-            Some(claimed) => claimed.settle(answer),
-            None => answer,
+            Some(claimed) => claimed.store_response(response),
+            None => response,
         }
     }
 
-    /// Looks something up.
-    pub(crate) async fn look_up(&self, lookup: Lookup, handle: &Handle) -> ApiAnswer {
-        let looked = lookup.run(handle, &self.bounds).await;
-        looked.unwrap_or_else(|problem| problem.answer())
+    /// Runs a query.
+    pub(crate) async fn read_list(&self, lookup: Lookup, handle: &Handle) -> ApiResponse {
+        let result = lookup.run(handle, &self.limits).await;
+        result.unwrap_or_else(|problem| problem.response())
     }
 
-    /// Who asks. Every key is compared, whatever the others were. Without keys it is this machine,
-    /// or nobody.
+    /// Returns the caller of a request. All keys are compared, so that the time does not depend on
+    /// which one matches. If the config has no keys, only requests from this machine are trusted.
     pub(crate) fn caller(&self, head: &Parts) -> Caller {
         if self.keys.is_empty() {
-            return match self.keyless.judge(head) {
+            return match self.keyless.decide(head) {
                 Ok(()) => Caller::Anyone,
-                Err(why) => Caller::NotLocal(why),
+                Err(why) => Caller::NotLocalError(why),
             };
         }
         let headers = &head.headers;
@@ -334,20 +341,21 @@ impl Api {
         caller
     }
 
-    /// Adds to the response to a request what lets a page of another origin read it, if it may.
+    /// Adds the CORS headers to a response, if the request's origin is allowed.
     pub(crate) fn add_cors(&self, head: &Parts, response: &mut HeaderMap) {
         self.cors.add_to(head, response);
     }
 }
 
-/// What one batch may take of a limit: so much that others find room beside it.
+/// Returns a quarter of a limit, the share that one batch may use, so that other requests have
+/// room.
 fn part(limit: u32) -> usize {
     usize::try_from(limit / 4).unwrap_or(usize::MAX).max(1)
 }
 
-impl<'p> Place<'p> {
-    /// What is served under a path, without what all paths begin with. The path is split before it
-    /// is percent-decoded, so that an encoded slash is part of a name.
+impl<'p> Endpoint<'p> {
+    /// Returns the resource of a path relative to [`ROOT`]; `None` if there is none. The path is
+    /// split before it is percent-decoded, so that an encoded slash is part of a name.
     fn find(path: &'p str) -> Option<Self> {
         let mut segments = path.split('/');
         let segments = [(); 4].map(|()| segments.next());
@@ -366,31 +374,31 @@ impl<'p> Place<'p> {
             [Some(word), Some(channel), Some(last), None] if !channel.is_empty() => {
                 let is_members =
                     decoded_segment(word)? == "channels" && decoded_segment(last)? == "members";
-                is_members.then_some(Self::Members(channel))
+                is_members.then_some(Self::JsonObject(channel))
             }
             _ => None,
         }
     }
 
-    /// Each of them, its parameters named as they are described.
+    /// All resources, with the parameter names of the description.
     #[cfg(test)]
-    const ALL: &'static [Place<'static>] = &[
-        Place::Document,
-        Place::Call(Kind::Publish),
-        Place::Call(Kind::Push),
-        Place::Call(Kind::Broadcast),
-        Place::Call(Kind::Join),
-        Place::Call(Kind::Leave),
-        Place::Call(Kind::Disconnect),
-        Place::Batch,
-        Place::Sessions,
-        Place::Session("{id}"),
-        Place::Channels,
-        Place::Members("{name}"),
-        Place::Users,
+    const ALL: &'static [Endpoint<'static>] = &[
+        Endpoint::Document,
+        Endpoint::Call(CallKind::Publish),
+        Endpoint::Call(CallKind::Push),
+        Endpoint::Call(CallKind::Broadcast),
+        Endpoint::Call(CallKind::Join),
+        Endpoint::Call(CallKind::Leave),
+        Endpoint::Call(CallKind::Disconnect),
+        Endpoint::Batch,
+        Endpoint::Sessions,
+        Endpoint::Session("{id}"),
+        Endpoint::Channels,
+        Endpoint::JsonObject("{name}"),
+        Endpoint::Users,
     ];
 
-    /// Where it is, behind [`ROOT`].
+    /// Returns the path relative to [`ROOT`].
     #[cfg(test)]
     fn path(self) -> String {
         match self {
@@ -400,12 +408,12 @@ impl<'p> Place<'p> {
             Self::Sessions => "sessions".to_owned(),
             Self::Session(id) => format!("sessions/{id}"),
             Self::Channels => "channels".to_owned(),
-            Self::Members(channel) => format!("channels/{channel}/members"),
+            Self::JsonObject(channel) => format!("channels/{channel}/members"),
             Self::Users => "users".to_owned(),
         }
     }
 
-    /// The one method that it has.
+    /// Returns the only method of the resource.
     fn method(self) -> Method {
         match self {
             Self::Call(_) | Self::Batch => Method::POST,
@@ -413,24 +421,24 @@ impl<'p> Place<'p> {
             | Self::Sessions
             | Self::Session(_)
             | Self::Channels
-            | Self::Members(_)
+            | Self::JsonObject(_)
             | Self::Users => Method::GET,
         }
     }
 }
 
-/// What is answered to a request with a method that there is not.
-fn refuse_method(method: &Method) -> ApiAnswer {
+/// Returns the response to a request with a wrong method. `method` is the right one.
+fn method_not_allowed(method: &Method) -> ApiResponse {
     let message = format!("the method is {method}");
-    let answer = Problem::new(Code::MethodNotAllowed, message).answer();
+    let response = Problem::new(Code::MethodNotAllowed, message).response();
     let allow = if *method == Method::POST {
         "POST"
     } else {
         "GET"
     };
-    ApiAnswer {
+    ApiResponse {
         allow: Some(allow),
-        ..answer
+        ..response
     }
 }
 
@@ -453,7 +461,7 @@ pub(crate) fn path_within(path: &str) -> Option<&str> {
     Some(rest)
 }
 
-/// One segment of a path, percent-decoded; `None` if that is not UTF-8.
+/// Returns a path segment, percent-decoded; `None` if it is not UTF-8.
 fn decoded_segment(segment: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(segment).decode_utf8().ok()
 }
@@ -466,10 +474,10 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_one_place_or_to_none() {
-        for place in Place::ALL {
-            assert_eq!(Place::find(&place.path()), Some(*place));
+        for place in Endpoint::ALL {
+            assert_eq!(Endpoint::find(&place.path()), Some(*place));
             assert_eq!(
-                Place::find(&format!("{}/", place.path())),
+                Endpoint::find(&format!("{}/", place.path())),
                 None,
                 "{place:?}"
             );
@@ -490,13 +498,16 @@ mod tests {
             "%ff",
             "sessions%2Fa",
         ] {
-            assert_eq!(Place::find(nowhere), None, "{nowhere}");
+            assert_eq!(Endpoint::find(nowhere), None, "{nowhere}");
         }
-        // Encoded once, a segment is what it stands for; a slash in it is data.
-        assert_eq!(Place::find("pub%6Cish"), Some(Place::Call(Kind::Publish)));
-        let members = Place::find("%63hannels/a%2Fb/members");
-        assert_eq!(members, Some(Place::Members("a%2Fb")));
-        assert_eq!(Place::find("pub%256Cish"), None);
+        // Segments are decoded once. An encoded slash is part of a name.
+        assert_eq!(
+            Endpoint::find("pub%6Cish"),
+            Some(Endpoint::Call(CallKind::Publish))
+        );
+        let members = Endpoint::find("%63hannels/a%2Fb/members");
+        assert_eq!(members, Some(Endpoint::JsonObject("a%2Fb")));
+        assert_eq!(Endpoint::find("pub%256Cish"), None);
         for path in ["/api/v1/users", "/%61pi/v1/users", "/api/%76%31/users"] {
             assert_eq!(path_within(path), Some("users"), "{path}");
         }
@@ -523,7 +534,7 @@ mod tests {
             Api::new(config).caller(&head)
         };
         assert_eq!(caller(&config, &[("host", "localhost")]), Caller::Anyone);
-        let denied = Caller::NotLocal(NotLocal::Host);
+        let denied = Caller::NotLocalError(NotLocalError::Host);
         assert_eq!(caller(&config, &[("host", "a.example")]), denied);
         config.insecure = true;
         assert_eq!(caller(&config, &[("host", "a.example")]), Caller::Anyone);

@@ -1,14 +1,14 @@
-//! The document that describes the API: `openapi.json` with what a config settles.
+//! The description of the API: `openapi.json`, completed with values of the config.
 //!
-//! Settled are the bounds, whether a key is asked for, and where the gateway says how it is. A call
-//! within a batch is described by what describes the call alone, with its kind among its members.
+//! The config sets the limits, whether keys are required, and the path of the health report. The
+//! schema of a call within a batch is that of the call alone plus its member `call`.
 
-use super::calls::Kind;
+use super::calls::CallKind;
 use crate::config::Config;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// The document, for a gateway that runs with this config.
+/// Returns the description for a gateway with this config.
 pub(super) fn document(config: &Config) -> Bytes {
     let mut document: Value = serde_json::from_str(TEMPLATE).expect("the template is JSON");
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
@@ -45,10 +45,10 @@ pub(super) fn document(config: &Config) -> Bytes {
     document.to_string().into()
 }
 
-/// Adds what describes calls within a batch.
+/// Adds the schemas of calls within a batch.
 fn add_calls(schemas: &mut Map<String, Value>) {
     let mut all = Vec::new();
-    for kind in Kind::ALL {
+    for kind in CallKind::ALL {
         let word = kind.as_str();
         let name = word[..1].to_uppercase() + &word[1..];
         let mut call = schemas[&name].clone();
@@ -71,7 +71,7 @@ const HEALTH_PATH: &str = "/health";
 #[cfg(test)]
 mod tests {
     use super::super::problem::Code;
-    use super::super::{Place, ROOT};
+    use super::super::{Endpoint, ROOT};
     use super::*;
     use crate::config::Secret;
 
@@ -88,7 +88,7 @@ mod tests {
                 described.push((path.clone(), method.to_uppercase()));
             }
         }
-        let mut served: Vec<(String, String)> = Place::ALL
+        let mut served: Vec<(String, String)> = Endpoint::ALL
             .iter()
             .map(|place| {
                 (
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn every_code_is_described_and_every_answer_has_a_code() {
+    fn every_code_is_described_and_every_response_has_a_code() {
         let document = read(&Config::default());
         let schemas = &document["components"]["schemas"];
         let code = &schemas["Error"]["properties"]["error"]["properties"]["code"];
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_config_settles_bounds_keys_and_where_health_is() {
+    fn the_config_sets_limits_keys_and_the_health_path() {
         let mut config = Config::default();
         config.api.limits.page_items_max = 7;
         config.api.limits.batch_calls_max = 8;

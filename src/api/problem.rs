@@ -1,40 +1,40 @@
-//! What a caller is told when something was not done: one table of codes, and what they mean.
+//! Problems: the errors of the API, with their codes and statuses.
 
-use super::answer::ApiAnswer;
-use crate::codec::spoken::BadData;
+use super::response::ApiResponse;
+use crate::codec::message_json::DataJsonError;
 use crate::handler::HandleError;
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// Why something was not done, or nobody knows whether it was.
+/// An error of the API: something was not done, or the result is unknown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Problem {
     pub(super) code: Code,
     message: Cow<'static, str>,
-    /// The member, parameter or header that is at fault, if one is.
+    /// The member, parameter or header that is invalid; `None` if none is.
     field: Option<String>,
 }
 
-/// Declares the codes, each with how it is spelled and the status of its answers.
+/// Declares the codes, each with its name and HTTP status.
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $code:ident = $word:literal, $status:literal;)+) => {
-        /// What a program is to tell problems apart by. Codes stay as they are.
+        /// The machine-readable code of a problem. Codes never change their meaning.
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub(crate) enum Code {
             $($(#[doc = $doc])+ $code,)+
         }
 
         impl Code {
-            /// Every code.
+            /// All codes.
             #[cfg(test)]
             pub(super) const ALL: &[Self] = &[$(Self::$code),+];
 
-            /// How it is spelled.
+            /// Returns the code's name.
             pub(crate) fn as_str(self) -> &'static str {
                 match self { $(Self::$code => $word,)+ }
             }
 
-            /// The status of an answer that says so.
+            /// Returns the HTTP status.
             pub(crate) fn status(self) -> u16 {
                 match self { $(Self::$code => $status,)+ }
             }
@@ -43,50 +43,50 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The request does not say what it must.
+    /// The request is invalid.
     BadRequest = "bad_request", 400;
-    /// No key was shown, or none that counts.
+    /// The request has no valid API key.
     Unauthorized = "unauthorized", 401;
-    /// There are no keys, and the request is not one of this machine.
+    /// The config has no keys, and the request is not from this machine.
     Forbidden = "forbidden", 403;
-    /// Nothing is served under this path.
+    /// The path does not exist.
     NotFound = "not_found", 404;
-    /// There is no such route.
+    /// The config has no such route.
     NoRoute = "no_route", 404;
-    /// There is no such session, or it is of another route.
+    /// The session does not exist, or is of another route.
     NoSession = "no_session", 404;
-    /// This path is served, but not with this method.
+    /// The path exists, but not with this method.
     MethodNotAllowed = "method_not_allowed", 405;
-    /// A request with the same idempotency key is being carried out.
+    /// A request with the same idempotency key is in progress.
     InProgress = "in_progress", 409;
-    /// A request with the same idempotency key was carried out, but its answer is too large to be
-    /// given again.
+    /// A request with the same idempotency key was processed, but its response was too large to
+    /// store.
     AnswerNotKept = "answer_not_kept", 409;
-    /// The session is on as many channels as it may be.
+    /// The session is on the maximum number of channels.
     TooManyChannels = "too_many_channels", 409;
-    /// There is no room for another name of the session.
+    /// The session's names would exceed their limit.
     TooManyNames = "too_many_names", 409;
     /// The body is too large.
     BodyTooLarge = "body_too_large", 413;
-    /// The body is in a content coding that is not read.
+    /// The body has an unsupported content coding.
     UnsupportedEncoding = "unsupported_encoding", 415;
     /// The idempotency key was used for another request.
     KeyReused = "key_reused", 422;
-    /// We have failed; it may have been done.
+    /// The gateway failed. The request may have been processed.
     Internal = "internal", 500;
-    /// There is too much to do already. Nothing was done.
+    /// The gateway is overloaded. Nothing was done.
     Busy = "busy", 503;
-    /// The session's shard has no room for another name. Nothing was done.
+    /// The names on the session's shard would exceed their limit. Nothing was done.
     NoRoom = "no_room", 503;
-    /// Not every shard answered in time; it may have been done.
+    /// Not every shard responded in time. The request may have been processed.
     TimedOut = "timed_out", 503;
     /// The gateway is stopping. Nothing was done.
     Stopping = "stopping", 503;
 }
 
 impl Code {
-    /// Whether what was asked may have been done all the same.
-    pub(super) fn is_open(self) -> bool {
+    /// Returns whether the request may have been processed despite the problem.
+    pub(super) fn may_be_processed(self) -> bool {
         matches!(self, Self::Internal | Self::TimedOut)
     }
 }
@@ -96,7 +96,7 @@ struct ProblemBody<'p> {
     error: ProblemJson<'p>,
 }
 
-/// A problem as it is spelled.
+/// The JSON form of a problem.
 #[derive(Serialize)]
 pub(super) struct ProblemJson<'p> {
     code: &'static str,
@@ -114,7 +114,7 @@ impl Problem {
         }
     }
 
-    /// A bad request, because of one member, parameter or header.
+    /// Creates the problem of an invalid member, parameter or header.
     pub(super) fn of_field(
         field: impl Into<String>,
         message: impl Into<Cow<'static, str>>,
@@ -122,15 +122,15 @@ impl Problem {
         Self::new(Code::BadRequest, message).at(field)
     }
 
-    /// The same, because of this member, parameter or header.
+    /// Sets the member, parameter or header that is invalid.
     pub(super) fn at(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
         self
     }
 
-    /// A body that did not come whole.
+    /// Creates the problem of an incomplete body.
     pub(crate) fn broken_body() -> Self {
-        Self::new(Code::BadRequest, "the body did not come whole")
+        Self::new(Code::BadRequest, "the body is incomplete")
     }
 
     pub(crate) fn body_too_large() -> Self {
@@ -149,7 +149,7 @@ impl Problem {
         Self::of_field("Content-Encoding", "the body is not gzip")
     }
 
-    pub(crate) fn crowded() -> Self {
+    pub(crate) fn overloaded() -> Self {
         Self::new(Code::Busy, "there are too many unfinished requests")
     }
 
@@ -165,11 +165,11 @@ impl Problem {
         }
     }
 
-    pub(crate) fn answer(&self) -> ApiAnswer {
+    pub(crate) fn response(&self) -> ApiResponse {
         let body = ProblemBody { error: self.json() };
-        ApiAnswer {
-            is_open: self.code.is_open(),
-            ..ApiAnswer::new(self.code.status(), &body)
+        ApiResponse {
+            may_be_processed: self.code.may_be_processed(),
+            ..ApiResponse::new(self.code.status(), &body)
         }
     }
 }
@@ -194,10 +194,10 @@ impl From<HandleError> for Problem {
     }
 }
 
-/// The members in which a body is said.
-pub(super) fn field_of(bad: BadData) -> &'static str {
+/// Returns the member that a data error is about.
+pub(super) fn field_of(bad: DataJsonError) -> &'static str {
     match bad {
-        BadData::Both | BadData::NotBase64 => "bytes",
-        BadData::NotText => "data",
+        DataJsonError::Both | DataJsonError::NotBase64 => "bytes",
+        DataJsonError::NotText => "data",
     }
 }

@@ -1,4 +1,4 @@
-//! Carries out the calls of a request: those of a batch together, where neither needs the other.
+//! Execution of calls. The calls of a batch run concurrently if they are independent.
 //!
 //! ```text
 //!   two shards; the connection and session A are on the first, B is on the second
@@ -9,19 +9,19 @@
 //!                                                   when B is on "x" |-----------|
 //! ```
 //!
-//! A call is a command in the queue of one shard: that of the session that it is about, or else the
-//! connection's own. Commands of one queue are done in order, and what a shard publishes reaches
-//! each of the others in order, so calls of one queue go out without waiting. A call for another
-//! queue waits for those before it that it could notice, or that could notice it. Each call sees
-//! what those before it did, and results have the order of the calls.
+//! A call is a command in the queue of one shard: its session's shard, or else the connection's.
+//! Commands of one queue run in order, and a shard's publications reach each other shard in order.
+//! So calls for the same queue need not wait for each other. A call for another queue waits for
+//! earlier calls whose effects it could observe, or that could observe its own. So each call
+//! observes all earlier calls. The results have the order of the calls.
 //!
-//! How many are under way at once is bounded by a part of what the gateway has room for, so that a
-//! batch by itself is never told that there is too much to do.
+//! The number of calls in flight is limited to a share of the gateway's limits, so that a batch
+//! alone never fails as too busy.
 
-use super::Bounds;
-use super::answer::ApiAnswer;
-use super::calls::{Act, Asked, Call};
+use super::RequestLimits;
+use super::calls::{ApiCall, CallAction, CallRequest};
 use super::problem::{Code, Problem, ProblemJson};
+use super::response::ApiResponse;
 use crate::handler::{Handle, HandleError, RouteHandle};
 use crate::vocabulary::id::ShardId;
 use serde::Serialize;
@@ -29,95 +29,99 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, ready};
 use std::pin::Pin;
 
-/// What has come of a call.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Done {
+pub(super) enum CallOutcome {
     Delivered(u64),
     Joined(bool),
     Left(bool),
     Disconnected(u64),
 }
 
-impl Asked {
-    /// Does what is asked, in order.
-    pub(super) async fn run(self, handle: &Handle, bounds: &Bounds) -> ApiAnswer {
+impl CallRequest {
+    /// Runs the calls in order.
+    pub(super) async fn run(self, handle: &Handle, limits: &RequestLimits) -> ApiResponse {
         if self.is_batch {
-            return answer_of(&run_all(self.calls, handle, bounds).await);
+            return response_of(&run_all(self.calls, handle, limits).await);
         }
         let call = self.calls.into_iter().next().expect("it is one");
-        match call.run(handle, bounds).await {
-            Ok(done) => ApiAnswer {
-                is_open: true,
-                ..ApiAnswer::new(200, &done)
+        match call.run(handle, limits).await {
+            Ok(done) => ApiResponse {
+                may_be_processed: true,
+                ..ApiResponse::new(200, &done)
             },
-            Err(problem) => problem.answer(),
+            Err(problem) => problem.response(),
         }
     }
 }
 
-/// The answer to a batch.
-fn answer_of(results: &[Result<Done, Problem>]) -> ApiAnswer {
+/// Returns the response to a batch.
+fn response_of(results: &[Result<CallOutcome, Problem>]) -> ApiResponse {
     #[derive(Serialize)]
-    struct Batch<'r> {
+    struct CallBatch<'r> {
         results: Vec<ResultJson<'r>>,
     }
 
     #[derive(Serialize)]
     #[serde(untagged)]
     enum ResultJson<'r> {
-        Done(Done),
+        Outcome(CallOutcome),
         Failed { error: ProblemJson<'r> },
     }
 
-    let spelled = results.iter().map(|result| match result {
-        Ok(done) => ResultJson::Done(*done),
+    let results_json = results.iter().map(|result| match result {
+        Ok(done) => ResultJson::Outcome(*done),
         Err(problem) => ResultJson::Failed {
             error: problem.json(),
         },
     });
-    let batch = Batch {
-        results: spelled.collect(),
+    let batch = CallBatch {
+        results: results_json.collect(),
     };
-    let is_open = |result: &Result<Done, Problem>| match result {
+    let may_be_processed = |result: &Result<CallOutcome, Problem>| match result {
         Ok(_) => true,
-        Err(problem) => problem.code.is_open(),
+        Err(problem) => problem.code.may_be_processed(),
     };
-    ApiAnswer {
-        is_open: results.iter().any(is_open),
-        ..ApiAnswer::new(200, &batch)
+    ApiResponse {
+        may_be_processed: results.iter().any(may_be_processed),
+        ..ApiResponse::new(200, &batch)
     }
 }
 
-/// Runs calls; the results have their order.
-async fn run_all(calls: Vec<Call>, handle: &Handle, bounds: &Bounds) -> Vec<Result<Done, Problem>> {
-    // A session is of one route as long as it lives, so that can be looked at before all else.
-    let mut checks = Pipeline::new(bounds.commands_at_once);
+/// Runs calls and returns their results in the same order.
+async fn run_all(
+    calls: Vec<ApiCall>,
+    handle: &Handle,
+    limits: &RequestLimits,
+) -> Vec<Result<CallOutcome, Problem>> {
+    // A session's route never changes, so check the routes before any call runs.
+    let mut checks = Pipeline::new(limits.commands_at_once);
     for call in &calls {
         checks.make_room(&Effect::NONE).await;
-        checks.push(Effect::NONE, call.check_route(handle, bounds));
+        checks.push(Effect::NONE, call.check_route(handle, limits));
     }
 
-    let mut pipeline = Pipeline::new(bounds.calls_at_once);
+    let mut pipeline = Pipeline::new(limits.calls_at_once);
     for (call, checked) in calls.into_iter().zip(checks.finish().await) {
         if let Err(problem) = checked {
             pipeline.push(Effect::NONE, Box::pin(ready(Err(problem))));
             continue;
         }
-        let effect = Effect::of(&call.act, handle);
+        let effect = Effect::of(&call.action, handle);
         pipeline.make_room(&effect).await;
-        pipeline.push(effect, call.act.begin(handle, bounds));
+        pipeline.push(effect, call.action.begin(handle, limits));
     }
     pipeline.finish().await
 }
 
-/// A result that is on its way, whether or not anybody waits.
-type UnderWay<T> = Pin<Box<dyn Future<Output = T>>>;
+/// A future result. The operation runs whether or not it is awaited.
+type InFlight<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Calls under way, whose results are taken in order.
+/// Calls in flight, whose results are taken in order.
 struct Pipeline<T> {
-    under_way: VecDeque<(Effect, UnderWay<T>)>,
-    /// How many of them are in the queue of each shard, for shards that have any.
+    in_flight: VecDeque<(Effect, InFlight<T>)>,
+    /// The number of calls in the queue of each shard, for shards that have any.
     shards: BTreeMap<ShardId, usize>,
     results: Vec<T>,
     weight: usize,
@@ -127,7 +131,7 @@ struct Pipeline<T> {
 impl<T> Pipeline<T> {
     fn new(weight_max: usize) -> Self {
         Self {
-            under_way: VecDeque::new(),
+            in_flight: VecDeque::new(),
             shards: BTreeMap::new(),
             results: Vec::new(),
             weight: 0,
@@ -135,12 +139,11 @@ impl<T> Pipeline<T> {
         }
     }
 
-    /// Waits until a call may begin: until none is under way that it has to wait for, and there is
-    /// room for it.
+    /// Waits until a call may begin: no call in flight must precede it, and the limit has room.
     async fn make_room(&mut self, effect: &Effect) {
-        // Nearly always all are in one queue.
+        // The common case: all calls are in one queue.
         if self.shards.keys().any(|shard| Some(*shard) != effect.shard) {
-            let mut earlier = self.under_way.iter();
+            let mut earlier = self.in_flight.iter();
             let last = earlier.rposition(|(earlier, _)| effect.must_follow(earlier));
             for _ in 0..last.map_or(0, |last| last + 1) {
                 self.take_oldest().await;
@@ -151,16 +154,16 @@ impl<T> Pipeline<T> {
         }
     }
 
-    fn push(&mut self, effect: Effect, result: UnderWay<T>) {
+    fn push(&mut self, effect: Effect, result: InFlight<T>) {
         self.weight += effect.weight;
         if let Some(shard) = effect.shard {
             *self.shards.entry(shard).or_default() += 1;
         }
-        self.under_way.push_back((effect, result));
+        self.in_flight.push_back((effect, result));
     }
 
     async fn take_oldest(&mut self) {
-        if let Some((effect, result)) = self.under_way.pop_front() {
+        if let Some((effect, result)) = self.in_flight.pop_front() {
             self.weight -= effect.weight;
             if let Some(shard) = effect.shard {
                 let count = self.shards.get_mut(&shard).expect("counted when it began");
@@ -174,62 +177,64 @@ impl<T> Pipeline<T> {
     }
 
     async fn finish(mut self) -> Vec<T> {
-        while !self.under_way.is_empty() {
+        while !self.in_flight.is_empty() {
             self.take_oldest().await;
         }
         self.results
     }
 }
 
-/// Where a call goes, and what of it others could notice.
+/// The queue of a call and its observable effects.
 #[derive(Clone, Debug, Eq, PartialEq)]
 struct Effect {
-    /// The shard whose queue it is in; `None` if it is in none.
+    /// The shard of the queue; `None` if the call uses no queue.
     shard: Option<ShardId>,
     scope: Scope,
-    /// How many totals or commands it has under way.
+    /// The number of count requests or commands in flight for the call.
     weight: usize,
 }
 
-/// What a call has to do with.
+/// The state that a call reads or changes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Scope {
-    /// One channel: who is on it, or hears it.
+    /// One channel: its members and publications.
     Channel(Box<str>),
-    /// What one session hears, and nothing else.
+    /// The messages of one session only.
     Session,
-    /// More than that.
+    /// Any other state.
     Anything,
 }
 
 impl Effect {
-    /// That of a call that does nothing, or a question that nothing depends on.
+    /// The effect of a call that changes nothing and that no call depends on.
     const NONE: Self = Self {
         shard: None,
         scope: Scope::Anything,
         weight: 1,
     };
 
-    fn of(act: &Act, handle: &Handle) -> Self {
-        let (shard, scope, weight) = match act {
-            Act::Publish {
+    fn of(action: &CallAction, handle: &Handle) -> Self {
+        let (shard, scope, weight) = match action {
+            CallAction::Publish {
                 routes, channel, ..
             } => {
                 let scope = Scope::Channel(channel.as_str().into());
                 (Some(handle.home()), scope, routes.namespaces_count())
             }
-            Act::PushUser { routes, .. }
-            | Act::Broadcast { routes, .. }
-            | Act::DropUser { routes, .. } => {
+            CallAction::PushUser { routes, .. }
+            | CallAction::Broadcast { routes, .. }
+            | CallAction::DropUser { routes, .. } => {
                 let weight = routes.namespaces_count();
                 (Some(handle.home()), Scope::Anything, weight)
             }
-            Act::PushSession { session, .. } => (handle.shard_of(*session), Scope::Session, 1),
-            Act::Join { session, channel } | Act::Leave { session, channel } => {
+            CallAction::PushSession { session, .. } => {
+                (handle.shard_of(*session), Scope::Session, 1)
+            }
+            CallAction::Join { session, channel } | CallAction::Leave { session, channel } => {
                 let scope = Scope::Channel(channel.as_str().into());
                 (handle.shard_of(*session), scope, 1)
             }
-            Act::Close { session, .. } => (handle.shard_of(*session), Scope::Anything, 1),
+            CallAction::Close { session, .. } => (handle.shard_of(*session), Scope::Anything, 1),
         };
         Self {
             shard,
@@ -238,7 +243,7 @@ impl Effect {
         }
     }
 
-    /// Whether a call with this effect may begin only when an earlier one is done.
+    /// Returns whether a call with this effect must wait for an earlier one.
     fn must_follow(&self, earlier: &Self) -> bool {
         let (Some(shard), Some(before)) = (self.shard, earlier.shard) else {
             return false;
@@ -248,16 +253,20 @@ impl Effect {
         }
         match (&self.scope, &earlier.scope) {
             (Scope::Channel(one), Scope::Channel(other)) => one == other,
-            // Sessions of two shards are two.
+            // Sessions on two shards are different sessions.
             (Scope::Session, Scope::Session) => false,
             (Scope::Channel(_) | Scope::Session | Scope::Anything, _) => true,
         }
     }
 }
 
-impl Act {
-    /// Begins a call: what it does is in the queue of a shard when this returns.
-    fn begin(self, handle: &Handle, bounds: &Bounds) -> UnderWay<Result<Done, Problem>> {
+impl CallAction {
+    /// Starts a call. Its command is in a shard's queue when this returns.
+    fn begin(
+        self,
+        handle: &Handle,
+        limits: &RequestLimits,
+    ) -> InFlight<Result<CallOutcome, Problem>> {
         match self {
             Self::Publish {
                 routes,
@@ -266,7 +275,7 @@ impl Act {
                 except,
             } => {
                 let pending = routes.publish_except(channel, message, &except);
-                under_way(pending, bounds, Done::Delivered)
+                in_flight(pending, limits, CallOutcome::Delivered)
             }
             Self::PushUser {
                 routes,
@@ -275,11 +284,11 @@ impl Act {
             } => {
                 let event: Box<str> = message.borrow().event.into();
                 let pending = routes.push_user_for_event(&user, &event, message);
-                under_way(pending, bounds, Done::Delivered)
+                in_flight(pending, limits, CallOutcome::Delivered)
             }
             Self::PushSession { session, message } => {
                 let pending = handle.push_session(session, message);
-                under_way(pending, bounds, Done::Delivered)
+                in_flight(pending, limits, CallOutcome::Delivered)
             }
             Self::Broadcast {
                 routes,
@@ -287,13 +296,13 @@ impl Act {
                 except,
             } => {
                 let pending = routes.broadcast_except(message, &except);
-                under_way(pending, bounds, Done::Delivered)
+                in_flight(pending, limits, CallOutcome::Delivered)
             }
             Self::Join { session, channel } => {
-                under_way(handle.join(session, channel), bounds, Done::Joined)
+                in_flight(handle.join(session, channel), limits, CallOutcome::Joined)
             }
             Self::Leave { session, channel } => {
-                under_way(handle.leave(session, channel), bounds, Done::Left)
+                in_flight(handle.leave(session, channel), limits, CallOutcome::Left)
             }
             Self::Close {
                 session,
@@ -301,7 +310,7 @@ impl Act {
                 reason,
             } => {
                 let pending = handle.close(session, code, reason);
-                under_way(pending, bounds, |()| Done::Disconnected(1))
+                in_flight(pending, limits, |()| CallOutcome::Disconnected(1))
             }
             Self::DropUser {
                 routes,
@@ -309,41 +318,49 @@ impl Act {
                 event,
             } => {
                 let pending = routes.drop_user(user, event.as_deref());
-                under_way(pending, bounds, Done::Disconnected)
+                in_flight(pending, limits, CallOutcome::Disconnected)
             }
         }
     }
 }
 
-impl Call {
-    /// Runs a call that is no other's neighbour.
-    async fn run(self, handle: &Handle, bounds: &Bounds) -> Result<Done, Problem> {
-        self.check_route(handle, bounds).await?;
-        self.act.begin(handle, bounds).await
+impl ApiCall {
+    /// Runs a single call.
+    ///
+    /// # Errors
+    ///
+    /// The [`Problem`] of the call.
+    async fn run(self, handle: &Handle, limits: &RequestLimits) -> Result<CallOutcome, Problem> {
+        self.check_route(handle, limits).await?;
+        self.action.begin(handle, limits).await
     }
 
-    /// Sees that the session is one of the route that is named, which it is as long as it lives.
-    fn check_route(&self, handle: &Handle, bounds: &Bounds) -> UnderWay<Result<(), Problem>> {
-        let session = match &self.act {
-            Act::PushSession { session, .. }
-            | Act::Join { session, .. }
-            | Act::Leave { session, .. }
-            | Act::Close { session, .. } => *session,
-            Act::Publish { .. }
-            | Act::PushUser { .. }
-            | Act::Broadcast { .. }
-            | Act::DropUser { .. } => return Box::pin(ready(Ok(()))),
+    /// Checks that the call's session is of the route that the call names.
+    fn check_route(
+        &self,
+        handle: &Handle,
+        limits: &RequestLimits,
+    ) -> InFlight<Result<(), Problem>> {
+        let session = match &self.action {
+            CallAction::PushSession { session, .. }
+            | CallAction::Join { session, .. }
+            | CallAction::Leave { session, .. }
+            | CallAction::Close { session, .. } => *session,
+            CallAction::Publish { .. }
+            | CallAction::PushUser { .. }
+            | CallAction::Broadcast { .. }
+            | CallAction::DropUser { .. } => return Box::pin(ready(Ok(()))),
         };
         let Some(path) = self.on.as_ref().map(RouteHandle::path) else {
             return Box::pin(ready(Ok(())));
         };
         let path = path.to_owned();
-        let asked = bounded(handle.session(session), bounds);
+        let request = with_timeout(handle.session(session), limits);
         Box::pin(async move {
-            match asked.await {
+            match request.await {
                 Ok(info) if info.path == path => Ok(()),
                 Ok(_) => Err(HandleError::NoSession.into()),
-                // Nothing was done yet, whatever has become of this question.
+                // The check itself changes nothing, so the caller may retry.
                 Err(problem) if problem.code == Code::TimedOut => Err(HandleError::Busy.into()),
                 Err(problem) => Err(problem),
             }
@@ -351,24 +368,28 @@ impl Call {
     }
 }
 
-fn under_way<T: 'static>(
+fn in_flight<T: 'static>(
     pending: impl Future<Output = Result<T, HandleError>> + 'static,
-    bounds: &Bounds,
-    done: impl FnOnce(T) -> Done + 'static,
-) -> UnderWay<Result<Done, Problem>> {
-    let result = bounded(pending, bounds);
+    limits: &RequestLimits,
+    done: impl FnOnce(T) -> CallOutcome + 'static,
+) -> InFlight<Result<CallOutcome, Problem>> {
+    let result = with_timeout(pending, limits);
     Box::pin(async move { result.await.map(done) })
 }
 
-/// Waits for a result, for as long as shards have to answer, which counts from now.
-pub(super) fn bounded<T, F>(
+/// Limits the wait for a result to the time within which shards must respond, from now on.
+///
+/// # Errors
+///
+/// The [`Problem`] of the operation, or [`Code::TimedOut`].
+pub(super) fn with_timeout<T, F>(
     pending: F,
-    bounds: &Bounds,
+    limits: &RequestLimits,
 ) -> impl Future<Output = Result<T, Problem>> + use<T, F>
 where
     F: Future<Output = Result<T, HandleError>>,
 {
-    let timed = tokio::time::timeout(bounds.answer_within, pending);
+    let timed = tokio::time::timeout(limits.result_timeout, pending);
     async move {
         let result = timed.await.unwrap_or(Err(HandleError::TimedOut));
         result.map_err(Problem::from)

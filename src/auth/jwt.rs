@@ -1,20 +1,20 @@
-//! Checks a JSON Web Token (RFC 7519) in the compact form of a JWS (RFC 7515).
+//! Verification of JSON Web Tokens (RFC 7519) in the compact form of a JWS (RFC 7515).
 //!
 //! ```text
 //!   eyJhbGciOi..  .  eyJzdWIiOi..  .  dBjftJeZ4CVP..
 //!   header           claims           signature
-//!   alg: the key's   exp, nbf         of header and claims as they stand
+//!   alg: the key's   exp, nbf         of header and claims as received
 //!   kid: which key   iss, aud
-//!   crit: refused    the user's claim
+//!   crit: rejected   the user's claim
 //! ```
 //!
-//! No claim is looked at before the signature is right. `exp` is required. Without an audience in
-//! the config no `aud` passes (RFC 7519 4.1.3), unless the config says that any does. What is
-//! unknown in a header or among the claims is passed over.
+//! The signature is verified before any claim is read. `exp` is required. If the config has no
+//! audience, a token with `aud` is rejected (RFC 7519 4.1.3), unless the config accepts any
+//! audience. Unknown header members and claims are ignored.
 
-use super::key_file::{Form, KeyFile, ReadAgain};
+use super::key_file::{Form, KeyFile, ReloadResult};
 use super::keys::{KeyError, Keys};
-use super::rejected::Rejected;
+use super::rejected::TokenError;
 use crate::config::{Jwt, JwtKeys, Limits};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -25,8 +25,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Checks the tokens of a route. All shards share one, so that they have the same keys: whichever
-/// sees first that the file has changed brings it about.
+/// The verifier of a route's tokens. All shards share one, so that they use the same keys: the
+/// first that sees a changed key file reloads it for all.
 #[derive(derive_more::Debug)]
 #[debug("JwtVerifier {{ .. }}")]
 pub(crate) struct JwtVerifier {
@@ -45,20 +45,20 @@ enum Source {
     File(ArcSwap<KeyFile>),
 }
 
-/// Whom a good token names.
+/// The content of a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct Verified {
-    /// Not empty, and not longer than allowed.
+    /// The user: not empty and at most `limits.name_bytes_max` bytes.
     pub(crate) user: Box<str>,
-    /// Everything that the token says, the user included.
+    /// All claims, including the user's.
     pub(crate) claims: Claims,
 }
 
-/// What a good token says: the members of a JSON object. Cheap to clone.
+/// The claims of a valid token, a JSON object. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims(Rc<Map<String, Value>>);
 
-/// The file as it is now.
+/// Returns the key file, reloaded if it has changed.
 fn current(shared: &ArcSwap<KeyFile>, now_unix_s: u64) -> Arc<KeyFile> {
     let file = shared.load_full();
     if file.is_current() {
@@ -72,8 +72,12 @@ fn current(shared: &ArcSwap<KeyFile>, now_unix_s: u64) -> Arc<KeyFile> {
 }
 
 impl JwtVerifier {
-    /// Gets the keys. Users' names have at most `limits.name_bytes_max` bytes, and tokens
+    /// Loads the keys. Users have at most `limits.name_bytes_max` bytes, tokens
     /// `limits.token_bytes_max`.
+    ///
+    /// # Errors
+    ///
+    /// A [`KeyError`] if the keys cannot be read or used.
     pub(crate) fn open(jwt: &Jwt, limits: &Limits) -> Result<Self, KeyError> {
         let file = |path, form| {
             let file = KeyFile::open(path, form)?;
@@ -96,8 +100,9 @@ impl JwtVerifier {
         })
     }
 
-    /// Reads the file with the keys again, changed or not. `None` if they are not in a file.
-    pub(super) fn reload(&self, now_unix_s: u64) -> Option<ReadAgain> {
+    /// Reloads the key file, whether or not it looks changed. Returns `None` if the keys are not in
+    /// a file.
+    pub(super) fn reload(&self, now_unix_s: u64) -> Option<ReloadResult> {
         let Source::File(shared) = &self.keys else {
             return None;
         };
@@ -107,20 +112,24 @@ impl JwtVerifier {
         Some(result)
     }
 
-    /// Whom the token names, if it is to be believed at this time, in seconds since 1970. Looks
-    /// first whether the file with the keys has changed.
-    pub(crate) fn verify(&self, token: &str, now_unix_s: u64) -> Result<Verified, Rejected> {
+    /// Verifies a token at the time `now_unix_s`, in seconds since 1970. Reloads the key file first
+    /// if it has changed.
+    ///
+    /// # Errors
+    ///
+    /// The first reason why the token is invalid.
+    pub(crate) fn verify(&self, token: &str, now_unix_s: u64) -> Result<Verified, TokenError> {
         if token.len() > self.token_bytes_max {
-            return Err(Rejected::TooLong);
+            return Err(TokenError::TooLong);
         }
-        let (message, signature) = token.rsplit_once('.').ok_or(Rejected::Malformed)?;
-        let (header, payload) = message.split_once('.').ok_or(Rejected::Malformed)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenError::Malformed)?;
         if payload.contains('.') {
-            return Err(Rejected::Malformed);
+            return Err(TokenError::Malformed);
         }
         let header: Header = parse(header)?;
         if header.crit {
-            return Err(Rejected::Critical);
+            return Err(TokenError::Critical);
         }
 
         let file;
@@ -128,12 +137,12 @@ impl JwtVerifier {
             Source::Config(keys) => keys,
             Source::File(shared) => {
                 file = current(shared, now_unix_s);
-                file.held()
+                file.keys()
             }
         };
         let key = keys.choose(&header.alg, header.kid.as_deref())?;
-        if !key.has_signed(message, signature) {
-            return Err(Rejected::Signature);
+        if !key.verifies_signature(message, signature) {
+            return Err(TokenError::Signature);
         }
 
         let claims = Claims(Rc::new(parse(payload)?));
@@ -143,7 +152,7 @@ impl JwtVerifier {
         Ok(Verified { user, claims })
     }
 
-    /// How often the file with the keys has changed into something that holds none.
+    /// Returns how often the key file changed to a state without usable keys.
     #[cfg(test)]
     pub(crate) fn reload_failures(&self) -> u64 {
         match &self.keys {
@@ -152,32 +161,32 @@ impl JwtVerifier {
         }
     }
 
-    /// `exp` and `nbf` (RFC 7519 4.1.4, 4.1.5).
-    fn check_times(&self, claims: &Claims, now_unix_s: u64) -> Result<(), Rejected> {
+    /// Checks `exp` and `nbf` (RFC 7519 4.1.4, 4.1.5).
+    fn check_times(&self, claims: &Claims, now_unix_s: u64) -> Result<(), TokenError> {
         let now = Duration::from_secs(now_unix_s);
-        let time = |value| numeric_date(value).ok_or(Rejected::Times);
-        let exp = claims.0.get("exp").map(time).ok_or(Rejected::Times)??;
+        let time = |value| numeric_date(value).ok_or(TokenError::Times);
+        let exp = claims.0.get("exp").map(time).ok_or(TokenError::Times)??;
         let nbf = claims.0.get("nbf").map(time).transpose()?;
         if now >= exp.saturating_add(self.leeway) {
-            return Err(Rejected::Expired);
+            return Err(TokenError::Expired);
         }
         if nbf.is_some_and(|nbf| now.saturating_add(self.leeway) < nbf) {
-            return Err(Rejected::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
         Ok(())
     }
 
-    /// `iss`, if the config asks for one, and `aud` (RFC 7519 4.1.1, 4.1.3).
-    fn check_parties(&self, claims: &Claims) -> Result<(), Rejected> {
+    /// Checks `iss`, if the config has an issuer, and `aud` (RFC 7519 4.1.1, 4.1.3).
+    fn check_parties(&self, claims: &Claims) -> Result<(), TokenError> {
         let (iss, aud) = (claims.0.get("iss"), claims.0.get("aud"));
         if let Some(issuer) = &self.issuer
             && iss.and_then(Value::as_str) != Some(issuer)
         {
-            return Err(Rejected::Issuer);
+            return Err(TokenError::Issuer);
         }
         let Some(audience) = &self.audience else {
             let passes = self.any_audience || aud.is_none();
-            return passes.then_some(()).ok_or(Rejected::Audience);
+            return passes.then_some(()).ok_or(TokenError::Audience);
         };
         let is_ours = |value: &Value| value.as_str() == Some(audience);
         let is_for_us = match aud {
@@ -185,28 +194,28 @@ impl JwtVerifier {
             Some(one) => is_ours(one),
             None => false,
         };
-        is_for_us.then_some(()).ok_or(Rejected::Audience)
+        is_for_us.then_some(()).ok_or(TokenError::Audience)
     }
 
-    fn user(&self, claims: &Claims) -> Result<Box<str>, Rejected> {
+    fn user(&self, claims: &Claims) -> Result<Box<str>, TokenError> {
         let user: Box<str> = match claims.0.get(&*self.user_claim) {
             Some(Value::String(user)) => user.as_str().into(),
             Some(Value::Number(user)) if !user.is_f64() => user.to_string().into(),
-            _ => return Err(Rejected::NoUser),
+            _ => return Err(TokenError::NoUser),
         };
         match user.len() {
-            0 => Err(Rejected::NoUser),
-            length if length > self.user_bytes_max => Err(Rejected::LongUser),
+            0 => Err(TokenError::NoUser),
+            length if length > self.user_bytes_max => Err(TokenError::LongUser),
             _ => Ok(user),
         }
     }
 }
 
 impl Claims {
-    /// Whether the claim has this value, as [`Rule::Claim`](crate::config::Rule::Claim) wants it: a
-    /// string that is equal, a number or boolean spelled so, or an array that has such an element.
-    /// A name with dots is a name, not a path.
-    pub(crate) fn holds(&self, name: &str, value: &str) -> bool {
+    /// Returns whether a claim has this value as [`Rule::Claim`](crate::config::Rule::Claim)
+    /// defines it: an equal string, a number or boolean with this spelling, or an array with such
+    /// an element. Dots in a name have no special meaning.
+    pub(crate) fn has_claim(&self, name: &str, value: &str) -> bool {
         let is_it = |each: &Value| match each {
             Value::String(text) => text == value,
             Value::Number(number) => number.to_string() == value,
@@ -220,12 +229,13 @@ impl Claims {
         }
     }
 
-    /// What they take, in bytes. A map's nodes may be half empty, and a list a quarter full.
+    /// Returns the memory of the claims in bytes, an upper estimate: map nodes may be half empty,
+    /// lists a quarter full.
     pub(crate) fn heap_bytes(&self) -> usize {
         size_of::<Map<String, Value>>() + self.0.iter().map(member_bytes).sum::<usize>()
     }
 
-    /// All of them, for whoever passes them on.
+    /// Returns all claims.
     pub(crate) fn as_json(&self) -> &Map<String, Value> {
         &self.0
     }
@@ -235,7 +245,7 @@ fn member_bytes((name, value): (&String, &Value)) -> usize {
     4 * size_of::<(String, Value)>() + name.capacity() + value_bytes(value)
 }
 
-/// What a value has on the heap.
+/// Returns the heap memory of a value, in bytes.
 fn value_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
@@ -248,12 +258,12 @@ fn value_bytes(value: &Value) -> usize {
     }
 }
 
-/// What of a header matters. A member that is there twice makes it malformed (RFC 7515 4).
+/// The header members in use. A duplicate member makes the header malformed (RFC 7515 4).
 #[derive(serde::Deserialize)]
 struct Header {
     alg: String,
     kid: Option<String>,
-    /// Whether there is one, whatever it says.
+    /// Whether the member is present, with any value.
     #[serde(default, deserialize_with = "is_present")]
     crit: bool,
 }
@@ -262,15 +272,19 @@ fn is_present<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(value).map(|_| true)
 }
 
-/// Reads a part of a token: JSON in base64url.
-fn parse<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Rejected> {
+/// Decodes a part of a token: JSON in base64url.
+///
+/// # Errors
+///
+/// [`TokenError::Malformed`] if it is not.
+fn parse<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, TokenError> {
     let json = URL_SAFE_NO_PAD.decode(part);
-    let json = json.map_err(|_| Rejected::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Rejected::Malformed)
+    let json = json.map_err(|_| TokenError::Malformed)?;
+    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
 }
 
-/// A point in time (RFC 7519 2) as what has passed since 1970; whatever is before that is 1970.
-/// `None` of anything but a number.
+/// Returns a `NumericDate` (RFC 7519 2) as the duration since 1970, zero for earlier times; `None`
+/// for a value that is not a number.
 fn numeric_date(value: &Value) -> Option<Duration> {
     if let Some(seconds) = value.as_u64() {
         return Some(Duration::from_secs(seconds));

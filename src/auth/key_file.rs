@@ -1,18 +1,18 @@
-//! Keys in a file, read again when it has changed.
+//! Key files, reloaded when they change.
 //!
 //! ```text
-//!   look at the file -- same as last time, and settled --> nothing to do
+//!   stat the file ----- same as last time, and settled --> nothing to do
 //!        |
-//!      read it ------- same bytes ----------------------> nothing to do
+//!      read it -------- same bytes ----------------------> nothing to do
 //!        |
-//!      parse it ------ bad -----------------------------> the old keys stay; warn once, count
+//!      parse it ------- invalid -------------------------> keep the old keys; warn once, count
 //!        |
 //!      new keys
 //! ```
 //!
-//! Whatever becomes of the file, there are always the keys that it held last. A file that is
-//! written twice within one tick of its clock looks the same after both writes; so one that was
-//! written a moment before it was read is not settled, and is read again until it is.
+//! The last valid keys stay in use whatever happens to the file. A file that is written twice
+//! within one tick of the file system's clock has the same metadata after both writes. So a file
+//! that was modified just before it was read is not settled, and is read again until it is.
 
 use super::keys::{KeyError, Keys};
 use std::fs::{self, File};
@@ -20,24 +20,24 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// A file and the keys that it held when they could last be read.
+/// A key file and its last valid keys.
 #[derive(Clone)]
 pub(super) struct KeyFile {
     path: PathBuf,
     form: Form,
     keys: Keys,
-    /// What was read last, whether keys came of it or not.
+    /// The content read last, valid or not.
     content: Vec<u8>,
-    /// What the file looked like just before that.
+    /// The file's metadata just before that read.
     seen: Option<Stamp>,
-    /// Whether a file that still looks so is sure to be the same.
+    /// Whether the same metadata guarantees the same content.
     is_settled: bool,
-    /// Why the file could not be read when it was last tried; `None` if it could.
+    /// The error of the last attempt to read the file; `None` if it succeeded.
     unreadable: Option<String>,
     failures: u64,
 }
 
-/// What is in a file.
+/// The format of a key file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Form {
     /// One public key.
@@ -46,18 +46,18 @@ pub(super) enum Form {
     Jwks,
 }
 
-/// What came of reading a file of keys again.
+/// The result of reloading a key file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum ReadAgain {
-    /// It holds what it held.
+pub(super) enum ReloadResult {
+    /// The file has the same keys.
     Unchanged,
-    /// It holds other keys, which are used from now on.
+    /// The file has other keys, which are in use from now on.
     Changed,
-    /// It cannot be read, or holds no usable keys. Those that it held last are still used.
+    /// The file cannot be read or has no usable keys. The previous keys stay in use.
     Failed,
 }
 
-/// What a file looks like from outside; a changed file is likely to look different.
+/// A file's metadata; a changed file usually has other metadata.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Stamp {
     device: u64,
@@ -68,10 +68,14 @@ struct Stamp {
 }
 
 impl KeyFile {
-    /// Reads the file for the first time.
+    /// Opens and reads a key file.
+    ///
+    /// # Errors
+    ///
+    /// A [`KeyError`] if the file cannot be read or has no usable keys.
     pub(super) fn open(path: &Path, form: Form) -> Result<Self, KeyError> {
         let (stamp, content) =
-            look_and_read(path).map_err(|problem| KeyError::of_file(path, problem))?;
+            stat_and_read(path).map_err(|problem| KeyError::of_file(path, problem))?;
         let keys = form
             .parse(path, &content)
             .map_err(|problem| KeyError::of_file(path, problem))?;
@@ -81,67 +85,74 @@ impl KeyFile {
             keys,
             content,
             seen: Some(stamp),
-            is_settled: false, // nobody has said what time it is
+            is_settled: false, // the current time is not known here
             unreadable: None,
             failures: 0,
         })
     }
 
-    /// Whether the file is sure to be as it was when it was read.
+    /// Returns whether the file certainly has the content that was read last.
     pub(super) fn is_current(&self) -> bool {
-        self.is_settled && look(&self.path).ok() == self.seen
+        self.is_settled && stat(&self.path).ok() == self.seen
     }
 
-    /// The keys that the file held when it could last be read.
-    pub(super) fn held(&self) -> &Keys {
+    /// Returns the last valid keys.
+    pub(super) fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// How often the file has changed into something that holds no keys.
+    /// Returns how often the file changed to a state without usable keys.
     #[cfg(test)]
     pub(super) fn failures(&self) -> u64 {
         self.failures
     }
 
-    /// Reads the file again because somebody asks for it, and logs a problem also if it was logged
-    /// before.
-    pub(super) fn reload(&mut self, now_unix_s: u64) -> ReadAgain {
+    /// Reloads the file at an operator's request. Logs a problem even if it was logged before.
+    pub(super) fn reload(&mut self, now_unix_s: u64) -> ReloadResult {
         self.unreadable = None;
         let result = self.read_again(now_unix_s);
-        if result != ReadAgain::Unchanged {
+        if result != ReloadResult::Unchanged {
             return result;
         }
-        // It may have been just as bad when it was read before.
+        // The unchanged content may be invalid.
         match self.form.parse(&self.path, &self.content) {
-            Ok(_) => ReadAgain::Unchanged,
+            Ok(_) => ReloadResult::Unchanged,
             Err(problem) => {
                 let file = self.path.display();
-                tracing::warn!(%file, problem, "the keys are still bad, keeping the old ones");
-                ReadAgain::Failed
+                tracing::warn!(
+                    %file,
+                    problem,
+                    "the key file is still invalid; using the previous keys"
+                );
+                ReloadResult::Failed
             }
         }
     }
 
-    /// Reads the file again.
-    pub(super) fn read_again(&mut self, now_unix_s: u64) -> ReadAgain {
+    /// Reloads the file. Logs a change, and each problem once.
+    pub(super) fn read_again(&mut self, now_unix_s: u64) -> ReloadResult {
         let file = self.path.display();
-        let (stamp, content) = match look_and_read(&self.path) {
+        let (stamp, content) = match stat_and_read(&self.path) {
             Ok(read) => read,
             Err(problem) => {
                 self.is_settled = false;
                 if self.unreadable.as_ref() != Some(&problem) {
-                    tracing::warn!(%file, problem, "the keys are gone, keeping the old ones");
+                    tracing::warn!(
+                        %file,
+                        problem,
+                        "cannot read the key file; using the previous keys"
+                    );
                     self.failures += 1;
                     self.unreadable = Some(problem);
                 }
-                return ReadAgain::Failed;
+                return ReloadResult::Failed;
             }
         };
         self.seen = Some(stamp);
-        self.is_settled = stamp.is_settled(now_unix_s);
+        self.is_settled = stamp.is_stable(now_unix_s);
         self.unreadable = None;
         if content == self.content {
-            return ReadAgain::Unchanged;
+            return ReloadResult::Unchanged;
         }
         let parsed = self.form.parse(&self.path, &content);
         self.content = content;
@@ -149,12 +160,16 @@ impl KeyFile {
             Ok(keys) => {
                 tracing::info!(%file, "the keys have changed");
                 self.keys = keys;
-                ReadAgain::Changed
+                ReloadResult::Changed
             }
             Err(problem) => {
-                tracing::warn!(%file, problem, "the new keys are bad, keeping the old ones");
+                tracing::warn!(
+                    %file,
+                    problem,
+                    "the new key file is invalid; using the previous keys"
+                );
                 self.failures += 1;
-                ReadAgain::Failed
+                ReloadResult::Failed
             }
         }
     }
@@ -167,7 +182,11 @@ impl Form {
             Self::Jwks => {
                 let (keys, unusable) = Keys::jwks(content)?;
                 for reason in unusable {
-                    tracing::warn!(file = %path.display(), reason, "a key is passed over");
+                    tracing::warn!(
+                        file = %path.display(),
+                        reason,
+                        "a key of the set cannot be used"
+                    );
                 }
                 Ok(keys)
             }
@@ -176,14 +195,19 @@ impl Form {
 }
 
 impl Stamp {
-    fn is_settled(self, now_unix_s: u64) -> bool {
+    fn is_stable(self, now_unix_s: u64) -> bool {
         let now_s = i64::try_from(now_unix_s).unwrap_or(i64::MAX);
         now_s.abs_diff(self.modified_s) > SETTLED_AFTER_S
     }
 }
 
-/// What the file looks like; only a regular file can be read without waiting.
-fn look(path: &Path) -> Result<Stamp, String> {
+/// Returns a file's metadata.
+///
+/// # Errors
+///
+/// A text if there is no such file, or if it is not a regular file: only those can be read without
+/// blocking.
+fn stat(path: &Path) -> Result<Stamp, String> {
     let file = fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
     if !file.is_file() {
         return Err("is not a regular file".to_owned());
@@ -200,9 +224,14 @@ fn look(path: &Path) -> Result<Stamp, String> {
     })
 }
 
-/// The look comes first: a change in between makes the next look different.
-fn look_and_read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
-    let stamp = look(path)?;
+/// Reads a file's metadata and content. The metadata comes first: a change in between makes the
+/// next metadata differ.
+///
+/// # Errors
+///
+/// A text if the file cannot be read or is longer than 1 MiB.
+fn stat_and_read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
+    let stamp = stat(path)?;
     let mut content = Vec::new();
     let read = File::open(path).and_then(|file| {
         let mut file = file.take(KEY_FILE_BYTES_MAX + 1);
@@ -215,10 +244,10 @@ fn look_and_read(path: &Path) -> Result<(Stamp, Vec<u8>), String> {
     Ok((stamp, content))
 }
 
-/// A longer file is an error.
+/// Maximum bytes of a key file. A longer file is an error.
 const KEY_FILE_BYTES_MAX: u64 = 1024 * 1024;
 const TOO_LONG: &str = "has more than 1048576 bytes";
-/// Longer than a tick of any usual file system's clock.
+/// Age of a settled file in seconds: longer than a tick of any usual file system's clock.
 const SETTLED_AFTER_S: u64 = 2;
 
 #[cfg(test)]
@@ -227,13 +256,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Whether what this signer signs is checked with the keys in the file at this time.
-    fn believes(file: &mut KeyFile, signer: &Signer, now_unix_s: u64) -> bool {
+    /// Returns whether this signer's tokens are valid with the keys in the file at this time.
+    fn verifies(file: &mut KeyFile, signer: &Signer, now_unix_s: u64) -> bool {
         let token = signer.sign(&json!({}));
         let (message, signature) = token.rsplit_once('.').expect("it has three parts");
         refresh(file, now_unix_s);
-        let key = file.held().choose("RS256", None);
-        key.is_ok_and(|key| key.has_signed(message, signature))
+        let key = file.keys().choose("RS256", None);
+        key.is_ok_and(|key| key.verifies_signature(message, signature))
     }
 
     fn refresh(file: &mut KeyFile, now_unix_s: u64) {
@@ -255,11 +284,11 @@ mod tests {
         let [old, new] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
-        assert!(believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &old, NOW));
         assert!(file.is_settled);
         scratch.write(&key_file("rsa-other.public"), NOW - 999);
-        assert!(believes(&mut file, &new, NOW));
-        assert!(!believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &new, NOW));
+        assert!(!verifies(&mut file, &old, NOW));
     }
 
     #[test]
@@ -271,9 +300,9 @@ mod tests {
         assert!(file.is_settled);
         let seen = file.seen;
         scratch.replace(&key_file("rsa-other.public"), NOW - 1_000);
-        assert!(believes(&mut file, &new, NOW));
+        assert!(verifies(&mut file, &new, NOW));
         let inodes = [seen, file.seen].map(|stamp| stamp.map_or(0, |stamp| stamp.inode));
-        assert_ne!(inodes[0], inodes[1], "and nothing else tells them apart");
+        assert_ne!(inodes[0], inodes[1], "all other metadata is equal");
     }
 
     #[test]
@@ -283,62 +312,66 @@ mod tests {
             let scratch = Scratch::new(&key_file("rsa.public"));
             scratch.write(&key_file("rsa.public"), NOW);
             let mut file = open(&scratch, Form::Pem);
-            assert!(believes(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
             let seen = file.seen;
             scratch.write(&key_file("rsa-other.public"), NOW);
-            assert_eq!(look(&scratch.path()).ok(), seen, "it looks the same");
-            assert!(believes(&mut file, &new, NOW + later));
+            assert_eq!(stat(&scratch.path()).ok(), seen, "it looks the same");
+            assert!(verifies(&mut file, &new, NOW + later));
             assert_eq!(file.is_settled, later > 0);
         }
     }
 
     #[test]
-    fn a_settled_file_is_not_read_again() {
+    fn a_stable_file_is_not_read_again() {
         let [old, _] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
         refresh(&mut file, NOW);
-        // Nobody could do this with a clock that goes on.
+        // Not possible with a running clock: other content with the same metadata.
         scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
-        assert!(believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &old, NOW));
     }
 
     #[test]
-    fn a_reload_reads_a_settled_file_and_says_what_came_of_it() {
+    fn a_reload_reads_a_stable_file_and_returns_the_result() {
         let [old, new] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
         refresh(&mut file, NOW);
-        assert_eq!(file.reload(NOW), ReadAgain::Unchanged);
-        // Looks as it did, so that nothing but a reload finds it out.
+        assert_eq!(file.reload(NOW), ReloadResult::Unchanged);
+        // Other content with the same metadata, which only an explicit reload detects.
         scratch.write(&key_file("rsa-other.public"), NOW - 1_000);
-        assert!(believes(&mut file, &old, NOW));
-        assert_eq!(file.reload(NOW), ReadAgain::Changed);
-        assert!(believes(&mut file, &new, NOW));
-        assert_eq!(file.reload(NOW), ReadAgain::Unchanged);
+        assert!(verifies(&mut file, &old, NOW));
+        assert_eq!(file.reload(NOW), ReloadResult::Changed);
+        assert!(verifies(&mut file, &new, NOW));
+        assert_eq!(file.reload(NOW), ReloadResult::Unchanged);
         scratch.write(b"no key", NOW - 999);
         for _ in 0..2 {
-            assert_eq!(file.reload(NOW), ReadAgain::Failed, "also the second time");
+            assert_eq!(
+                file.reload(NOW),
+                ReloadResult::Failed,
+                "also the second time"
+            );
         }
         scratch.remove();
         for _ in 0..2 {
-            assert_eq!(file.reload(NOW), ReadAgain::Failed);
+            assert_eq!(file.reload(NOW), ReloadResult::Failed);
         }
-        assert!(believes(&mut file, &new, NOW));
+        assert!(verifies(&mut file, &new, NOW));
     }
 
     #[test]
-    fn a_file_that_comes_back_as_it_was_is_no_news() {
+    fn a_file_restored_to_its_content_is_unchanged() {
         let [old, _] = signers();
         let scratch = Scratch::new(&key_file("rsa.public"));
         let mut file = open(&scratch, Form::Pem);
         for failures in 1..=2 {
             scratch.remove();
-            assert!(believes(&mut file, &old, NOW));
-            assert!(believes(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
             assert_eq!(file.failures(), failures);
             scratch.write(&key_file("rsa.public"), NOW - 1_000);
-            assert!(believes(&mut file, &old, NOW));
+            assert!(verifies(&mut file, &old, NOW));
             assert_eq!(file.failures(), failures);
         }
     }
@@ -351,9 +384,9 @@ mod tests {
         let mut retired = old.jwk(None);
         retired["use"] = json!("enc");
         scratch.replace(&set(&[retired]), NOW - 900);
-        assert!(believes(&mut file, &old, NOW));
+        assert!(verifies(&mut file, &old, NOW));
         assert_eq!(file.failures(), 1);
         scratch.replace(&set(&[Signer::secret(SECRET).jwk(None)]), NOW - 800);
-        assert!(!believes(&mut file, &old, NOW));
+        assert!(!verifies(&mut file, &old, NOW));
     }
 }

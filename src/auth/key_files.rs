@@ -1,17 +1,17 @@
-//! All files of keys of a gateway, to be read again when an operator asks for it.
+//! All key files of a gateway, for reloading them at an operator's request.
 
 use super::JwtVerifier;
-use super::key_file::ReadAgain;
+use super::key_file::ReloadResult;
 use std::sync::Arc;
 
 /// The key files that a gateway's config names. Cheap to clone, and usable from any thread.
 ///
-/// A file that looks changed is read again by itself when the next token is checked.
-/// [`KeyFiles::reload`] is for one that does not, and for an operator who wants to see the result.
+/// A file with changed metadata is reloaded when the next token is verified. [`KeyFiles::reload`]
+/// reloads all files and returns the result.
 #[derive(Clone, derive_more::Debug)]
 #[debug("KeyFiles {{ verifiers: {:?}, .. }}", self.verifiers.len())]
 pub struct KeyFiles {
-    /// One for each route that has its keys in a file.
+    /// The verifiers of all routes with keys in a file.
     verifiers: Arc<[Arc<JwtVerifier>]>,
     now_unix_s: fn() -> u64,
 }
@@ -19,11 +19,11 @@ pub struct KeyFiles {
 /// The result of reading key files again. A file counts once for each route that names it.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct KeysReloaded {
-    /// Files whose keys are in use as they were.
+    /// Files with the same keys.
     pub unchanged: usize,
     /// Files with other keys, which are in use from now on.
     pub changed: usize,
-    /// Files that cannot be read or hold no usable keys. Their last keys stay in use.
+    /// Files that cannot be read or have no usable keys. Their previous keys stay in use.
     pub failed: usize,
 }
 
@@ -38,16 +38,16 @@ impl KeyFiles {
         }
     }
 
-    /// Reads every file again, whether or not it looks changed. New keys are used from then on, on
-    /// all shards; a file that is bad keeps its last keys and is logged as a warning.
+    /// Reloads every file, whether or not it looks changed. New keys are in use from then on, on
+    /// all shards. An invalid file keeps its previous keys and is logged as a warning.
     pub fn reload(&self) -> KeysReloaded {
         let mut result = KeysReloaded::default();
         let now_unix_s = (self.now_unix_s)();
         for verifier in self.verifiers.iter() {
             match verifier.reload(now_unix_s) {
-                Some(ReadAgain::Unchanged) => result.unchanged += 1,
-                Some(ReadAgain::Changed) => result.changed += 1,
-                Some(ReadAgain::Failed) => result.failed += 1,
+                Some(ReloadResult::Unchanged) => result.unchanged += 1,
+                Some(ReloadResult::Changed) => result.changed += 1,
+                Some(ReloadResult::Failed) => result.failed += 1,
                 None => {}
             }
         }

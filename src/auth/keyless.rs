@@ -1,18 +1,17 @@
-//! Requests that show no key, secret or token, and whether they are trusted for coming from this
-//! machine.
+//! The trust rule for requests without a key, secret or token that come from this machine.
 //!
-//! Behind a proxy on the same host every peer looks like loopback, and so does a browser here that
-//! shows somebody else's page. So a request is trusted only if nothing about it says that it was
-//! made elsewhere:
+//! Behind a proxy on the same host every peer is on loopback. So is a browser on this machine that
+//! shows a page of another site. So a request is trusted only if nothing indicates that it was made
+//! elsewhere:
 //!
 //! ```text
-//!   POST /push HTTP/1.1          HTTP/1.1: a proxy that is not told otherwise speaks 1.0 (nginx)
-//!   Host: 127.0.0.1:8080         a name that only this machine can have, not what resolves to it
+//!   POST /push HTTP/1.1          HTTP/1.1: nginx as a proxy uses 1.0 by default
+//!   Host: 127.0.0.1:8080         localhost or a loopback address, not a name that resolves to one
 //!   Origin: http://localhost     none, or a page of this machine
 //!                                no Forwarded, X-Forwarded-*, X-Real-IP, Via, CF-*
 //! ```
 //!
-//! A proxy that leaves no trace cannot be seen; `api.open = false` is for whoever has one.
+//! A proxy that leaves no trace cannot be detected. Set `api.open = false` behind such a proxy.
 
 use crate::config::{Config, Route};
 use crate::vocabulary::authority::Authority;
@@ -20,39 +19,39 @@ use hyper::Version;
 use hyper::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VIA};
 use hyper::http::request::Parts;
 
-/// Which requests without a key are trusted.
+/// The rule for requests without a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Keyless {
-    /// None.
+    /// No request is trusted.
     Denied,
-    /// Those that this machine makes for itself. Only where all peers are on this machine.
+    /// Requests from this machine are trusted. Only if all peers are on this machine.
     Local,
-    /// All: the operator has switched the rule off.
+    /// All requests are trusted: the operator has disabled the rule.
     Allowed,
 }
 
-/// Why a request without a key is not trusted.
+/// The reason why a request without a key is not trusted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum NotLocal {
-    /// None is.
+pub(crate) enum NotLocalError {
+    /// The rule trusts no request.
     #[error("no request is trusted without one here")]
     Denied,
-    /// It did not come as HTTP/1.1.
+    /// The request is not HTTP/1.1.
     #[error("this one is not HTTP/1.1, as if a proxy had sent it")]
     Version,
-    /// It is for a host that is not this machine's for certain.
+    /// The request's host may be another machine's.
     #[error("this one is for a host that is not localhost or a loopback address")]
     Host,
-    /// A proxy has left a header.
+    /// The request has a header of a proxy.
     #[error("this one has a header of a proxy")]
     Forwarded,
-    /// A page of another host has made it.
+    /// The request is from a page of another host.
     #[error("this one is from a page of another host")]
     Origin,
 }
 
 impl Keyless {
-    /// The rule of a gateway with this config.
+    /// Returns the rule of a gateway with this config.
     pub(crate) fn of(config: &Config) -> Self {
         if config.insecure {
             Self::Allowed
@@ -63,7 +62,7 @@ impl Keyless {
         }
     }
 
-    /// The rule for the header `x-user-id` on a route.
+    /// Returns the rule for the header `x-user-id` on a route.
     pub(crate) fn of_user_header(config: &Config, route: &Route) -> Self {
         match route.trust_user_header {
             _ if !config.trusts_user_header(route) => Self::Denied,
@@ -72,31 +71,31 @@ impl Keyless {
         }
     }
 
-    /// Judges a request by its head.
+    /// Checks the head of a request.
     ///
     /// # Errors
     ///
-    /// The first reason not to trust it.
-    pub(crate) fn judge(self, head: &Parts) -> Result<(), NotLocal> {
+    /// The first reason why the request is not trusted.
+    pub(crate) fn decide(self, head: &Parts) -> Result<(), NotLocalError> {
         match self {
-            Self::Denied => Err(NotLocal::Denied),
+            Self::Denied => Err(NotLocalError::Denied),
             Self::Allowed => Ok(()),
-            Self::Local => judge_local(head),
+            Self::Local => decide_local(head),
         }
     }
 }
 
-fn judge_local(head: &Parts) -> Result<(), NotLocal> {
+fn decide_local(head: &Parts) -> Result<(), NotLocalError> {
     let names_this_machine =
         |text: &[u8]| Authority::parse(text).is_some_and(Authority::is_loopback);
     if head.version != Version::HTTP_11 {
-        return Err(NotLocal::Version);
+        return Err(NotLocalError::Version);
     }
     if !host_of(head).is_some_and(names_this_machine) {
-        return Err(NotLocal::Host);
+        return Err(NotLocalError::Host);
     }
     if head.headers.keys().any(is_of_a_proxy) {
-        return Err(NotLocal::Forwarded);
+        return Err(NotLocalError::Forwarded);
     }
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let is_local = |origin: &HeaderValue| {
@@ -106,7 +105,7 @@ fn judge_local(head: &Parts) -> Result<(), NotLocal> {
     if origins.all(is_local) {
         Ok(())
     } else {
-        Err(NotLocal::Origin)
+        Err(NotLocalError::Origin)
     }
 }
 
@@ -135,31 +134,37 @@ mod tests {
     use super::*;
     use hyper::Request;
 
-    fn judge(target: &str, headers: &[(&str, &str)]) -> Result<(), NotLocal> {
+    fn decide(target: &str, headers: &[(&str, &str)]) -> Result<(), NotLocalError> {
         let mut request = Request::builder().uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
-        Keyless::Local.judge(&parts)
+        Keyless::Local.decide(&parts)
     }
 
     #[test]
-    fn a_request_of_this_machine_is_trusted_and_every_sign_of_another_ends_that() {
+    fn a_request_from_this_machine_is_trusted_unless_a_sign_contradicts() {
         let host = ("host", "localhost:8080");
-        assert_eq!(judge("/push", &[host]), Ok(()));
+        assert_eq!(decide("/push", &[host]), Ok(()));
         assert_eq!(
-            judge("/push", &[host, ("origin", "http://127.0.0.1:3000")]),
+            decide("/push", &[host, ("origin", "http://127.0.0.1:3000")]),
             Ok(())
         );
-        assert_eq!(judge("http://[::1]/push", &[("host", "a.example")]), Ok(()));
-
-        assert_eq!(judge("/push", &[]), Err(NotLocal::Host));
         assert_eq!(
-            judge("/push", &[("host", "a.example")]),
-            Err(NotLocal::Host)
+            decide("http://[::1]/push", &[("host", "a.example")]),
+            Ok(())
         );
-        assert_eq!(judge("http://a.example/push", &[host]), Err(NotLocal::Host));
+
+        assert_eq!(decide("/push", &[]), Err(NotLocalError::Host));
+        assert_eq!(
+            decide("/push", &[("host", "a.example")]),
+            Err(NotLocalError::Host)
+        );
+        assert_eq!(
+            decide("http://a.example/push", &[host]),
+            Err(NotLocalError::Host)
+        );
         for name in [
             "forwarded",
             "x-forwarded-for",
@@ -170,8 +175,8 @@ mod tests {
             "cf-ray",
         ] {
             assert_eq!(
-                judge("/push", &[host, (name, "a")]),
-                Err(NotLocal::Forwarded),
+                decide("/push", &[host, (name, "a")]),
+                Err(NotLocalError::Forwarded),
                 "{name}"
             );
         }
@@ -182,27 +187,27 @@ mod tests {
             "file://",
             "http://localhost.a.example",
         ] {
-            let seen = judge("/push", &[host, ("origin", origin)]);
-            assert_eq!(seen, Err(NotLocal::Origin), "{origin:?}");
+            let seen = decide("/push", &[host, ("origin", origin)]);
+            assert_eq!(seen, Err(NotLocalError::Origin), "{origin:?}");
         }
         let two = [
             host,
             ("origin", "http://localhost"),
             ("origin", "http://a.example"),
         ];
-        assert_eq!(judge("/push", &two), Err(NotLocal::Origin));
+        assert_eq!(decide("/push", &two), Err(NotLocalError::Origin));
     }
 
     #[test]
     fn the_rule_can_be_switched_off_both_ways() {
         let (mut parts, ()) = Request::new(()).into_parts();
-        assert_eq!(Keyless::Allowed.judge(&parts), Ok(()));
+        assert_eq!(Keyless::Allowed.decide(&parts), Ok(()));
         parts
             .headers
             .insert(HOST, HeaderValue::from_static("localhost"));
-        assert_eq!(Keyless::Local.judge(&parts), Ok(()));
-        assert_eq!(Keyless::Denied.judge(&parts), Err(NotLocal::Denied));
+        assert_eq!(Keyless::Local.decide(&parts), Ok(()));
+        assert_eq!(Keyless::Denied.decide(&parts), Err(NotLocalError::Denied));
         parts.version = Version::HTTP_10;
-        assert_eq!(Keyless::Local.judge(&parts), Err(NotLocal::Version));
+        assert_eq!(Keyless::Local.decide(&parts), Err(NotLocalError::Version));
     }
 }

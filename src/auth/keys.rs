@@ -1,5 +1,5 @@
-//! The keys that tokens are checked with: read from PEM (RFC 7468) or a set of JWKs (RFC 7517), and
-//! chosen by what a token's header says.
+//! Keys for verifying tokens, parsed from PEM (RFC 7468) or JWKS (RFC 7517) and selected by a
+//! token's header.
 //!
 //! ```text
 //!   a secret, at least 32 bytes ------------------------> HS256
@@ -7,11 +7,11 @@
 //!   a public key on P-256 ------------------------------> ES256
 //! ```
 //!
-//! A key decides by itself which algorithm it is for, and no header of a token changes that. Every
-//! key here is one that the cryptographic library will take. Nothing here opens a file. PEM is
-//! taken apart here, since what a file lacks is told by its line, and no library says which.
+//! A key determines its algorithm; no token's header can change that. Every key is one that the
+//! cryptographic library accepts. This module opens no files. It parses PEM itself, because no
+//! library reports which line is missing.
 
-use super::rejected::Rejected;
+use super::rejected::TokenError;
 use crate::config::{Secret, quoted};
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
@@ -23,33 +23,33 @@ use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// Why no token could be checked. Its `Display` is one line for the operator, naming the file, what
-/// is wrong and what is wanted; it shows nothing of a secret.
+/// An error in the configured keys. Its `Display` is one line for the operator: the file, the
+/// problem and what is expected. It contains no secret.
 #[derive(Debug, thiserror::Error)]
 #[error("{}{problem}", prefix(file.as_deref()))]
 pub(crate) struct KeyError {
-    /// `None` if the keys come from no file.
+    /// `None` if the keys are not in a file.
     file: Option<PathBuf>,
     problem: String,
 }
 
-/// One secret or public key, or a set to choose from.
+/// One secret or public key, or a set of keys.
 #[derive(Clone)]
 pub(super) enum Keys {
-    /// For every token, whatever `kid` it names.
+    /// The key for every token, with any `kid`.
     One(Key),
-    /// Chosen by `kid`. No two keys share both the name and the algorithm.
-    Set(Vec<Named>),
+    /// Keys selected by `kid` and algorithm. No two keys have both in common.
+    Set(Vec<NamedKey>),
 }
 
-/// A key of a set, with its `kid`.
+/// A key of a set and its `kid`.
 #[derive(Clone)]
-pub(super) struct Named {
+pub(super) struct NamedKey {
     kid: Option<Box<str>>,
     key: Key,
 }
 
-/// A key and the one algorithm that it is for.
+/// A key and its only algorithm.
 #[derive(Clone)]
 pub(super) struct Key {
     algorithm: Algorithm,
@@ -57,7 +57,11 @@ pub(super) struct Key {
 }
 
 impl Keys {
-    /// A secret that both sides know.
+    /// Creates the key for a shared secret.
+    ///
+    /// # Errors
+    ///
+    /// A [`KeyError`] if the secret is shorter than 32 bytes.
     pub(super) fn secret(secret: &Secret) -> Result<Self, KeyError> {
         let key = Key::secret(secret.as_bytes());
         key.map(Self::One).map_err(|problem| KeyError {
@@ -66,19 +70,23 @@ impl Keys {
         })
     }
 
-    /// The one public key in a PEM file. The error says what is wrong with the file.
+    /// Parses a PEM file with one public key.
+    ///
+    /// # Errors
+    ///
+    /// A text that describes the problem, without the file's name.
     pub(super) fn pem(content: &[u8]) -> Result<Self, String> {
         let text = str::from_utf8(content).unwrap_or_default();
         let mut blocks = text.split("-----BEGIN ").skip(1);
         let block = match (blocks.next(), blocks.count()) {
             (None, _) if text.trim_start().starts_with('{') => {
-                return Err(format!("is JSON, not PEM; {WANTED}"));
+                return Err(format!("is JSON, not PEM; {EXPECTED}"));
             }
-            (None, _) => return Err(format!("has no PEM block; {WANTED}")),
+            (None, _) => return Err(format!("has no PEM block; {EXPECTED}")),
             (Some(block), 0) => block,
             (Some(_), more) => {
                 return Err(format!(
-                    "has {} PEM blocks, and one is wanted; several keys go into a file of JWKs",
+                    "has {} PEM blocks, expected one; put several keys into a JWKS file",
                     more + 1
                 ));
             }
@@ -88,21 +96,21 @@ impl Keys {
             "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
             "CERTIFICATE" => {
                 return Err(
-                    "is a certificate; wanted is the public key in it: openssl x509 -in \
+                    "is a certificate; expected the public key in it: openssl x509 -in \
                             CERTIFICATE -noout -pubkey"
                         .to_owned(),
                 );
             }
             _ if label.ends_with("PRIVATE KEY") => {
                 return Err(
-                    "is a private key; wanted is its public half: openssl pkey -in KEY \
+                    "is a private key; expected its public half: openssl pkey -in KEY \
                             -pubout"
                         .to_owned(),
                 );
             }
             _ => {
                 let label: String = label.chars().take(LABEL_CHARACTERS_SHOWN).collect();
-                return Err(format!("is a {}; {WANTED}", quoted(&label)));
+                return Err(format!("is a {}; {EXPECTED}", quoted(&label)));
             }
         }
         let end = format!("-----END {label}-----");
@@ -116,21 +124,24 @@ impl Keys {
         Key::public(&der).map(Self::One)
     }
 
-    /// Every usable key of a set, and why the others are not. The error says what is wrong with the
-    /// file; a set without a usable key is one.
+    /// Parses a set of keys. Returns the usable keys, and a text for each other key.
+    ///
+    /// # Errors
+    ///
+    /// A text that describes the problem. A set without usable keys is an error.
     pub(super) fn jwks(content: &[u8]) -> Result<(Self, Vec<String>), String> {
         let set: Value = serde_json::from_slice(content)
-            .map_err(|error| format!("is not JSON: {error}; {WANTED_SET}"))?;
+            .map_err(|error| format!("is not JSON: {error}; {EXPECTED_SET}"))?;
         let listed = set.get("keys").and_then(Value::as_array);
-        let listed = listed.ok_or_else(|| format!("has no array \"keys\"; {WANTED_SET}"))?;
+        let listed = listed.ok_or_else(|| format!("has no array \"keys\"; {EXPECTED_SET}"))?;
         if listed.len() > KEYS_MAX {
             let count = listed.len();
-            return Err(format!("has {count} keys, allowed are {KEYS_MAX}"));
+            return Err(format!("has {count} keys, at most {KEYS_MAX} are allowed"));
         }
-        let (mut usable, mut unusable) = (Vec::<Named>::new(), Vec::new());
+        let (mut usable, mut unusable) = (Vec::<NamedKey>::new(), Vec::new());
         for (index, jwk) in listed.iter().enumerate() {
-            let is_new = |key: &Named| !usable.iter().any(|other| other.is_like(key));
-            let key = Named::from_jwk(jwk).and_then(|key| {
+            let is_new = |key: &NamedKey| !usable.iter().any(|other| other.is_like(key));
+            let key = NamedKey::from_jwk(jwk).and_then(|key| {
                 let twin = "has the kid and the algorithm of another".to_owned();
                 is_new(&key).then_some(key).ok_or(twin)
             });
@@ -143,32 +154,42 @@ impl Keys {
             let why = unusable
                 .first()
                 .map_or("it is empty", |first| first.as_str());
-            return Err(format!("has no key that can be used: {why}; {WANTED_SET}"));
+            return Err(format!(
+                "has no key that can be used: {why}; {EXPECTED_SET}"
+            ));
         }
         Ok((Self::Set(usable), unusable))
     }
 
-    /// The key for a token whose header says this. Only a key of that very algorithm will do.
-    pub(super) fn choose(&self, algorithm: &str, kid: Option<&str>) -> Result<&Key, Rejected> {
+    /// Selects the key for a token with this header. The key's algorithm must be the header's.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Algorithm`], [`TokenError::UnknownKey`] or [`TokenError::NoKeyId`].
+    pub(super) fn choose(&self, algorithm: &str, kid: Option<&str>) -> Result<&Key, TokenError> {
         let is_fit = |key: &&Key| key.is_for(algorithm);
         match (self, kid) {
-            (Self::One(key), _) => Some(key).filter(is_fit).ok_or(Rejected::Algorithm),
+            (Self::One(key), _) => Some(key).filter(is_fit).ok_or(TokenError::Algorithm),
             (Self::Set(keys), Some(kid)) => {
                 let named = keys.iter().filter(|key| key.kid.as_deref() == Some(kid));
                 let mut named = named.map(|named| &named.key).peekable();
-                named.peek().ok_or(Rejected::UnknownKey)?;
-                named.find(is_fit).ok_or(Rejected::Algorithm)
+                named.peek().ok_or(TokenError::UnknownKey)?;
+                named.find(is_fit).ok_or(TokenError::Algorithm)
             }
             (Self::Set(keys), None) => match &keys[..] {
-                [only] => Some(&only.key).filter(is_fit).ok_or(Rejected::Algorithm),
-                _ => Err(Rejected::NoKeyId),
+                [only] => Some(&only.key).filter(is_fit).ok_or(TokenError::Algorithm),
+                _ => Err(TokenError::NoKeyId),
             },
         }
     }
 }
 
-impl Named {
-    /// A key as RFC 7517 writes it. The error says why it cannot be used, and shows no key.
+impl NamedKey {
+    /// Parses a JWK (RFC 7517).
+    ///
+    /// # Errors
+    ///
+    /// A text that describes the problem, without the key.
     fn from_jwk(jwk: &Value) -> Result<Self, String> {
         let jwk = jwk.as_object().ok_or("is not an object")?;
         let kid = member(jwk, "kid")?;
@@ -178,34 +199,36 @@ impl Named {
             operations.is_some_and(|it| it.iter().any(|operation| operation == "verify"))
         });
         if !is_for_signatures || !verifies {
-            return Err("is not for checking signatures, by its \"use\" or \"key_ops\"".to_owned());
+            return Err(
+                "is not for verifying signatures, by its \"use\" or \"key_ops\"".to_owned(),
+            );
         }
-        let key = match wanted(jwk, "kty")? {
+        let key = match required(jwk, "kty")? {
             "oct" => Key::secret(&bytes(jwk, "k")?)?,
             "RSA" | "EC" if jwk.contains_key("d") => {
-                return Err("is a private key, and only public halves belong here".to_owned());
+                return Err("is a private key, and only public keys are allowed here".to_owned());
             }
             "RSA" => {
                 let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
                 let components = RsaPublicKeyComponents { n, e };
                 let parsed = components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
-                Key::public(parsed.map_err(|_| "is no RSA key")?.as_ref())?
+                Key::public(parsed.map_err(|_| "is not an RSA key")?.as_ref())?
             }
             "EC" => {
-                let curve = wanted(jwk, "crv")?;
+                let curve = required(jwk, "crv")?;
                 if curve != "P-256" {
-                    return Err(format!("is on {}, wanted is \"P-256\"", quoted(curve)));
+                    return Err(format!("is on {}, expected \"P-256\"", quoted(curve)));
                 }
                 let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
                 if [x.len(), y.len()] != [COORDINATE_BYTES; 2] {
-                    return Err("has a coordinate that has not 32 bytes".to_owned());
+                    return Err("has a coordinate that is not 32 bytes long".to_owned());
                 }
                 Key::public(&[&[UNCOMPRESSED], &x[..], &y[..]].concat())?
             }
             kind => {
                 let kind = quoted(kind);
                 return Err(format!(
-                    "is of kty {kind}, wanted is \"RSA\", \"EC\" or \"oct\""
+                    "is of kty {kind}, expected \"RSA\", \"EC\" or \"oct\""
                 ));
             }
         };
@@ -232,14 +255,17 @@ impl Key {
         let count = secret.len();
         let key = Some(secret).filter(|_| count >= SECRET_BYTES_MIN);
         let key = key.and_then(|secret| DecodingKey::from_secret(secret).ok());
-        let key = key.ok_or_else(|| {
-            format!("has {count} bytes, wanted for HS256 are at least {SECRET_BYTES_MIN}")
-        })?;
+        let key = key
+            .ok_or_else(|| format!("has {count} bytes, HS256 needs at least {SECRET_BYTES_MIN}"))?;
         let algorithm = Algorithm::HS256;
         Ok(Self { algorithm, key })
     }
 
-    /// A `SubjectPublicKeyInfo`, an `RSAPublicKey` or a point on P-256.
+    /// Parses a `SubjectPublicKeyInfo`, an `RSAPublicKey` or a point on P-256.
+    ///
+    /// # Errors
+    ///
+    /// A text if the key is of another kind or size.
     fn public(der: &[u8]) -> Result<Self, String> {
         if ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, der).is_ok() {
             let algorithm = Algorithm::ES256;
@@ -249,25 +275,25 @@ impl Key {
         let head = &der[..der.len().min(HEAD_BYTES)];
         let is_named = |oid: &[u8]| head.windows(oid.len()).any(|window| window == oid);
         if let Some((_, what)) = KINDS.iter().find(|(oid, _)| is_named(oid)) {
-            return Err(format!("{what}; {WANTED}"));
+            return Err(format!("{what}; {EXPECTED}"));
         }
         let key = rsa::PublicKey::from_der(der)
-            .map_err(|_| format!("is no public key that can be read; {WANTED}"))?;
+            .map_err(|_| format!("is not a readable public key; {EXPECTED}"))?;
         let modulus = key.modulus();
         let modulus = modulus.big_endian_without_leading_zero();
         let zeros = modulus.first().map_or(0, |byte| byte.leading_zeros());
         let bits = modulus.len() * 8 - zeros as usize;
         if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
-            return Err(format!("is an RSA key of {bits} bits; {WANTED}"));
+            return Err(format!("is an RSA key of {bits} bits; {EXPECTED}"));
         }
         let algorithm = Algorithm::RS256;
         let key = DecodingKey::from_rsa_der(der);
         Ok(Self { algorithm, key })
     }
 
-    /// Whether this, the last part of a token, is the key's signature of what is before it. A
-    /// signature that is not base64 is none.
-    pub(super) fn has_signed(&self, message: &str, signature: &str) -> bool {
+    /// Returns whether `signature`, the last part of a token, is this key's signature of `message`.
+    /// Returns `false` if it is not base64url.
+    pub(super) fn verifies_signature(&self, message: &str, signature: &str) -> bool {
         let (key, algorithm) = (&self.key, self.algorithm);
         crypto::verify(signature, message.as_bytes(), key, algorithm).unwrap_or(false)
     }
@@ -290,27 +316,35 @@ fn prefix(file: Option<&Path>) -> String {
     file.map_or_else(String::new, |file| format!("{}: ", file.display()))
 }
 
-/// A member that is a string; `None` if there is none.
+/// Returns a string member; `None` if it is missing.
+///
+/// # Errors
+///
+/// A text if the member is not a string.
 fn member<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<Option<&'j str>, String> {
     let text = |value: &'j Value| {
         value
             .as_str()
-            .ok_or_else(|| format!("has a {name:?} that is no string"))
+            .ok_or_else(|| format!("has a {name:?} that is not a string"))
     };
     jwk.get(name).map(text).transpose()
 }
 
-fn wanted<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<&'j str, String> {
+fn required<'j>(jwk: &'j Map<String, Value>, name: &str) -> Result<&'j str, String> {
     member(jwk, name)?.ok_or_else(|| format!("has no {name:?}"))
 }
 
-/// A member that is bytes, in base64url without padding (RFC 7518 2).
+/// Returns the bytes of a required member in base64url without padding (RFC 7518 2).
+///
+/// # Errors
+///
+/// A text if the member is missing or invalid.
 fn bytes(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
-    let bytes = URL_SAFE_NO_PAD.decode(wanted(jwk, name)?);
+    let bytes = URL_SAFE_NO_PAD.decode(required(jwk, name)?);
     bytes.map_err(|_| format!("has {name:?} not in base64url"))
 }
 
-/// How a public key that will not do is recognized, by its object identifier.
+/// Object identifiers of unsupported kinds of public keys, with their descriptions.
 const KINDS: &[(&[u8], &str)] = &[
     (b"\x06\x05\x2b\x81\x04\x00\x22", "is a key on P-384"),
     (b"\x06\x05\x2b\x81\x04\x00\x23", "is a key on P-521"),
@@ -322,20 +356,20 @@ const KINDS: &[(&[u8], &str)] = &[
     ),
 ];
 
-const WANTED: &str =
-    "wanted is one public key in PEM, RSA of 2048 to 8192 bits (RS256) or on P-256 (ES256)";
-const WANTED_SET: &str = "wanted is {\"keys\": [...]} with keys for HS256, RS256 or ES256";
+const EXPECTED: &str =
+    "expected one public key in PEM, RSA of 2048 to 8192 bits (RS256) or on P-256 (ES256)";
+const EXPECTED_SET: &str = "expected {\"keys\": [...]} with keys for HS256, RS256 or ES256";
 
-/// As many bytes as SHA-256 yields (RFC 7518 3.2).
+/// Minimum bytes of a secret: the output size of SHA-256 (RFC 7518 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 const RSA_BITS_MIN: usize = 2_048;
 const RSA_BITS_MAX: usize = 8_192;
-/// More keys in one set are an error.
+/// Maximum keys in one set. More are an error.
 const KEYS_MAX: usize = 256;
 const COORDINATE_BYTES: usize = 32;
-/// What comes before a point's two coordinates (SEC 1 2.3.3).
+/// The byte before the two coordinates of an uncompressed point (SEC 1 2.3.3).
 const UNCOMPRESSED: u8 = 4;
-/// A `SubjectPublicKeyInfo` says within as many bytes what kind of key it has.
+/// Bytes of a `SubjectPublicKeyInfo` that contain the identifier of its kind of key.
 const HEAD_BYTES: usize = 24;
 const LABEL_CHARACTERS_SHOWN: usize = 40;
 
@@ -356,7 +390,7 @@ mod tests {
         }
     }
 
-    /// How many keys of a set can be used, and why the others cannot.
+    /// Returns the number of usable keys of a set, and the texts for the others.
     #[track_caller]
     fn read_set(keys: &[Value]) -> (usize, Vec<String>) {
         match Keys::jwks(&set(keys)).expect("a set of keys") {
@@ -365,7 +399,7 @@ mod tests {
         }
     }
 
-    /// Expects that a set of this and a good key has the good key only.
+    /// Expects that only the valid key of a set with this and a valid key is usable.
     #[track_caller]
     fn expect_unusable(jwk: &Value, problem: &str) {
         let good = Signer::secret(SECRET).jwk(Some("good"));
@@ -396,26 +430,23 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_file_that_will_not_do_is_told_apart() {
+    fn unusable_pem_files_have_distinct_errors() {
         for (name, expected) in [
-            ("rsa.private", "is a private key; wanted is its public half"),
-            (
-                "p256.private",
-                "is a private key; wanted is its public half",
-            ),
-            ("p256.sec1", "is a private key; wanted is its public half"),
+            ("rsa.private", "is a private key; expected its public half"),
+            ("p256.private", "is a private key; expected its public half"),
+            ("p256.sec1", "is a private key; expected its public half"),
             (
                 "rsa.certificate",
-                "is a certificate; wanted is the public key in it",
+                "is a certificate; expected the public key in it",
             ),
             (
                 "rsa-1024.public",
-                "is an RSA key of 1024 bits; wanted is one public key",
+                "is an RSA key of 1024 bits; expected one public key",
             ),
-            ("rsa-pss.public", "is a key for RSA-PSS only; wanted is one"),
-            ("p384.public", "is a key on P-384; wanted is one"),
-            ("secp256k1.public", "is a key on secp256k1; wanted is one"),
-            ("ed25519.public", "is an Ed25519 key; wanted is one"),
+            ("rsa-pss.public", "is a key for RSA-PSS only; expected one"),
+            ("p384.public", "is a key on P-384; expected one"),
+            ("secp256k1.public", "is a key on secp256k1; expected one"),
+            ("ed25519.public", "is an Ed25519 key; expected one"),
         ] {
             let problem = pem(name).err().expect("refused");
             assert!(problem.starts_with(expected), "{name}: {problem}");
@@ -423,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pem_at_all_is_told_apart() {
+    fn files_without_pem_have_distinct_errors() {
         let good = String::from_utf8(key_file("rsa.public")).expect("PEM is text");
         let twice = format!("{good}{good}");
         let cut = &good[..good.len() - 30];
@@ -431,18 +462,18 @@ mod tests {
         let short = good.replacen("MII", "MIIMII", 1);
         let other = good.replace("PUBLIC KEY", "PGP\nX");
         for (text, expected) in [
-            ("", "has no PEM block; wanted is one"),
+            ("", "has no PEM block; expected one"),
             ("MIIB", "has no PEM block"),
             ("\n {\"keys\": []}", "is JSON, not PEM"),
-            (&twice, "has 2 PEM blocks, and one is wanted"),
+            (&twice, "has 2 PEM blocks, expected one"),
             (cut, "has no line \"-----END PUBLIC KEY-----\""),
             ("-----BEGIN PUBLIC KEY", "has no line"),
             (&spoilt, "has something that is not base64"),
             (&short, "has something that is not base64"),
-            (&other, "is a \"PGP\\nX\"; wanted is one"),
+            (&other, "is a \"PGP\\nX\"; expected one"),
             (
                 "-----BEGIN PUBLIC KEY-----\nMAAA\n-----END PUBLIC KEY-----",
-                "is no public key that can be read; wanted is one",
+                "is not a readable public key; expected one",
             ),
         ] {
             let problem = Keys::pem(text.as_bytes()).err().expect("refused");
@@ -461,30 +492,30 @@ mod tests {
                 "key_ops",
                 json!(["sign", "verify"]),
             ),
-            // One name for two algorithms is allowed (RFC 7517 4.5).
+            // Two keys with different algorithms may have the same `kid` (RFC 7517 4.5).
             Signer::rsa("rsa").jwk(Some("a")),
         ];
         assert_eq!(read_set(&keys), (4, vec![]));
     }
 
     #[test]
-    fn keys_of_a_set_that_cannot_be_used_are_passed_over() {
+    fn unusable_keys_of_a_set_are_skipped() {
         let (rsa, ec) = (Signer::rsa("rsa").jwk(None), Signer::ec("p256").jwk(None));
         let secret = Signer::secret(SECRET).jwk(None);
-        let purpose = "is not for checking signatures, by its \"use\" or \"key_ops\"";
+        let purpose = "is not for verifying signatures, by its \"use\" or \"key_ops\"";
         for (jwk, problem) in [
             (json!("text"), "is not an object"),
             (json!({}), "has no \"kty\""),
             (
                 with(rsa.clone(), "kid", json!(7)),
-                "has a \"kid\" that is no string",
+                "has a \"kid\" that is not a string",
             ),
             (with(rsa.clone(), "use", json!("enc")), purpose),
             (with(rsa.clone(), "key_ops", json!(["encrypt"])), purpose),
             (with(rsa.clone(), "key_ops", json!("verify")), purpose),
             (
                 with(rsa.clone(), "d", json!("AQAB")),
-                "is a private key, and only public halves belong here",
+                "is a private key, and only public keys are allowed here",
             ),
             (
                 with(rsa.clone(), "alg", json!("RS512")),
@@ -502,22 +533,22 @@ mod tests {
                 with(rsa.clone(), "e", json!("A")),
                 "has \"e\" not in base64url",
             ),
-            (with(rsa.clone(), "n", json!("")), "is no RSA key"),
+            (with(rsa.clone(), "n", json!("")), "is not an RSA key"),
             (
                 with(ec.clone(), "crv", json!("P-384")),
-                "is on \"P-384\", wanted is \"P-256\"",
+                "is on \"P-384\", expected \"P-256\"",
             ),
             (
                 with(ec.clone(), "x", json!("AAAA")),
-                "has a coordinate that has not 32 bytes",
+                "has a coordinate that is not 32 bytes long",
             ),
             (
                 with(secret, "k", json!("AAAA")),
-                "has 3 bytes, wanted for HS256 are at least 32",
+                "has 3 bytes, HS256 needs at least 32",
             ),
             (
                 with(rsa.clone(), "kty", json!("OKP")),
-                "is of kty \"OKP\", wanted is \"RSA\", \"EC\" or \"oct\"",
+                "is of kty \"OKP\", expected \"RSA\", \"EC\" or \"oct\"",
             ),
             (
                 Signer::secret(SECRET).jwk(Some("good")),
@@ -529,7 +560,7 @@ mod tests {
         let off_curve = with(ec.clone(), "x", ec["y"].clone());
         expect_unusable(
             &off_curve,
-            &format!("is no public key that can be read; {WANTED}"),
+            &format!("is not a readable public key; {EXPECTED}"),
         );
         let even = with(rsa, "e", json!("Ag"));
         let (usable, unusable) = read_set(&[ec, even]);
@@ -541,20 +572,20 @@ mod tests {
         for (text, expected) in [
             (
                 "",
-                "is not JSON: EOF while parsing a value at line 1 column 0; wanted is",
+                "is not JSON: EOF while parsing a value at line 1 column 0; expected",
             ),
             (
                 "[]",
-                "has no array \"keys\"; wanted is {\"keys\": [...]} with keys for HS256",
+                "has no array \"keys\"; expected {\"keys\": [...]} with keys for HS256",
             ),
             ("{\"keys\": {}}", "has no array \"keys\""),
             (
                 "{\"keys\": []}",
-                "has no key that can be used: it is empty; wanted is",
+                "has no key that can be used: it is empty; expected",
             ),
             (
                 "{\"keys\": [5]}",
-                "has no key that can be used: keys[0] is not an object; wanted",
+                "has no key that can be used: keys[0] is not an object; expected",
             ),
         ] {
             let problem = Keys::jwks(text.as_bytes()).err().expect("refused");
@@ -569,17 +600,17 @@ mod tests {
         assert_eq!(read_set(&keys).0, 256);
         keys.push(jwk(KEYS_MAX));
         let problem = Keys::jwks(&set(&keys)).err();
-        assert_eq!(problem.as_deref(), Some("has 257 keys, allowed are 256"));
+        assert_eq!(
+            problem.as_deref(),
+            Some("has 257 keys, at most 256 are allowed")
+        );
     }
 
     #[test]
-    fn a_short_secret_is_refused_and_not_shown() {
+    fn a_short_secret_is_an_error_that_does_not_show_it() {
         let error = Keys::secret(&Secret::new("hush")).err().expect("refused");
-        let told = error.to_string();
-        assert_eq!(
-            told,
-            "the secret has 4 bytes, wanted for HS256 are at least 32"
-        );
+        let text = error.to_string();
+        assert_eq!(text, "the secret has 4 bytes, HS256 needs at least 32");
         assert!(!format!("{error:?}").contains("hush"));
         assert!(Keys::secret(&Secret::new("x".repeat(32))).is_ok());
     }

@@ -1,21 +1,18 @@
-//! Who a client is, by the token that it shows: where in a request the token is, and what a JSON
-//! Web Token says (RFC 7519).
+//! Authentication of clients: finding a token in a request and verifying JSON Web Tokens (RFC
+//! 7519).
 //!
 //! ```text
 //!   request --find_token--> token --JwtVerifier--> user, claims
 //!                                       |
 //!                                  keys of the config, or of a file that is
-//!                                  read again when it has changed
+//!                                  reloaded when it has changed
 //! ```
 //!
-//! Behind `Authorization: Bearer` stands a token, a key or a secret (`bearer.rs`).
+//! `bearer.rs` parses `Authorization: Bearer`, for tokens, API keys and secrets. `keyless.rs` has
+//! the rule for requests without any of these that come from this machine.
 //!
-//! A request without a token, key or secret may be trusted for coming from this machine
-//! (`keyless.rs`).
-//!
-//! A token is believed or not, and nothing is remembered of it: a session lives on when its token
-//! expires. Which routes ask for one, and what a client is told whose token is refused, is not
-//! known here.
+//! Tokens are verified once: a session stays open when its token expires. This module knows neither
+//! which routes require tokens nor how a dialect rejects a client.
 
 mod bearer;
 mod jwt;
@@ -31,5 +28,5 @@ mod tests;
 pub(crate) use bearer::{BEARER_CHALLENGE, bearer};
 pub(crate) use jwt::{Claims, JwtVerifier};
 pub use key_files::{KeyFiles, KeysReloaded};
-pub(crate) use keyless::{Keyless, NotLocal, host_of};
+pub(crate) use keyless::{Keyless, NotLocalError, host_of};
 pub(crate) use source::{default_sources, find_token};

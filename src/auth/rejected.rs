@@ -1,48 +1,48 @@
-//! Why a token is not believed.
+//! Token errors.
 
-/// Why a token is not believed. For our logs; the client hears its dialect's refusal.
+/// The reason why a token is invalid, for logs. The client receives the rejection of its dialect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(crate) enum Rejected {
-    /// It has more than `limits.token_bytes_max` bytes.
+pub(crate) enum TokenError {
+    /// The token has more than `limits.token_bytes_max` bytes.
     #[error("the token is too long")]
     TooLong,
-    /// It is not three parts of base64url, or its header or claims are not what they should be.
+    /// The token is not three parts of base64url, or its header or claims are not valid JSON.
     #[error("the token is malformed")]
     Malformed,
-    /// It wants us to understand something by `crit` (RFC 7515 4.1.11).
+    /// The header has `crit`, which requires extensions (RFC 7515 4.1.11). None is supported.
     #[error("the token has a crit header")]
     Critical,
-    /// It is not of the algorithm that the key is for, or not signed at all.
+    /// The token's algorithm is not the key's, or the token is not signed.
     #[error("the token is not of the key's algorithm")]
     Algorithm,
-    /// It names a key that there is not.
-    #[error("the token's kid is of no key")]
+    /// No key has the token's `kid`.
+    #[error("no key has the token's kid")]
     UnknownKey,
-    /// It names no key where there are several.
+    /// The token has no `kid`, and several keys are possible.
     #[error("the token has no kid, and there are several keys")]
     NoKeyId,
-    /// Somebody else signed it, or it was changed.
+    /// The signature is not that of the key.
     #[error("the token's signature is wrong")]
     Signature,
-    /// It has no `exp`, or times that are no numbers.
+    /// `exp` is missing, or `exp` or `nbf` is not a number.
     #[error("the token's exp or nbf is missing or not a number")]
     Times,
-    /// It was good until `exp`.
+    /// `exp` is in the past.
     #[error("the token has expired")]
     Expired,
-    /// It will be good from `nbf` on.
+    /// `nbf` is in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// It is not of the configured issuer.
-    #[error("the token is of another issuer")]
+    /// `iss` is not the configured issuer.
+    #[error("the token is from another issuer")]
     Issuer,
-    /// It is not for the configured audience, or for one where none is configured.
+    /// `aud` is not the configured audience, or is present although none is configured.
     #[error("the token is for another audience")]
     Audience,
     /// The user's claim is missing, empty, or neither a string nor an integer.
     #[error("the token names no user")]
     NoUser,
-    /// The user's name is longer than allowed.
-    #[error("the token's user has too long a name")]
+    /// The user has more than `limits.name_bytes_max` bytes.
+    #[error("the token's user is too long")]
     LongUser,
 }

@@ -1,17 +1,18 @@
-//! Finds the token in an upgrade request, in the places that the config names.
+//! Token lookup in an upgrade request, at the places that the config names.
 
 use super::bearer::bearer_of;
 use crate::codec::cookie;
 use crate::config::TokenSource;
 use crate::handler::RequestHead;
 
-/// Where a token is looked for if the config names no place: behind `Authorization: Bearer`, then
-/// in the query's `token`, since browsers can set no header.
+/// Returns the default places of tokens: `Authorization: Bearer`, then the query's `token`, since
+/// browsers cannot set headers.
 pub(crate) fn default_sources() -> Vec<TokenSource> {
     vec![TokenSource::Bearer, TokenSource::Query("token".to_owned())]
 }
 
-/// The token in the first of the places that has one. What is empty, or cannot be text, is none.
+/// Returns the token of the first place that has one. An empty value or one that is not text does
+/// not count.
 pub(crate) fn find_token(sources: &[TokenSource], head: RequestHead<'_>) -> Option<Box<str>> {
     sources.iter().find_map(|source| match source {
         TokenSource::Bearer => head
@@ -38,7 +39,8 @@ mod tests {
     use super::*;
     use hyper::Request;
 
-    /// What is found at `sources`, separated by spaces, in a request of this target and headers.
+    /// Returns the token found at `sources`, separated by spaces, in a request with this target and
+    /// these headers.
     fn find(sources: &str, target: &str, headers: &[(&str, &[u8])]) -> Option<Box<str>> {
         let sources: Vec<TokenSource> = sources
             .split_whitespace()
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_in_the_config_it_is_the_bearer_then_the_query() {
+    fn the_default_places_are_bearer_then_query() {
         let sources: Vec<String> = default_sources().iter().map(ToString::to_string).collect();
         assert_eq!(sources, ["bearer", "query:token"]);
     }

@@ -1,4 +1,4 @@
-//! What the tests of this folder sign with, and files that they may change.
+//! Signers, keys and key files for the tests of this folder.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// When the tests take place.
+/// The time of the tests, in seconds since 1970.
 pub(super) const NOW: u64 = 1_900_000_000;
 
-/// A secret that is long enough.
+/// A secret of sufficient length.
 pub(super) const SECRET: &[u8] = b"only for tests, and 32 bytes or more";
 
-/// The file of a key in `tests/auth/keys/`.
+/// Returns the path of a key in `tests/auth/keys/`.
 pub(super) fn key_path(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/auth/keys");
     folder.join(format!("test-only-{name}.pem"))
@@ -27,7 +27,7 @@ pub(super) fn key_file(name: &str) -> Vec<u8> {
     fs::read(key_path(name)).expect("a key for tests")
 }
 
-/// Somebody who signs tokens.
+/// A signer of tokens.
 pub(super) struct Signer {
     pub(super) algorithm: Algorithm,
     pub(super) key: EncodingKey,
@@ -74,14 +74,14 @@ impl Signer {
         self.sign_bytes(header.to_string().as_bytes(), claims.to_string().as_bytes())
     }
 
-    /// Signs anything, JSON or not.
+    /// Signs a header and claims that need not be JSON.
     pub(super) fn sign_bytes(&self, header: &[u8], claims: &[u8]) -> String {
         let message = unsigned(header, claims);
         let signature = crypto::sign(message.as_bytes(), &self.key, self.algorithm);
         format!("{message}.{}", signature.expect("it can sign"))
     }
 
-    /// What checks the signer's tokens, as a member of a set.
+    /// Returns the signer's verification key as a JWK.
     pub(super) fn jwk(&self, kid: Option<&str>) -> Value {
         let jwk = Jwk::from_encoding_key(&self.key, self.algorithm).expect("it can be told");
         let mut jwk = serde_json::to_value(jwk).expect("it is JSON");
@@ -92,24 +92,24 @@ impl Signer {
     }
 }
 
-/// The first two parts of a token.
+/// Returns the first two parts of a token.
 pub(super) fn unsigned(header: &[u8], claims: &[u8]) -> String {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
     format!("{header}.{claims}")
 }
 
-/// A set of keys, as a file has it.
+/// Returns the content of a JWKS file.
 pub(super) fn set(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
-/// A file of its own, in a folder of its own, which goes with it.
+/// A file in a folder of its own, both removed on drop.
 pub(super) struct Scratch {
     folder: PathBuf,
 }
 
 impl Scratch {
-    /// The file exists, and was written long ago.
+    /// Creates the file with an old modification time.
     pub(super) fn new(content: &[u8]) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -125,12 +125,12 @@ impl Scratch {
         self.folder.join("keys")
     }
 
-    /// Overwrites the file in place, at this time by its clock.
+    /// Overwrites the file in place and sets its modification time.
     pub(super) fn write(&self, content: &[u8], modified_s: u64) {
         write(&self.path(), content, modified_s);
     }
 
-    /// Puts a new file in its place, in one step.
+    /// Replaces the file atomically.
     pub(super) fn replace(&self, content: &[u8], modified_s: u64) {
         let fresh = self.folder.join("fresh");
         write(&fresh, content, modified_s);
@@ -144,7 +144,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        fs::remove_dir_all(&self.folder).expect("nobody else removes it");
+        fs::remove_dir_all(&self.folder).expect("the folder exists");
     }
 }
 

@@ -1,6 +1,6 @@
-//! The built-in actions: handlers that a config makes.
+//! Built-in actions: the handlers that a config can define.
 //!
-//! Which channel a command is about stands in the config, or in the message:
+//! The channel of a command is in the config or in the message:
 //!
 //! ```text
 //!   projectforge   {"channel":"room","cmd":"publish","param":"hi"}           the message's channel
@@ -10,12 +10,12 @@
 //!                  join: room                                                or all of it
 //! ```
 
-use super::rules::Judge;
-use crate::codec::spoken::SpokenData;
+use super::rules::Authorizer;
+use crate::codec::message_json::MessageDataJson;
 use crate::config::{Action, PublishTo, ReplyData};
 use crate::handler::{Context, HandleError, Response};
 use crate::vocabulary::channel_pattern::ChannelPattern;
-use crate::vocabulary::content::{Data, Denial, Failure, Message, Payload, Reply};
+use crate::vocabulary::content::{Data, Denial, Failure, Message, OwnedData, Reply};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -24,14 +24,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-/// A handler for a command of the config.
+/// Returns the handler for a command of the config.
 pub(super) fn handler(
     command: &str,
     action: &Action,
-    judge: Judge,
+    authorizer: Authorizer,
 ) -> impl Fn(Context) -> Pin<Box<dyn Future<Output = Response>>> + 'static {
     let work = Rc::new(Work {
-        judge,
+        authorizer,
         act: Act::new(command, action),
     });
     move |cx| {
@@ -41,11 +41,11 @@ pub(super) fn handler(
 }
 
 struct Work {
-    judge: Judge,
+    authorizer: Authorizer,
     act: Act,
 }
 
-/// An action, as it is needed when a command comes.
+/// An action in the form that handling needs.
 enum Act {
     Echo,
     Join(Option<ChannelPattern>),
@@ -55,7 +55,7 @@ enum Act {
         event: Box<str>,
         to_others: bool,
     },
-    Reply(Payload),
+    Reply(OwnedData),
 }
 
 impl Act {
@@ -77,10 +77,10 @@ impl Act {
                 }
             }
             Action::Reply { data } => Self::Reply(match data {
-                ReplyData::None => Payload::None,
-                ReplyData::Text(text) => Payload::Text(text.as_str().into()),
-                ReplyData::Json(json) => Payload::Json(Bytes::copy_from_slice(json.as_bytes())),
-                ReplyData::Bytes(bytes) => Payload::Bytes(Bytes::copy_from_slice(bytes)),
+                ReplyData::None => OwnedData::None,
+                ReplyData::Text(text) => OwnedData::Text(text.as_str().into()),
+                ReplyData::Json(json) => OwnedData::Json(Bytes::copy_from_slice(json.as_bytes())),
+                ReplyData::Bytes(bytes) => OwnedData::Bytes(Bytes::copy_from_slice(bytes)),
             }),
             Action::Hook => unreachable!("a backend handles it"),
         }
@@ -89,7 +89,7 @@ impl Act {
 
 impl Work {
     async fn run(&self, cx: Context) -> Response {
-        self.judge.judge_command(&cx).await?;
+        self.authorizer.authorize_command(&cx).await?;
         match &self.act {
             Act::Echo => return Ok(Some(reply(payload_of(&cx)))),
             Act::Reply(data) => return Ok(Some(reply(data.clone()))),
@@ -117,17 +117,17 @@ impl Work {
                 published.await.map_err(failure)?;
             }
         }
-        // Only a language in which everything is answered has words for success.
-        let is_told = cx.route().dialect().habits().acknowledges;
-        Ok(is_told.then(Reply::ok))
+        // Only dialects that acknowledge every request can encode success.
+        let is_acknowledged = cx.route().dialect().spec().acknowledges;
+        Ok(is_acknowledged.then(Reply::ok))
     }
 }
 
-fn reply(data: Payload) -> Reply {
+fn reply(data: OwnedData) -> Reply {
     Reply { event: None, data }
 }
 
-/// What the gateway's rules are against is told as such; the rest is an error.
+/// Converts an error to a failure. Denials by rules and limits stay denials.
 fn failure(error: HandleError) -> Failure {
     match error {
         HandleError::Denied(denial) => Failure::denied(denial),
@@ -146,13 +146,13 @@ fn failure(error: HandleError) -> Failure {
     }
 }
 
-/// The channel that a command is about.
+/// Returns the channel of a command.
 fn channel_of(cx: &Context, fixed: Option<&ChannelPattern>) -> Result<Box<str>, Failure> {
     if let Some(channel) = fixed_channel(cx, fixed)? {
         return Ok(channel);
     }
     let data = cx.data().unwrap_or_default();
-    let named = if cx.route().dialect().habits().json_data {
+    let named = if cx.route().dialect().spec().json_data {
         Address::read(data).and_then(|address| address.channel)
     } else {
         str::from_utf8(data).ok().map(Cow::Borrowed)
@@ -160,23 +160,23 @@ fn channel_of(cx: &Context, fixed: Option<&ChannelPattern>) -> Result<Box<str>, 
     named.map(Into::into).ok_or_else(no_channel)
 }
 
-/// The channel that a command is about, and what is to be published there.
+/// Returns the channel of a command and the data to publish there.
 fn publication_of(
     cx: &Context,
     fixed: Option<&ChannelPattern>,
-) -> Result<(Box<str>, Payload), Failure> {
+) -> Result<(Box<str>, OwnedData), Failure> {
     if let Some(channel) = fixed_channel(cx, fixed)? {
         return Ok((channel, payload_of(cx)));
     }
     let data = cx.data().unwrap_or_default();
-    if cx.route().dialect().habits().json_data {
+    if cx.route().dialect().spec().json_data {
         let address = Address::read(data).ok_or_else(no_channel)?;
         let channel = address.channel.ok_or_else(no_channel)?;
-        let spoken = SpokenData {
+        let json = MessageDataJson {
             data: address.data,
             bytes: None,
         };
-        let data = spoken.payload();
+        let data = json.payload();
         let data = data.map_err(|problem| Failure::error(problem.to_string()))?;
         return Ok((channel.into(), data));
     }
@@ -189,7 +189,8 @@ fn publication_of(
     ))
 }
 
-/// The channel that the config, or else the message apart from its data, names.
+/// Returns the channel that the config or the message's own field names; `None` if neither does, so
+/// that the data must.
 fn fixed_channel(
     cx: &Context,
     fixed: Option<&ChannelPattern>,
@@ -205,30 +206,30 @@ fn fixed_channel(
     Ok((!channel.is_empty()).then(|| channel.into()))
 }
 
-/// All of a command's data.
-fn payload_of(cx: &Context) -> Payload {
+/// Returns all of a command's data.
+fn payload_of(cx: &Context) -> OwnedData {
     let Some(data) = cx.data() else {
-        return Payload::None;
+        return OwnedData::None;
     };
-    if cx.route().dialect().habits().json_data {
-        // A lenient language lets in text that is broken; others on the channel may not.
+    if cx.route().dialect().spec().json_data {
+        // A lenient dialect accepts text that is not UTF-8. Other dialects on the channel may not.
         return match String::from_utf8_lossy(data) {
-            Cow::Borrowed(_) => Payload::copy(Data::Json(data)),
-            Cow::Owned(mended) => Payload::Json(mended.into()),
+            Cow::Borrowed(_) => OwnedData::copy(Data::Json(data)),
+            Cow::Owned(mended) => OwnedData::Json(mended.into()),
         };
     }
     text_or_bytes(data)
 }
 
-fn text_or_bytes(data: &[u8]) -> Payload {
-    Payload::copy(str::from_utf8(data).map_or(Data::Bytes(data), Data::Text))
+fn text_or_bytes(data: &[u8]) -> OwnedData {
+    OwnedData::copy(str::from_utf8(data).map_or(Data::Bytes(data), Data::Text))
 }
 
 fn no_channel() -> Failure {
     Failure::denied(Denial::NoChannelNamed)
 }
 
-/// How JSON data name a channel. Other members are the client's own.
+/// The members of JSON data that name a channel and the data to publish. Others are ignored.
 #[derive(Default, Deserialize)]
 struct Address<'d> {
     #[serde(borrow, default)]
@@ -238,19 +239,19 @@ struct Address<'d> {
 }
 
 impl<'d> Address<'d> {
-    /// Reads data that are an object, or a string, which is a channel.
+    /// Reads data that is an object, or a string, which is a channel; `None` for other data.
     fn read(data: &'d [u8]) -> Option<Self> {
         match data.trim_ascii_start().first() {
             Some(b'"') => Some(Self {
                 channel: Some(serde_json::from_slice(data).ok()?),
                 data: None,
             }),
-            // serde would take an array for a struct as well.
+            // serde also accepts an array for a struct.
             Some(b'{') => serde_json::from_slice(data).ok(),
             _ => None,
         }
     }
 }
 
-/// The event of what is published by messages without a command.
+/// The event of publications by messages without a command.
 const MESSAGE: &str = "message";

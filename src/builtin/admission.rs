@@ -1,5 +1,5 @@
-//! As whom a client is admitted, where the config finds that out with more than a table of tokens
-//! in the place where its language has them.
+//! Admission by the config, for routes that need more than a token table at the dialect's place for
+//! tokens.
 
 use crate::auth::{Claims, JwtVerifier, default_sources, find_token};
 use crate::config::{Config, HookKind, Route, TokenSource};
@@ -7,44 +7,44 @@ use crate::dialect::{Rejection, TokenPlace};
 use crate::handler::{Admission, Upgrade};
 use crate::hooks::HookClient;
 use crate::runtime::wall_clock::unix_ms;
-use crate::shard::settings::{Named, TokenRule};
+use crate::shard::settings::{TokenLookup, TokenRule};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Admits the clients of one route, on one shard.
+/// The admission of one route's clients on one shard.
 pub(super) struct Admitter {
     identity: Identity,
-    /// Where a token is looked for that the language has no place for.
+    /// The places of tokens, if the dialect has none.
     sources: Vec<TokenSource>,
     token_bytes_max: usize,
     anonymous: bool,
-    /// The language has tokens in its messages, not in its upgrade requests.
+    /// Whether the dialect's tokens are in messages, not in upgrade requests.
     reads_messages: bool,
     rejection: Rejection,
     hooks: Option<Rc<HookClient>>,
 }
 
-/// How a token becomes a user.
+/// The way to map a token to a user.
 enum Identity {
-    /// It does not: a hook or a rule may look at it.
+    /// No mapping. A hook or a rule may use the token.
     None,
     Tokens(TokenRule),
     Jwt(Arc<JwtVerifier>),
 }
 
-/// The user that was found, and what its token claims.
+/// The user that was found and the claims of the token.
 type Identified = (Option<Box<str>>, Option<Claims>);
 
-/// Whether the clients of a route are admitted here. Where the language has a place for tokens, the
-/// gateway itself finds them, and looks into a table of them.
-pub(super) fn is_wanted(config: &Config, route: &Route) -> bool {
+/// Returns whether this module admits the clients of a route. If the dialect has a place for
+/// tokens, the gateway itself reads them and looks them up in a token table.
+pub(super) fn is_needed(config: &Config, route: &Route) -> bool {
     let has_use = route.tokens.is_some() || config.rules_check_tokens(route);
     let is_read_here = route.dialect.route_spec().token == TokenPlace::Sources;
     route.jwt.is_some() || (has_use && is_read_here)
 }
 
 impl Admitter {
-    /// What a route's clients are admitted by; `None` if there is nothing to find out.
+    /// Creates the admission of a route; `None` if there is nothing to find out.
     pub(super) fn new(
         config: &Config,
         route: &Route,
@@ -52,11 +52,11 @@ impl Admitter {
         hooks: Option<Rc<HookClient>>,
         tokens: &TokenRule,
     ) -> Option<Self> {
-        let asks = |hooks: &Rc<HookClient>| {
-            hooks.asks(HookKind::Open) || hooks.asks(HookKind::Authenticate)
+        let has_hook = |hooks: &Rc<HookClient>| {
+            hooks.has_hook(HookKind::Open) || hooks.has_hook(HookKind::Authenticate)
         };
-        let hooks = hooks.filter(asks);
-        if hooks.is_none() && !is_wanted(config, route) {
+        let hooks = hooks.filter(has_hook);
+        if hooks.is_none() && !is_needed(config, route) {
             return None;
         }
         let identity = match (&route.tokens, verifier) {
@@ -81,27 +81,28 @@ impl Admitter {
         })
     }
 
-    /// Whether upgrade requests are judged; where tokens stand in messages, only a hook does that.
+    /// Returns whether upgrade requests need admission. If tokens are in messages, only a hook
+    /// does.
     pub(super) fn admits(&self) -> bool {
-        self.asks(HookKind::Open) || !self.reads_messages
+        self.has_hook(HookKind::Open) || !self.reads_messages
     }
 
-    /// Whether tokens in messages are.
+    /// Returns whether tokens in messages need authentication here.
     pub(super) fn authenticates(&self) -> bool {
         self.reads_messages
             && match &self.identity {
-                Identity::None => self.asks(HookKind::Authenticate),
+                Identity::None => self.has_hook(HookKind::Authenticate),
                 Identity::Jwt(_) => true,
-                Identity::Tokens(_) => false, // the gateway looks into the table by itself
+                Identity::Tokens(_) => false, // the shard looks the token up
             }
     }
 
-    fn asks(&self, kind: HookKind) -> bool {
+    fn has_hook(&self, kind: HookKind) -> bool {
         let hooks = self.hooks.as_ref();
-        hooks.is_some_and(|hooks| hooks.asks(kind))
+        hooks.is_some_and(|hooks| hooks.has_hook(kind))
     }
 
-    /// The user whom a token in a message names.
+    /// Returns the user of a token in a message; `None` if the token is invalid.
     pub(super) async fn authenticate(&self, token: &str) -> Option<String> {
         match &self.identity {
             Identity::None => self.hooks.as_ref()?.authenticate(token).await,
@@ -112,11 +113,11 @@ impl Admitter {
         }
     }
 
-    /// Judges an upgrade request.
+    /// Admits an upgrade request.
     ///
     /// # Errors
     ///
-    /// How it is turned away.
+    /// The [`Rejection`] to send.
     pub(super) async fn admit(&self, upgrade: Upgrade) -> Result<Admission, Rejection> {
         let token: Option<Box<str>> = match upgrade.token() {
             Some(token) => Some(token.into()),
@@ -130,7 +131,7 @@ impl Admitter {
         }
         let (user, claims) = self.identify(&upgrade, token.as_deref())?;
         let mut admission = match &self.hooks {
-            Some(hooks) if hooks.asks(HookKind::Open) => {
+            Some(hooks) if hooks.has_hook(HookKind::Open) => {
                 let json = claims.as_ref().map(Claims::as_json);
                 let opened = hooks.open(&upgrade, token.as_deref(), user.as_deref(), json);
                 opened.await?
@@ -148,7 +149,11 @@ impl Admitter {
         Ok(admission)
     }
 
-    /// Finds out who a client is, as far as the config knows.
+    /// Returns the user and claims that the config can find.
+    ///
+    /// # Errors
+    ///
+    /// The [`Rejection`] of a client with a missing or invalid token.
     fn identify(&self, upgrade: &Upgrade, token: Option<&str>) -> Result<Identified, Rejection> {
         let claimed = upgrade.claimed_user();
         if matches!(self.identity, Identity::None) || self.reads_messages {
@@ -173,14 +178,14 @@ impl Admitter {
     fn user_of(&self, token: &str) -> Option<(Box<str>, Option<Claims>)> {
         match &self.identity {
             Identity::None => None,
-            Identity::Tokens(tokens) => match tokens.user_of(token) {
-                Named::User(user) => Some((user.into(), None)),
-                Named::Itself(_) | Named::Nobody | Named::Ask => None,
+            Identity::Tokens(tokens) => match tokens.look_up(token) {
+                TokenLookup::User(user) => Some((user.into(), None)),
+                TokenLookup::Unverified(_) | TokenLookup::Invalid | TokenLookup::AskHost => None,
             },
             Identity::Jwt(verifier) => match verifier.verify(token, unix_ms() / 1000) {
                 Ok(verified) => Some((verified.user, Some(verified.claims))),
                 Err(rejected) => {
-                    // The upgrade's own line says whose it was.
+                    // The log line of the upgrade names the client.
                     tracing::debug!(reason = %rejected, "a token was rejected");
                     None
                 }

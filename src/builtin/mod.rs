@@ -1,4 +1,4 @@
-//! What a config has the gateway do by itself, so that it is of use without any program.
+//! Built-in behaviour that a config defines, for use without an embedding program.
 //!
 //! ```text
 //!   [routes.commands]     --> actions.rs     handlers: echo, join, leave, publish, reply, hook
@@ -7,9 +7,8 @@
 //!   hooks                 --> hooks/         open, message, close
 //! ```
 //!
-//! Everything here is set up on each shard as an embedder would, by the public functions of
-//! [`crate::handler`], and before an embedder's own: a handler of code takes the place of a command
-//! of the config.
+//! Everything is registered on each shard with the public functions of [`crate::handler`], before
+//! an embedder's own setup. A handler in code replaces the config's handler of the same command.
 
 mod actions;
 mod admission;
@@ -21,35 +20,36 @@ use crate::handler::{RouteSetup, Setup};
 use crate::hooks::{self, Backends, HookClient};
 use crate::runtime::wall_clock::unix_ms;
 use admission::Admitter;
-use rules::Judge;
+use rules::Authorizer;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What a config says, with what it leaves to files.
+/// A config and the content of the files that it names.
 pub(crate) struct Builtin {
     config: Config,
     backends: Arc<Backends>,
-    /// By route.
+    /// Verifiers of tokens, indexed by route.
     verifiers: Vec<Option<Arc<JwtVerifier>>>,
 }
 
-/// Why what a config leaves to files cannot be used.
+/// An error in the files that a config names.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    /// A file of keys.
+pub(crate) enum BuiltinError {
+    /// A key file or secret cannot be used.
     #[error("route {path}: {problem}")]
     Keys { path: String, problem: String },
+    /// A backend cannot be used.
     #[error(transparent)]
-    Backends(#[from] hooks::OpenError),
+    Backends(#[from] hooks::BackendsError),
 }
 
 impl Builtin {
-    /// Reads what a config leaves to files.
+    /// Reads the files that a config names.
     ///
     /// # Errors
     ///
-    /// What cannot be used.
-    pub(crate) fn open(config: &Config) -> Result<Self, OpenError> {
+    /// A [`BuiltinError`] for the first route or backend that cannot be used.
+    pub(crate) fn open(config: &Config) -> Result<Self, BuiltinError> {
         let verifier = |route: &Route| open_verifier(route, config);
         Ok(Self {
             config: config.clone(),
@@ -66,8 +66,8 @@ impl Builtin {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Keys`] if the route's file of keys cannot be used.
-    pub(crate) fn check_route(route: &Route, config: &Config) -> Result<(), OpenError> {
+    /// [`BuiltinError::Keys`] if the route's file of keys cannot be used.
+    pub(crate) fn check_route(route: &Route, config: &Config) -> Result<(), BuiltinError> {
         open_verifier(route, config).map(drop)
     }
 
@@ -75,28 +75,28 @@ impl Builtin {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Backends`] if no request can be sent to it.
-    pub(crate) fn check_backend(backend: &Backend) -> Result<(), OpenError> {
-        Backends::check(backend).map_err(OpenError::from)
+    /// [`BuiltinError::Backends`] if no request can be sent to it.
+    pub(crate) fn check_backend(backend: &Backend) -> Result<(), BuiltinError> {
+        Backends::check(backend).map_err(BuiltinError::from)
     }
 
-    /// The backends that hooks ask.
+    /// Returns the backends of hooks.
     pub(crate) fn backends(&self) -> &Arc<Backends> {
         &self.backends
     }
 
-    /// The files that keys of tokens are in.
+    /// Returns the key files.
     pub(crate) fn key_files(&self) -> KeyFiles {
         let verifiers = self.verifiers.iter().flatten().cloned();
         KeyFiles::new(verifiers, || unix_ms() / 1000)
     }
 
-    /// Sets up everything on one shard.
+    /// Registers everything on one shard.
     pub(crate) fn set_up(&self, setup: &mut Setup) {
         let backends = match self.backends.on_shard(setup.shard_index()) {
             Ok(backends) => backends,
             Err(error) => {
-                setup.complain(error.to_string());
+                setup.record_error(error.to_string());
                 return;
             }
         };
@@ -125,17 +125,17 @@ impl Builtin {
     }
 }
 
-/// Whether a config has the gateway do anything by itself.
-pub(crate) fn is_wanted(config: &Config) -> bool {
+/// Returns whether a config uses any built-in behaviour.
+pub(crate) fn is_needed(config: &Config) -> bool {
     !config.routes.iter().all(|route| is_plain(config, route))
 }
 
-/// Whether nothing of a route is done here.
+/// Returns whether a route uses no built-in behaviour.
 fn is_plain(config: &Config, route: &Route) -> bool {
     route.commands.is_empty()
         && route.channels.is_empty()
         && route.hooks.is_none()
-        && !admission::is_wanted(config, route)
+        && !admission::is_needed(config, route)
 }
 
 fn set_up_admission(setup: &mut RouteSetup<'_>, admitter: Admitter) {
@@ -157,18 +157,18 @@ fn set_up_admission(setup: &mut RouteSetup<'_>, admitter: Admitter) {
 
 fn set_up_commands(setup: &mut RouteSetup<'_>, route: &Route, hooks: Option<&Rc<HookClient>>) {
     for (command, setting) in &route.commands {
-        let judge = Judge::new(&setting.allow, None, hooks);
+        let authorizer = Authorizer::new(&setting.allow, None, hooks);
         if let (Action::Hook, Some(hooks)) = (&setting.action, hooks) {
-            let (judge, hooks) = (Rc::new(judge), Rc::clone(hooks));
+            let (authorizer, hooks) = (Rc::new(authorizer), Rc::clone(hooks));
             setup.handle_configured(command, move |cx| {
-                let (judge, hooks) = (Rc::clone(&judge), Rc::clone(&hooks));
+                let (authorizer, hooks) = (Rc::clone(&authorizer), Rc::clone(&hooks));
                 async move {
-                    judge.judge_command(&cx).await?;
+                    authorizer.authorize_command(&cx).await?;
                     hooks.message(cx).await
                 }
             });
         } else {
-            let handler = actions::handler(command, &setting.action, judge);
+            let handler = actions::handler(command, &setting.action, authorizer);
             setup.handle_configured(command, handler);
         }
     }
@@ -177,47 +177,48 @@ fn set_up_commands(setup: &mut RouteSetup<'_>, route: &Route, hooks: Option<&Rc<
 fn set_up_channels(setup: &mut RouteSetup<'_>, route: &Route, hooks: Option<&Rc<HookClient>>) {
     for channel in &route.channels {
         let name = channel.name.as_str();
-        let judge = |rule: &Rule| Rc::new(Judge::new(rule, Some(name), hooks));
+        let authorizer = |rule: &Rule| Rc::new(Authorizer::new(rule, Some(name), hooks));
         if channel.join == Rule::Anyone {
             setup.channel(name);
         } else if channel.join == Rule::Nobody {
             setup.channel_closed(name);
         } else {
-            let judge = judge(&channel.join);
+            let authorizer = authorizer(&channel.join);
             setup.channel_with(name, move |joining| {
-                let judge = Rc::clone(&judge);
-                async move { judge.judge_join(&joining).await }
+                let authorizer = Rc::clone(&authorizer);
+                async move { authorizer.authorize_join(&joining).await }
             });
         }
         if channel.publish == Rule::Nobody {
             setup.no_publishers(name);
         } else if channel.publish != Rule::Anyone {
-            let judge = judge(&channel.publish);
+            let authorizer = authorizer(&channel.publish);
             setup.publishers(name, move |joining| {
-                let judge = Rc::clone(&judge);
-                async move { judge.judge_publish(&joining).await }
+                let authorizer = Rc::clone(&authorizer);
+                async move { authorizer.authorize_publish(&joining).await }
             });
         }
     }
 }
 
-/// The hooks that are told, and the one that handles what no command does.
+/// Registers the `open` and `close` hooks and the `message` hook, which handles commands without a
+/// handler.
 fn set_up_hooks(setup: &mut RouteSetup<'_>, hooks: &Rc<HookClient>) {
-    if hooks.asks(HookKind::Open) {
+    if hooks.has_hook(HookKind::Open) {
         let hooks = Rc::clone(hooks);
         setup.on_open(move |session| {
             let hooks = Rc::clone(&hooks);
             async move { hooks.opened(session).await }
         });
     }
-    if hooks.asks(HookKind::Message) {
+    if hooks.has_hook(HookKind::Message) {
         let hooks = Rc::clone(hooks);
         setup.fallback(move |cx| {
             let hooks = Rc::clone(&hooks);
             async move { hooks.message(cx).await }
         });
     }
-    if hooks.asks(HookKind::Close) {
+    if hooks.has_hook(HookKind::Close) {
         let hooks = Rc::clone(hooks);
         setup.on_close(move |session| {
             let hooks = Rc::clone(&hooks);
@@ -226,8 +227,8 @@ fn set_up_hooks(setup: &mut RouteSetup<'_>, hooks: &Rc<HookClient>) {
     }
 }
 
-/// The channels that a config declares in advance, by their routes' indices.
-pub(crate) fn channels_in_advance(config: &Config) -> impl Iterator<Item = (usize, &str)> {
+/// Returns the channels that a config creates in advance, each with its route's index.
+pub(crate) fn declared_channels(config: &Config) -> impl Iterator<Item = (usize, &str)> {
     let routes = config.routes.iter().enumerate();
     routes.flat_map(|(index, route)| {
         let channels = route.channels.iter();
@@ -236,13 +237,13 @@ pub(crate) fn channels_in_advance(config: &Config) -> impl Iterator<Item = (usiz
     })
 }
 /// Reads the keys of a route's JWTs; `None` if it has no jwt.
-fn open_verifier(route: &Route, config: &Config) -> Result<Option<Arc<JwtVerifier>>, OpenError> {
+fn open_verifier(route: &Route, config: &Config) -> Result<Option<Arc<JwtVerifier>>, BuiltinError> {
     let Some(jwt) = &route.jwt else {
         return Ok(None);
     };
     match JwtVerifier::open(jwt, &config.limits) {
         Ok(verifier) => Ok(Some(Arc::new(verifier))),
-        Err(error) => Err(OpenError::Keys {
+        Err(error) => Err(BuiltinError::Keys {
             path: route.path.clone(),
             problem: error.to_string(),
         }),

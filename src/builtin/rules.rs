@@ -1,32 +1,33 @@
-//! Whether a client may: what a [`Rule`] of the config means for one of them.
+//! Authorization of clients by a [`Rule`] of the config.
 
 use crate::auth::Claims;
 use crate::config::{Rule, Secret};
 use crate::handler::{Context, Joining, Values};
-use crate::hooks::{Asker, HookClient, Question};
-use crate::vocabulary::channel_pattern::{ChannelPattern, Fit};
+use crate::hooks::{AccessRequest, HookClient, Requester};
+use crate::vocabulary::channel_pattern::{ChannelPattern, PatternMatch};
 use crate::vocabulary::content::{Denial, Failure};
 use std::rc::Rc;
 
-/// Judges clients by one rule.
-pub(super) struct Judge {
+/// The authorization of clients by one rule.
+pub(super) struct Authorizer {
     rule: Rule,
-    /// The channels that it is the rule of, which may name a user.
+    /// The channels that the rule applies to. The pattern may contain the user's name.
     channels: Option<ChannelPattern>,
     hooks: Option<Rc<HookClient>>,
 }
 
-/// Who wants something.
+/// The client that a rule is applied to.
 #[derive(Clone, Copy)]
-struct Who<'w> {
-    user: Option<&'w str>,
-    token: Option<&'w str>,
-    values: &'w Values,
-    asker: Asker<'w>,
+struct RuleSubject<'s> {
+    user: Option<&'s str>,
+    token: Option<&'s str>,
+    values: &'s Values,
+    requester: Requester<'s>,
 }
 
-impl Judge {
-    /// For a rule of commands, or of the channels that have a name or fit a pattern.
+impl Authorizer {
+    /// Creates the authorization for a rule of a command, or of the channels with a name or
+    /// pattern.
     pub(super) fn new(rule: &Rule, channels: Option<&str>, hooks: Option<&Rc<HookClient>>) -> Self {
         let parse = |name| ChannelPattern::parse(name).expect("the config has checked it");
         Self {
@@ -36,43 +37,60 @@ impl Judge {
         }
     }
 
-    /// Whether a client may join.
-    pub(super) async fn judge_join(&self, joining: &Joining) -> Result<(), Failure> {
-        let question = Question::Join(&joining.channel);
-        self.verdict(Who::of(joining), question).await
+    /// Authorizes a join.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
+    pub(super) async fn authorize_join(&self, joining: &Joining) -> Result<(), Failure> {
+        let request = AccessRequest::Join(&joining.channel);
+        self.decide(RuleSubject::of(joining), request).await
     }
 
-    /// Whether a client may publish.
-    pub(super) async fn judge_publish(&self, joining: &Joining) -> Result<(), Failure> {
-        let question = Question::Publish(&joining.channel);
-        self.verdict(Who::of(joining), question).await
+    /// Authorizes a publication.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
+    pub(super) async fn authorize_publish(&self, joining: &Joining) -> Result<(), Failure> {
+        let request = AccessRequest::Publish(&joining.channel);
+        self.decide(RuleSubject::of(joining), request).await
     }
 
-    /// Whether a client may give a command.
-    pub(super) async fn judge_command(&self, cx: &Context) -> Result<(), Failure> {
+    /// Authorizes a command.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
+    pub(super) async fn authorize_command(&self, cx: &Context) -> Result<(), Failure> {
         let session = cx.session();
-        let who = Who {
+        let subject = RuleSubject {
             user: session.user(),
             token: session.token(),
             values: session.values(),
-            asker: Asker::Session(session),
+            requester: Requester::Session(session),
         };
-        self.verdict(who, Question::Command(cx.command())).await
+        self.decide(subject, AccessRequest::Command(cx.command()))
+            .await
     }
 
-    async fn verdict(&self, who: Who<'_>, question: Question<'_>) -> Result<(), Failure> {
+    async fn decide(
+        &self,
+        subject: RuleSubject<'_>,
+        request: AccessRequest<'_>,
+    ) -> Result<(), Failure> {
         let allowed = match &self.rule {
             Rule::Anyone => true,
             Rule::Nobody => false,
-            Rule::Identified => who.user.is_some(),
-            Rule::Owner => self.is_owner(who, question),
-            Rule::Tokens(tokens) => who.token.is_some_and(|token| is_among(tokens, token)),
+            Rule::Identified => subject.user.is_some(),
+            Rule::Owner => self.is_owner(subject, request),
+            Rule::Tokens(tokens) => subject.token.is_some_and(|token| is_among(tokens, token)),
             Rule::Claim { name, value } => {
-                let claims = who.values.get::<Claims>();
-                claims.is_some_and(|claims| claims.holds(name, value))
+                let claims = subject.values.get::<Claims>();
+                claims.is_some_and(|claims| claims.has_claim(name, value))
             }
             Rule::Hook => match &self.hooks {
-                Some(hooks) => hooks.allows(who.asker, question).await,
+                Some(hooks) => hooks.allows(subject.requester, request).await,
                 None => false,
             },
         };
@@ -83,35 +101,35 @@ impl Judge {
         }
     }
 
-    /// Whether the channel's name names the client's user.
-    fn is_owner(&self, who: Who<'_>, question: Question<'_>) -> bool {
-        let (Question::Join(channel) | Question::Publish(channel)) = question else {
+    /// Returns whether the channel's name contains the client's user.
+    fn is_owner(&self, subject: RuleSubject<'_>, request: AccessRequest<'_>) -> bool {
+        let (AccessRequest::Join(channel) | AccessRequest::Publish(channel)) = request else {
             return false;
         };
         let pattern = self.channels.as_ref();
-        match pattern.and_then(|pattern| pattern.fit(channel)) {
-            Some(Fit::Names(user)) => who.user == Some(user),
-            Some(Fit::Fits) | None => false,
+        match pattern.and_then(|pattern| pattern.match_name(channel)) {
+            Some(PatternMatch::User(user)) => subject.user == Some(user),
+            Some(PatternMatch::Plain) | None => false,
         }
     }
 }
 
-impl<'w> Who<'w> {
-    fn of(joining: &'w Joining) -> Self {
+impl<'s> RuleSubject<'s> {
+    fn of(joining: &'s Joining) -> Self {
         let (user, token) = (joining.user.as_deref(), joining.token.as_deref());
         Self {
             user,
             token,
             values: &joining.values,
-            asker: match &joining.session {
-                Some(session) => Asker::Session(session),
-                None => Asker::Connecting { user, token },
+            requester: match &joining.session {
+                Some(session) => Requester::Session(session),
+                None => Requester::Connecting { user, token },
             },
         }
     }
 }
 
-/// Whether a token is one of several, in a time that does not depend on which.
+/// Returns whether a token is one of several. The time does not depend on which one matches.
 fn is_among(tokens: &[Secret], token: &str) -> bool {
     let mut found = false;
     for each in tokens {

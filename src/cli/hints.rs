@@ -142,7 +142,7 @@ fn room<'c>(config: &'c Config, route: &Route) -> Option<&'c str> {
             .flat_map(|it| &it.channels)
     };
     let fits = |channel: &ChannelSetting| {
-        ChannelPattern::parse(&channel.name).is_ok_and(|it| it.fit(ROOM).is_some())
+        ChannelPattern::parse(&channel.name).is_ok_and(|it| it.match_name(ROOM).is_some())
     };
     let open = |channel: &'c ChannelSetting| {
         let is_open = channel.join == Rule::Anyone && channel.publish == Rule::Anyone;
@@ -153,7 +153,7 @@ fn room<'c>(config: &'c Config, route: &Route) -> Option<&'c str> {
         }
     };
     let undeclared = || {
-        let is_free = !route.dialect.habits().declared_channels && !channels().any(fits);
+        let is_free = !route.dialect.spec().declared_channels && !channels().any(fits);
         is_free.then_some(ROOM)
     };
     channels().find_map(open).or_else(undeclared)

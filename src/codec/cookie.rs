@@ -1,18 +1,18 @@
-//! Reads cookies out of a request, as Go's `net/http` does (`readCookies`).
+//! Parsing of cookies as Go's `net/http` does (`readCookies`).
 //!
 //! ```text
-//!   Cookie: a=b; auth =x           the name without blanks around it, exact
-//!   Cookie: auth="a, b"            quotes around the whole value are taken off
-//!   Cookie: auth                   no value is an empty one
-//!   Cookie: auth=\; auth=y         a value Go forbids: passed over, and the next one counts
+//!   Cookie: a=b; auth =x           the name is trimmed and compared exactly
+//!   Cookie: auth="a, b"            quotes around the whole value are removed
+//!   Cookie: auth                   no value is an empty value
+//!   Cookie: auth=\; auth=y         a value that Go forbids: skipped, and the next one is taken
 //! ```
 //!
-//! Semicolons separate cookies even between quotes. Allowed in a value, quoted or not, is printable
-//! ASCII with spaces, but no quote, semicolon or backslash. Libraries follow RFC 6265, which takes
-//! and passes over other cookies than Go does.
+//! Semicolons separate cookies even between quotes. A value, quoted or not, may contain printable
+//! ASCII and spaces, but no quote, semicolon or backslash. Cookie libraries follow RFC 6265, which
+//! accepts and skips other cookies than Go does.
 
-/// The value of the first cookie of this name that Go would read. `lines` are the values of all
-/// headers `Cookie`.
+/// Returns the value of the first cookie with this name that Go would accept; `None` if there is
+/// none. `lines` are the values of all `Cookie` headers.
 pub(crate) fn find<'r>(lines: impl Iterator<Item = &'r [u8]>, name: &str) -> Option<&'r str> {
     let mut cookies = lines
         .flat_map(|line| line.split(|&byte| byte == b';'))
@@ -35,7 +35,7 @@ pub(crate) fn find<'r>(lines: impl Iterator<Item = &'r [u8]>, name: &str) -> Opt
     })
 }
 
-/// Without the white space around it, as Go's `net/textproto` sees it.
+/// Trims white space as Go's `net/textproto` does.
 fn trim(bytes: &[u8]) -> &[u8] {
     let is_blank = |byte: &u8| b" \t\r\n".contains(byte);
     let start = bytes.iter().position(|byte| !is_blank(byte));

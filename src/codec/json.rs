@@ -1,8 +1,7 @@
 //! The JSON reader: finds a few named members of a message's first value.
 //!
-//! The originals read a message with Go's `encoding/json` into a struct of strings, and their
-//! clients have come to rely on what that forgives, which no library here does. This reader
-//! forgives the same:
+//! The originals decode a message with Go's `encoding/json` into a struct of strings. Their clients
+//! rely on its leniency, which no Rust library has. This reader is lenient in the same way:
 //!
 //! ```text
 //!   {"token": "jack", "Event": "n\u0065ws", "x": [1, {}]} whatever follows
@@ -11,12 +10,12 @@
 //!                                 on demand  and skipped
 //! ```
 //!
-//! One scan without recursion checks the first value's syntax to its end and notes the extents of
-//! the wanted members. Nothing is changed, copied or decoded until the caller asks for a text, and
-//! a string without escapes that is valid UTF-8 is then borrowed from the message.
+//! One scan without recursion checks the syntax of the first value and records the extents of the
+//! wanted members. Nothing is changed, copied or decoded until the caller reads a text. A string
+//! that has no escapes and is valid UTF-8 is borrowed from the message.
 //!
-//! It promises to be total on any bytes, in time linear in the first value. It does not know what
-//! any member means, keeps no tree and never looks at the magnitude of a number.
+//! The reader is total on any bytes, in time linear in the first value. It builds no tree and does
+//! not check the range of numbers.
 
 mod scan;
 pub mod strict;
@@ -25,41 +24,40 @@ pub mod write;
 
 use scan::{Scanner, is_white_space};
 
-/// The members that one kind of message has, as a constant of its dialect.
+/// The names of the members to find in a kind of message, as a constant of its dialect.
 ///
-/// `S` of them are strings, `R` are taken raw, whatever JSON they hold. A member is matched as Go
-/// matches a struct's field: its key is decoded, then compared without regard to ASCII case, where
-/// U+017F counts as `s` and U+212A as `k`.
+/// `S` of them are strings, and `R` are raw: any JSON. A key matches as in Go: it is decoded and
+/// compared without regard to ASCII case, where U+017F counts as `s` and U+212A as `k`.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<const S: usize, const R: usize> {
     strings: [&'static str; S],
     raws: [&'static str; R],
 }
 
-/// What [`Wanted::find`] has found, in the order of the names asked for.
+/// The result of [`Wanted::find`], in the order of the names.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'t, const S: usize, const R: usize> {
-    /// The strings; `None` if missing or never anything but `null`.
+    /// The strings; `None` if missing or always `null`.
     pub strings: [Option<Text<'t>>; S],
-    /// The extents of the values taken raw, without white space around them; `None` if missing.
-    /// `null` is a value like any other here, as it is to Go's `json.RawMessage`.
+    /// The raw values without surrounding white space; `None` if missing. `null` is a value, as it
+    /// is for Go's `json.RawMessage`.
     pub raws: [Option<&'t [u8]>; R],
-    /// The bytes after the first value, which nobody has looked at.
+    /// The bytes after the first value, unchecked.
     pub rest: &'t [u8],
 }
 
 /// A string of a message, not yet decoded.
 ///
-/// Invariant: every escape in `raw` is one that JSON knows, and complete.
+/// Invariant: each escape in `raw` is complete and valid in JSON.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Text<'t> {
-    /// What stands between the quotes.
+    /// The bytes between the quotes.
     raw: &'t [u8],
-    /// Whether `raw` has an escape.
+    /// `raw` has an escape.
     escaped: bool,
 }
 
-/// Where texts are decoded that cannot be borrowed from the message; one per shard is enough.
+/// A buffer for decoded texts that cannot be borrowed from the message. One per shard is enough.
 ///
 /// It keeps its memory from one message to the next, up to [`SCRATCH_BYTES_MAX`].
 #[derive(Debug, Default)]
@@ -67,27 +65,29 @@ pub struct Scratch {
     decoded: String,
 }
 
-/// Why a message cannot be read.
+/// The reason that a message is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// Not JSON up to the end of its first value, or nested deeper than [`DEPTH_MAX`].
+pub enum JsonError {
+    /// The first value is not valid JSON, or is nested deeper than [`DEPTH_MAX`].
     Malformed,
-    /// Well-formed, but the first value is neither an object nor `null`, or a member wanted as a
-    /// string is, in one of its occurrences, neither a string nor `null`.
+    /// The first value is valid, but neither an object nor `null`, or an occurrence of a string
+    /// member is neither a string nor `null`.
     WrongType,
 }
 
-/// How many objects and arrays may be open at once, the outermost included; Go's limit.
+/// Maximum number of open objects and arrays, including the outermost: Go's limit.
 pub const DEPTH_MAX: u32 = 10_000;
 
-/// The most memory, in bytes, that a [`Scratch`] keeps when its next message is read.
+/// Maximum bytes that a [`Scratch`] keeps when it reads its next message.
 pub const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
 impl<const S: usize, const R: usize> Wanted<S, R> {
-    /// Members by name.
+    /// Creates the names.
     ///
-    /// Panics, at compile time when it makes a constant, unless every name is ASCII and no two are
-    /// equal but for case.
+    /// # Panics
+    ///
+    /// If a name is not ASCII, or two names differ only in case. For a constant that is at compile
+    /// time.
     #[must_use]
     pub const fn new(strings: [&'static str; S], raws: [&'static str; R]) -> Self {
         let mut index = 0;
@@ -108,18 +108,23 @@ impl<const S: usize, const R: usize> Wanted<S, R> {
         Self { strings, raws }
     }
 
-    /// Reads the first value of `text`: an object, or `null`, which is an object without members.
+    /// Reads the first value of `text`: an object, or `null` as an object without members.
     ///
-    /// White space may precede it and anything may follow it. Members nobody wants are checked and
-    /// skipped. Of several that match one name the last wins, but `null` never replaces a string.
-    pub fn find<'t>(&self, text: &'t [u8]) -> Result<Found<'t, S, R>, Refused> {
+    /// White space may precede it and any bytes may follow it. Other members are checked and
+    /// skipped. Of several members with one name the last wins, but `null` never replaces a string.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::Malformed`] if the first value is not valid JSON; otherwise
+    /// [`JsonError::WrongType`] if a type is wrong.
+    pub fn find<'t>(&self, text: &'t [u8]) -> Result<Found<'t, S, R>, JsonError> {
         let mut scanner = Scanner::new(text);
         let mut found = Found {
             strings: [None; S],
             raws: [None; R],
             rest: &[],
         };
-        // Malformed wins over WrongType: the syntax is checked to the end before types matter.
+        // Check all syntax before types: Malformed takes precedence over WrongType.
         let types_agree = if scanner.peek() == Some(b'{') {
             self.find_in_object(&mut found, &mut scanner)?
         } else {
@@ -128,18 +133,18 @@ impl<const S: usize, const R: usize> Wanted<S, R> {
             scanner.since(start) == b"null"
         };
         if !types_agree {
-            return Err(Refused::WrongType);
+            return Err(JsonError::WrongType);
         }
         found.rest = scanner.rest();
         Ok(found)
     }
 
-    /// Reads the object that comes next; says whether every wanted member's type agrees.
+    /// Reads the next object; returns whether all wanted members have the right type.
     fn find_in_object<'t>(
         &self,
         found: &mut Found<'t, S, R>,
         scanner: &mut Scanner<'t>,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, JsonError> {
         let mut types_agree = true;
         scanner.expect(b'{')?;
         if scanner.peek() == Some(b'}') {
@@ -169,14 +174,14 @@ impl<const S: usize, const R: usize> Wanted<S, R> {
             match scanner.take()? {
                 b',' => {}
                 b'}' => return Ok(types_agree),
-                _ => return Err(Refused::Malformed),
+                _ => return Err(JsonError::Malformed),
             }
         }
     }
 }
 
 impl<const S: usize, const R: usize> Found<'_, S, R> {
-    /// Whether nothing but white space follows the first value, for languages that ask for it.
+    /// Returns whether only white space follows the first value, for dialects that require it.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.rest.iter().copied().all(is_white_space)
@@ -184,19 +189,19 @@ impl<const S: usize, const R: usize> Found<'_, S, R> {
 }
 
 impl<'t> Text<'t> {
-    /// A checked value as a string; `None` if it is something else.
+    /// Returns a checked value as a string; `None` if it is something else.
     fn unquoted(value: &'t [u8], escaped: bool) -> Option<Self> {
         let raw = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         Some(Self { raw, escaped })
     }
 
-    /// Whether the decoded text is empty.
+    /// Returns whether the decoded text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.raw.is_empty()
     }
 
-    /// The text in place; `None` if it has escapes or is not valid UTF-8, and must be decoded.
+    /// Returns the text borrowed from the message; `None` if it has escapes or is not valid UTF-8.
     #[must_use]
     pub fn borrowed(&self) -> Option<&'t str> {
         if self.escaped {
@@ -207,8 +212,7 @@ impl<'t> Text<'t> {
 
     /// Appends the decoded text to `out`.
     ///
-    /// Each byte that is not part of valid UTF-8 and each surrogate without its other half becomes
-    /// one U+FFFD.
+    /// Each byte that is not part of valid UTF-8 and each unpaired surrogate becomes one U+FFFD.
     pub fn decode(&self, out: &mut String) {
         for piece in self.pieces() {
             match piece {
@@ -216,7 +220,7 @@ impl<'t> Text<'t> {
                 Piece::Run(run) => {
                     for chunk in run.utf8_chunks() {
                         out.push_str(chunk.valid());
-                        // Go replaces byte by byte where Rust would replace the whole sequence.
+                        // Go replaces each byte; Rust would replace the whole sequence once.
                         out.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
                     }
                 }
@@ -228,7 +232,7 @@ impl<'t> Text<'t> {
         Pieces { raw: self.raw }
     }
 
-    /// Whether this text, as a key, stands for the member `name`, which is ASCII.
+    /// Returns whether this text is a key that matches the ASCII name `name`.
     fn names(&self, name: &str) -> bool {
         if !self.escaped && self.raw.eq_ignore_ascii_case(name.as_bytes()) {
             return true;
@@ -259,7 +263,7 @@ impl<'t> Text<'t> {
 }
 
 impl Scratch {
-    /// A scratch that owns no memory yet.
+    /// Creates a scratch without memory.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -267,10 +271,10 @@ impl Scratch {
         }
     }
 
-    /// The texts as strings, each borrowed from the message where possible and decoded into this
-    /// scratch otherwise. A text that is `None` stays `None`.
+    /// Returns the texts as strings, borrowed from the message if possible and otherwise decoded
+    /// into this scratch. `None` stays `None`.
     ///
-    /// What an earlier call decoded is overwritten.
+    /// Overwrites what an earlier call decoded.
     pub fn read<'a, 't: 'a, const N: usize>(
         &'a mut self,
         texts: [Option<Text<'t>>; N],
@@ -295,9 +299,9 @@ impl Scratch {
         })
     }
 
-    /// A copy of `text` in this scratch, for a text that is not the message's own.
+    /// Copies `text`, which is not part of the message, into this scratch.
     ///
-    /// What an earlier call decoded is overwritten.
+    /// Overwrites what an earlier call decoded.
     pub fn keep(&mut self, text: &str) -> &str {
         self.decoded.clear();
         self.decoded.shrink_to(SCRATCH_BYTES_MAX);
@@ -306,7 +310,7 @@ impl Scratch {
     }
 }
 
-/// A text taken apart where its escapes are.
+/// An iterator over the runs and escapes of a text.
 #[derive(Debug)]
 struct Pieces<'t> {
     raw: &'t [u8],
@@ -314,7 +318,7 @@ struct Pieces<'t> {
 
 #[derive(Debug)]
 enum Piece<'t> {
-    /// Bytes that stand for themselves; not empty, maybe not UTF-8.
+    /// Bytes without escapes; not empty, possibly not UTF-8.
     Run(&'t [u8]),
     Escaped(char),
 }
@@ -348,7 +352,7 @@ impl<'t> Iterator for Pieces<'t> {
 }
 
 impl Pieces<'_> {
-    /// Takes the rest of a `\u` escape and, if it is half of a pair, the other half.
+    /// Decodes the digits of a `\u` escape, with the second escape of a surrogate pair.
     fn utf16(&mut self) -> char {
         let (digits, rest) = self.raw.split_at(4);
         self.raw = rest;
@@ -369,7 +373,7 @@ impl Pieces<'_> {
     }
 }
 
-/// The number that four hexadecimal digits spell.
+/// Returns the number of four hexadecimal digits.
 fn hex(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |number, &digit| {
         let digit = char::from(digit).to_digit(16);
@@ -377,7 +381,8 @@ fn hex(digits: &[u8]) -> u32 {
     })
 }
 
-/// The ASCII character, in lower case, that Go takes `character` for in a key; `None` for others.
+/// Returns the ASCII character, in lower case, that Go matches `character` with in a key; `None` if
+/// there is none.
 fn folded(character: char) -> Option<u8> {
     match character {
         '\u{17f}' => Some(b's'),

@@ -1,8 +1,8 @@
-//! Formats that languages are written in: JSON as Go reads and writes it, protobuf, cookies.
+//! Formats that dialects use: JSON as Go reads and writes it, Protocol Buffers, cookies.
 //!
-//! Bytes in, views of them out; nothing here knows what any of it means.
+//! Functions from bytes to views of them; meaning is the dialects' part.
 
 pub(crate) mod cookie;
 pub mod json;
+pub(crate) mod message_json;
 pub mod protobuf;
-pub(crate) mod spoken;

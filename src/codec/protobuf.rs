@@ -1,4 +1,4 @@
-//! Protocol Buffers, for the three ways to know what the messages of a language are.
+//! Protocol Buffers, for the three kinds of schema of an `edk` route.
 //!
 //! ```text
 //!   0A 04 63 68 61 74 12 02 68 69        type = "chat", payload = "hi"
@@ -8,10 +8,9 @@
 //!   field 1, type 2   field 2, type 2    Schema::read   the operator's own descriptor
 //! ```
 //!
-//! Every reader is total on any bytes, takes time linear in the message and no memory that grows
-//! with it: nothing is decoded into a tree, and text is borrowed from the message. What a command
-//! or a payload means is none of its business. What libraries have makes a tree of each message,
-//! which can be hundreds of times its size.
+//! Each reader is total on any bytes, takes time linear in the message, and no memory that grows
+//! with it: no tree is built, and text is borrowed from the message. Libraries build a tree of each
+//! message, which can be hundreds of times its size.
 
 mod schema;
 mod wire;
@@ -20,54 +19,54 @@ pub use schema::{Schema, SchemaError};
 
 use wire::{Reader, Value, put_bytes};
 
-/// The built-in schema as a `.proto` file, for those who generate clients from it.
-pub const SCHEMA: &str = r#"// What clients and the gateway say in the dialect `edk`.
+/// The built-in schema as a `.proto` file, for generating clients.
+pub const SCHEMA: &str = r#"// Messages of clients and of the gateway in the dialect `edk`.
 
 syntax = "proto3";
 
 package ws;
 
 message Message {
-  // The command or event this message is about.
+  // The command or event.
   string type = 1;
-  // The body, which belongs to the application. The gateway does not look inside.
+  // The data of the application. The gateway does not decode them.
   bytes payload = 2;
-  // Chosen by whoever asks and repeated in the answer. May be empty.
+  // Chosen by the requester and repeated in the response. May be empty.
   string id = 3;
 }
 "#;
 
-/// How many messages and groups may be open at once below the outermost message. Entries of a map
-/// count as the messages they are. The usual limit of Protocol Buffers.
+/// Maximum depth of messages and groups below the outermost message, the usual limit of Protocol
+/// Buffers. Map entries count as messages.
 pub const DEPTH_MAX: u32 = 100;
 
 /// A message of the built-in schema, see [`SCHEMA`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Envelope<'m> {
-    /// The field `type`: the command or event.
+    /// Field `type`: command or event.
     pub kind: &'m str,
-    /// The field `payload`: bytes of the application.
+    /// Field `payload`: bytes of the application.
     pub payload: &'m [u8],
-    /// The field `id`: what an answer repeats.
+    /// Field `id`, which a response repeats.
     pub id: &'m str,
 }
 
-/// Why bytes are not a message, or not one of the type they should be.
+/// The reason that bytes are not a message of the expected type.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum NotProtobuf {
-    /// A variable-length integer has no end within ten bytes or does not fit 64 bits.
+pub enum ProtobufError {
+    /// A variable-length integer does not end within ten bytes or does not fit 64 bits.
     #[error("an integer is longer than ten bytes or 64 bits")]
     BadVarint,
     /// A field number is 0 or above 2^29 - 1.
     #[error("a field number is out of range")]
     BadFieldNumber,
-    /// A wire type is 6 or 7, which mean nothing.
+    /// A wire type is 6 or 7, which are undefined.
     #[error("a wire type is unknown")]
     BadWireType,
-    /// A field reaches beyond the end of the message it is in.
+    /// A field extends beyond the end of its message.
     #[error("a field reaches beyond the end of its message")]
     Truncated,
-    /// A group ends that is not the innermost open one, or does not end.
+    /// A group end does not match the innermost open group, or a group has no end.
     #[error("a group is not closed as it was opened")]
     UnbalancedGroup,
     /// More than [`DEPTH_MAX`] messages and groups are open at once.
@@ -76,19 +75,24 @@ pub enum NotProtobuf {
     /// A string is not UTF-8.
     #[error("a string is not UTF-8")]
     InvalidText,
-    /// A field of an operator's schema has a wire type that its declared type never has.
+    /// A field has a wire type that does not fit its declared type.
     #[error("a field does not have the type that the schema declares")]
     WrongType,
-    /// A field that an operator's schema requires is not there.
+    /// A field that the schema requires is missing.
     #[error("a field that the schema requires is missing")]
     MissingRequired,
 }
 
-/// Checks that bytes have the form of a message, whatever its type.
+/// Checks that bytes are a well-formed message of any type.
 ///
-/// Field numbers, wire types, lengths and the balance of groups are looked at, the inside of
-/// length-delimited fields is not. Nothing at all is a message without fields.
-pub fn check_wire(message: &[u8]) -> Result<(), NotProtobuf> {
+/// Checks field numbers, wire types, lengths and the balance of groups, but not the inside of
+/// length-delimited fields. Empty bytes are a message without fields.
+///
+/// # Errors
+///
+/// The first fault, except [`ProtobufError::InvalidText`], [`ProtobufError::WrongType`] and
+/// [`ProtobufError::MissingRequired`].
+pub fn check_wire(message: &[u8]) -> Result<(), ProtobufError> {
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.field()? {
         reader.skip_rest(number, value, 0)?;
@@ -96,12 +100,15 @@ pub fn check_wire(message: &[u8]) -> Result<(), NotProtobuf> {
     Ok(())
 }
 
-/// Reads a message of the built-in schema.
+/// Decodes a message of the built-in schema.
 ///
-/// As in proto3, a field that is missing is empty and of several the last one wins, though each
-/// has to be UTF-8 if it is a string. Fields of unknown numbers are skipped, and so are those of
-/// known numbers with another wire type.
-pub fn read_envelope(message: &[u8]) -> Result<Envelope<'_>, NotProtobuf> {
+/// As in proto3, a missing field is empty, and of several the last one wins, though each string
+/// must be UTF-8. Unknown fields are skipped, and so are known numbers with another wire type.
+///
+/// # Errors
+///
+/// As [`check_wire`], and [`ProtobufError::InvalidText`].
+pub fn read_envelope(message: &[u8]) -> Result<Envelope<'_>, ProtobufError> {
     let mut envelope = Envelope::default();
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.field()? {
@@ -115,7 +122,7 @@ pub fn read_envelope(message: &[u8]) -> Result<Envelope<'_>, NotProtobuf> {
     Ok(envelope)
 }
 
-/// Appends a message of the built-in schema to `out`, without its empty fields.
+/// Appends a message of the built-in schema to `out`, without empty fields.
 pub fn put_envelope(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let fields = [
         (KIND, envelope.kind.as_bytes()),
@@ -129,8 +136,8 @@ pub fn put_envelope(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, NotProtobuf> {
-    str::from_utf8(bytes).map_err(|_| NotProtobuf::InvalidText)
+fn text(bytes: &[u8]) -> Result<&str, ProtobufError> {
+    str::from_utf8(bytes).map_err(|_| ProtobufError::InvalidText)
 }
 
 const KIND: u32 = 1;
@@ -139,7 +146,7 @@ const ID: u32 = 3;
 
 #[cfg(test)]
 mod tests {
-    pub(super) mod dice;
+    pub(super) mod random_messages;
 
     use super::*;
     use campanile_tests::prng::Prng;
@@ -162,7 +169,7 @@ mod tests {
     struct Nothing {}
 
     #[track_caller]
-    fn check(message: &[u8], expected: Result<(&str, &[u8], &str), NotProtobuf>) {
+    fn check(message: &[u8], expected: Result<(&str, &[u8], &str), ProtobufError>) {
         let expected = expected.map(|(kind, payload, id)| Envelope { kind, payload, id });
         assert_eq!(read_envelope(message), expected);
     }
@@ -191,10 +198,10 @@ mod tests {
         check(b"\x0a\x01a\x0a\x00", Ok(("", b"", "")));
         check(b"\x20\x05\x0a\x01a\x2b\x0a\x01b\x2c", Ok(("a", b"", "")));
         check(b"\x12\x01\xff", Ok(("", b"\xff", "")));
-        check(b"\x0a\x01\xff", Err(NotProtobuf::InvalidText));
-        check(b"\x0a\x01\xff\x0a\x01b", Err(NotProtobuf::InvalidText));
-        check(b"\x1a\x01\xff", Err(NotProtobuf::InvalidText));
-        check(b"\x0a\x02a", Err(NotProtobuf::Truncated));
+        check(b"\x0a\x01\xff", Err(ProtobufError::InvalidText));
+        check(b"\x0a\x01\xff\x0a\x01b", Err(ProtobufError::InvalidText));
+        check(b"\x1a\x01\xff", Err(ProtobufError::InvalidText));
+        check(b"\x0a\x02a", Err(ProtobufError::Truncated));
     }
 
     #[test]
@@ -202,11 +209,11 @@ mod tests {
         check(b"\x0a\x01k\x08\x05", Ok(("k", b"", "")));
         check(b"\x12\x01p\x15....", Ok(("", b"p", "")));
         check(b"\x1a\x01i\x1b\x1a\x01j\x1c", Ok(("", b"", "i")));
-        check(b"\x0c", Err(NotProtobuf::UnbalancedGroup));
+        check(b"\x0c", Err(ProtobufError::UnbalancedGroup));
     }
 
     #[test]
-    fn the_published_schema_is_the_one_spoken() {
+    fn the_published_schema_is_the_one_used() {
         for field in ["string type = 1;", "bytes payload = 2;", "string id = 3;"] {
             assert!(SCHEMA.contains(field), "{field}");
         }
@@ -231,33 +238,33 @@ mod tests {
             assert_eq!(check_wire(message), Ok(()), "{}", message.escape_ascii());
         }
         for (message, error) in [
-            (&b"\x00\x00"[..], NotProtobuf::BadFieldNumber),
-            (b"\x80\x80\x80\x80\x10\x00", NotProtobuf::BadFieldNumber),
-            (b"\x0e", NotProtobuf::BadWireType),
-            (b"\x0f", NotProtobuf::BadWireType),
-            (b"\x08", NotProtobuf::Truncated),
-            (b"\x08\x80", NotProtobuf::Truncated),
-            (b"\x80", NotProtobuf::Truncated),
-            (b"\x09.......", NotProtobuf::Truncated),
-            (b"\x0d...", NotProtobuf::Truncated),
-            (b"\x0a\x01", NotProtobuf::Truncated),
-            (b"\x0a", NotProtobuf::Truncated),
+            (&b"\x00\x00"[..], ProtobufError::BadFieldNumber),
+            (b"\x80\x80\x80\x80\x10\x00", ProtobufError::BadFieldNumber),
+            (b"\x0e", ProtobufError::BadWireType),
+            (b"\x0f", ProtobufError::BadWireType),
+            (b"\x08", ProtobufError::Truncated),
+            (b"\x08\x80", ProtobufError::Truncated),
+            (b"\x80", ProtobufError::Truncated),
+            (b"\x09.......", ProtobufError::Truncated),
+            (b"\x0d...", ProtobufError::Truncated),
+            (b"\x0a\x01", ProtobufError::Truncated),
+            (b"\x0a", ProtobufError::Truncated),
             (
                 b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-                NotProtobuf::Truncated,
+                ProtobufError::Truncated,
             ),
             (
                 b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02",
-                NotProtobuf::BadVarint,
+                ProtobufError::BadVarint,
             ),
             (
                 b"\x08\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00",
-                NotProtobuf::BadVarint,
+                ProtobufError::BadVarint,
             ),
-            (b"\x0b", NotProtobuf::UnbalancedGroup),
-            (b"\x0b\x14", NotProtobuf::UnbalancedGroup),
-            (b"\x0b\x13\x0c\x14", NotProtobuf::UnbalancedGroup),
-            (b"\x0c", NotProtobuf::UnbalancedGroup),
+            (b"\x0b", ProtobufError::UnbalancedGroup),
+            (b"\x0b\x14", ProtobufError::UnbalancedGroup),
+            (b"\x0b\x13\x0c\x14", ProtobufError::UnbalancedGroup),
+            (b"\x0c", ProtobufError::UnbalancedGroup),
         ] {
             assert_eq!(
                 check_wire(message),
@@ -273,10 +280,10 @@ mod tests {
         let nested = |depth: usize| [b"\x0b".repeat(depth), b"\x0c".repeat(depth)].concat();
         let max = DEPTH_MAX as usize;
         assert_eq!(check_wire(&nested(max)), Ok(()));
-        assert_eq!(check_wire(&nested(max + 1)), Err(NotProtobuf::TooDeep));
-        assert_eq!(check_wire(&nested(1_000_000)), Err(NotProtobuf::TooDeep));
+        assert_eq!(check_wire(&nested(max + 1)), Err(ProtobufError::TooDeep));
+        assert_eq!(check_wire(&nested(1_000_000)), Err(ProtobufError::TooDeep));
         check(&nested(max), Ok(("", b"", "")));
-        check(&nested(max + 1), Err(NotProtobuf::TooDeep));
+        check(&nested(max + 1), Err(ProtobufError::TooDeep));
 
         // The limit is one of depth, not of number.
         assert_eq!(check_wire(&b"\x0b\x0c".repeat(1_000)), Ok(()));
@@ -284,11 +291,11 @@ mod tests {
 
     #[test]
     fn the_wire_check_agrees_with_prost() {
-        // The two differ in one place only: prost wants the group at the limit to be empty.
+        // The only difference: prost requires the group at the limit to be empty.
         let mut prng = Prng::from_seed(1);
         let mut well_formed = 0;
         for _ in 0..40_000 {
-            let message = dice::message(&mut prng);
+            let message = random_messages::message(&mut prng);
             let expected = Nothing::decode(&message[..]).is_ok();
             assert_eq!(
                 check_wire(&message).is_ok(),
@@ -307,7 +314,7 @@ mod tests {
         for _ in 0..500 {
             let (mut message, mut ends) = (Vec::new(), vec![0]);
             for _ in 0..prng.range(1, 6) {
-                dice::put_field(&mut prng, 3, &mut message);
+                random_messages::put_field(&mut prng, 3, &mut message);
                 ends.push(message.len());
             }
             for cut in 0..=message.len() {
@@ -327,10 +334,10 @@ mod tests {
         let (mut read, mut refused, mut lenient) = (0, 0, 0);
         for _ in 0..60_000 {
             let message = if prng.chance(1, 2) {
-                dice::message(&mut prng)
+                random_messages::message(&mut prng)
             } else {
                 let encoded = reference(&mut prng).encode_to_vec();
-                dice::mutated(&mut prng, &encoded)
+                random_messages::mutated(&mut prng, &encoded)
             };
             match (read_envelope(&message), Reference::decode(&message[..])) {
                 (Ok(ours), Ok(theirs)) => {
@@ -338,8 +345,8 @@ mod tests {
                     read += 1;
                 }
                 (Err(_), Err(_)) => refused += 1,
-                // prost refuses a known number with another wire type; by the specification, and
-                // to the official implementations, it is an unknown field.
+                // prost rejects a known number with another wire type. By the specification and in
+                // the official implementations it is an unknown field.
                 (Ok(_), Err(_)) => {
                     assert!(has_another_wire_type(&message));
                     lenient += 1;
@@ -368,13 +375,13 @@ mod tests {
 
     fn reference(prng: &mut Prng) -> Reference {
         Reference {
-            kind: dice::text(prng),
+            kind: random_messages::text(prng),
             payload: {
                 // Beyond 16 KiB a length takes three bytes.
                 let long = if prng.chance(1, 20) { 20_000 } else { 200 };
-                dice::bytes(prng, long)
+                random_messages::bytes(prng, long)
             },
-            id: dice::text(prng),
+            id: random_messages::text(prng),
         }
     }
 
@@ -386,7 +393,7 @@ mod tests {
         }
     }
 
-    /// Whether a field of the schema comes with a wire type of its own, as prost sees it.
+    /// Returns whether a known field has another wire type, as prost sees it.
     fn has_another_wire_type(mut message: &[u8]) -> bool {
         while let Ok((number, wire_type)) = decode_key(&mut message) {
             if (KIND..=ID).contains(&number) && wire_type != WireType::LengthDelimited {

@@ -1,4 +1,4 @@
-//! The language of `FossoresLP/go-easy-websocket`: `command: content`, as plain bytes.
+//! The `easyws` dialect, of `FossoresLP/go-easy-websocket`: `command: content` as plain bytes.
 //!
 //! ```text
 //! client                                   gateway
@@ -24,27 +24,27 @@
 //!   |<----------------------------------------|
 //! ```
 //!
-//! A command has 1 to 254 bytes, then come a colon and one space, then anything. No message ends a
-//! session or is refused: one without a command calls the handler of the command "", with the whole
-//! message as its data, where the original's handler got nothing. `websocket` is how the gateway
-//! speaks for itself.
+//! A command has 1 to 254 bytes and is followed by a colon, one space and any content. No message
+//! is invalid. One without a command calls the handler of the command "" with the whole message as
+//! its data; the original's handler got no data. `websocket` is the command of the gateway's own
+//! messages.
 //!
-//! Whatever type of frame a message comes in, what is sent is text, and, as it always was, nobody
-//! looks whether it is UTF-8: a browser fails a connection on which a handler or a publisher sends
-//! other bytes. Commands and channels are text here: one that is not UTF-8 is taken for U+FFFD.
+//! Messages may arrive in either type and are sent as text. As in the original, they are not
+//! checked to be UTF-8: a browser fails the connection if a handler or a publisher sends other
+//! bytes. A command or channel that is not UTF-8 is read as U+FFFD.
 
 use super::{
-    Answered, Call, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents, Options,
-    Playground, Refusal, Rejection, RouteFacts, RouteSpec, TokenPlace, UpgradeRequest,
+    Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options,
+    Playground, Rejection, ReplyAction, RouteFacts, RouteSpec, TokenPlace, UpgradeRequest,
 };
 use crate::codec::cookie;
 use crate::codec::json::Scratch;
 use crate::vocabulary::content::{Correlation, Data, Denial, Outcome, Reply};
 use crate::vocabulary::publication::Publication;
-use crate::ws::{Kind, handshake};
+use crate::ws::{MessageType, handshake};
 use std::borrow::Cow;
 
-/// The dialect itself; it has no state.
+/// The `easyws` dialect.
 #[derive(Debug)]
 pub struct Easyws;
 
@@ -53,11 +53,11 @@ impl Dialect for Easyws {
         "easyws"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             open_command: Some("open"),
             declared_channels: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -70,9 +70,9 @@ impl Dialect for Easyws {
             playground: Playground {
                 subprotocol: SUBPROTOCOL,
                 cookie: COOKIE,
-                ..Playground::saying("listen: room")
+                ..Playground::with_message("listen: room")
             },
-            // Clients may be only on channels that are declared, and hear of those that are not.
+            // Clients can join only declared channels, so the example declares some.
             default_route: Some(DefaultRoute {
                 name: "easyws",
                 has_playground: true,
@@ -94,8 +94,8 @@ impl Dialect for Easyws {
         }]
     }
 
-    /// The subprotocol is agreed on with whoever offers it in the first header line, as gorilla
-    /// reads no other, and required of nobody.
+    /// Accepts the subprotocol if the first header line offers it, since gorilla reads no other
+    /// line. It is optional.
     fn admit<'r>(
         &self,
         request: &UpgradeRequest<'r>,
@@ -137,12 +137,12 @@ impl Dialect for Easyws {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         _: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         let (command, content) = split(payload).unwrap_or((b"", payload));
         let command = text_or_replacement(command);
         intents.push(if command == LISTEN {
@@ -164,54 +164,59 @@ impl Dialect for Easyws {
         Ok(())
     }
 
-    fn answer(
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         _: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
-        let complaint = match outcome {
+    ) -> ReplyAction {
+        let text = match outcome {
             Outcome::Replied(reply) => return put_reply(&correlation.command, reply, message),
-            Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Answered::Nothing,
+            Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return ReplyAction::Skip,
             Outcome::Denied(Denial::AlreadyJoined) => "already listening",
-            // Where the original had no words, these are ours.
+            // The original has no text for these, so Campanile's own is sent.
             Outcome::Denied(denial) => denial.as_str(),
             Outcome::NotHandled => "command not supported by server",
         };
-        put_message("websocket", complaint.as_bytes(), message);
-        Answered::Message(Kind::Text)
+        put_message("websocket", text.as_bytes(), message);
+        ReplyAction::Send(MessageType::Text)
     }
 
-    /// A publication without data is sent, unlike a reply. That its event can be a command, not
-    /// empty and without a colon, is for the publisher to see to.
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    /// Encodes a publication, also one without data, unlike a reply. The publisher has checked that
+    /// the event is a valid command.
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         let content = &publication.content;
         put_message(content.event, content.data.bytes(), message);
-        Kind::Text
+        MessageType::Text
     }
 }
 
-/// Sends what a handler replies, unless it has no data or no command. The latter comes of a message
-/// without a command, which leaves it to its handler to name one.
-fn put_reply(asked: &str, reply: &Reply, out: &mut Vec<u8>) -> Answered {
-    let command = reply.event().unwrap_or(asked);
+/// Encodes a handler's reply, unless it has no data or no command. A message without a command has
+/// none unless its handler names an event.
+fn put_reply(called: &str, reply: &Reply, out: &mut Vec<u8>) -> ReplyAction {
+    let command = reply.event().unwrap_or(called);
     if reply
         .event()
         .is_some_and(|event| Easyws.check_event(event).is_err())
     {
-        return Answered::Nothing; // no client could read it
+        return ReplyAction::Skip; // a client would split it at the wrong place
     }
     match reply.data() {
         Data::Json(_) | Data::Text(_) | Data::Bytes(_) if !command.is_empty() => {
             put_message(command, reply.data().bytes(), out);
-            Answered::Message(Kind::Text)
+            ReplyAction::Send(MessageType::Text)
         }
-        Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => Answered::Nothing,
+        Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => ReplyAction::Skip,
     }
 }
 
-/// The command and the content of a message; `None` if it has no command that can be seen.
+/// Splits a message into command and content; `None` if it has no command.
 fn split(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let window = &message[..message.len().min(WINDOW_BYTES)];
     let at = window
@@ -240,20 +245,19 @@ const REJECTION: Rejection = Rejection {
 
 const LISTEN: &str = "listen";
 const SEPARATOR: &[u8] = b": ";
-/// The separator ends within as many bytes from the start, or is none.
+/// Number of bytes at the start that must contain the separator.
 const WINDOW_BYTES: usize = 256;
 
-/// The longest command that the original's programs could name; clients reach one byte less.
+/// Maximum bytes of a command in the original's API. Clients can send one byte less.
 const COMMAND_BYTES_MAX: usize = 255;
-/// What errors are said with.
+/// The command of the gateway's own messages.
 const RESERVED: &str = "websocket";
 
-/// What the default config says of its route.
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Then;
-    use crate::vocabulary::content::{Cause, Content, Failure, Payload};
+    use crate::dialect::OnInvalid;
+    use crate::vocabulary::content::{Cause, Content, Failure, OwnedData};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
@@ -266,7 +270,7 @@ mod tests {
         Easyws.admit(&request, &Options::default())
     }
 
-    /// Expects a token of these `Cookie` lines, `None` being none.
+    /// Checks the token of these `Cookie` lines; `None` expects a rejection.
     #[track_caller]
     fn expect_token(lines: &[&[u8]], expected: Option<&str>) {
         let mut headers = vec![("Host", &b"auth=host"[..])];
@@ -292,7 +296,7 @@ mod tests {
             (b"auth=\"a b\"", "a b"),
             (b"auth=a b, c", "a b, c"),
             (b"auth=!#~'", "!#~'"),
-            // A value Go forbids hides its cookie, not those after it.
+            // Go skips a cookie with an invalid value, but not those after it.
             (b"auth=a\\b; auth=y", "y"),
             (b"auth=\"; auth=y", "y"),
             (b"auth=\"a;b\"; auth=y", "y"),
@@ -307,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_no_auth_cookie_is_rejected() {
+    fn a_client_without_an_auth_cookie_is_rejected() {
         expect_token(&[], None);
         for line in [
             &b""[..],
@@ -353,17 +357,17 @@ mod tests {
 
     #[test]
     fn pages_of_our_origin_join_declared_channels_and_are_welcomed() {
-        let habits = Easyws.habits();
-        assert!(habits.declared_channels);
-        assert_eq!(habits.open_command, Some("open"));
-        assert!(!habits.alive_by_messages && !habits.concurrent && !habits.appends_handlers);
-        assert!(!habits.json_data && !habits.announces);
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Easyws.object(refusal), Then::Stay);
+        let spec = Easyws.spec();
+        assert!(spec.declared_channels);
+        assert_eq!(spec.open_command, Some("open"));
+        assert!(!spec.alive_by_messages && !spec.concurrent && !spec.appends_handlers);
+        assert!(!spec.json_data && !spec.announces);
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Easyws.on_invalid(error), OnInvalid::Ignore);
         }
     }
 
-    fn decode(kind: Kind, message: &[u8], check: impl FnOnce(&Intent<'_>)) {
+    fn decode(kind: MessageType, message: &[u8], check: impl FnOnce(&Intent<'_>)) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let result = Easyws.decode(
@@ -377,7 +381,7 @@ mod tests {
         check(&intents[0]);
     }
 
-    fn call<'m>(command: &'m str, data: Option<&'m [u8]>, kind: Kind) -> Intent<'m> {
+    fn call<'m>(command: &'m str, data: Option<&'m [u8]>, kind: MessageType) -> Intent<'m> {
         Intent::Call(Call {
             command,
             id: "",
@@ -390,7 +394,7 @@ mod tests {
 
     #[track_caller]
     fn expect_call(message: &[u8], command: &str, data: Option<&[u8]>) {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             decode(kind, message, |intent| {
                 let shown = message.escape_ascii().to_string();
                 assert_eq!(*intent, call(command, data, kind), "{shown}");
@@ -455,7 +459,7 @@ mod tests {
             (b"listen: ", ""),
             (b"listen: \xff", "\u{fffd}"),
         ] {
-            for kind in [Kind::Text, Kind::Binary] {
+            for kind in [MessageType::Text, MessageType::Binary] {
                 decode(kind, message, |intent| {
                     let command = "listen";
                     let expected = Intent::Join {
@@ -471,26 +475,28 @@ mod tests {
         expect_call(b"listen:test", "", Some(b"listen:test"));
     }
 
-    /// What a command of the client is answered with; `None` is nothing.
-    fn answer(command: &str, outcome: &Outcome) -> Option<Vec<u8>> {
+    /// Returns the message for the outcome of a command; `None` if there is none.
+    fn encode_outcome(command: &str, outcome: &Outcome) -> Option<Vec<u8>> {
         let correlation = Correlation {
             command: command.into(),
             id: "".into(),
             channel: "".into(),
-            kind: Kind::Binary,
+            kind: MessageType::Binary,
         };
         let mut message = b"before".to_vec();
-        match Easyws.answer(&correlation, outcome, &Options::default(), &mut message) {
-            Answered::Nothing => None,
-            Answered::Message(Kind::Text) => {
+        match Easyws.encode_outcome(&correlation, outcome, &Options::default(), &mut message) {
+            ReplyAction::Skip => None,
+            ReplyAction::Send(MessageType::Text) => {
                 Some(message.strip_prefix(b"before").expect("appended").to_vec())
             }
-            other @ (Answered::Message(Kind::Binary) | Answered::Leave(_)) => panic!("{other:?}"),
+            other @ (ReplyAction::Send(MessageType::Binary) | ReplyAction::Close(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 
     #[test]
-    fn complaints_are_worded_and_success_is_silent() {
+    fn errors_have_messages_and_success_is_silent() {
         for (outcome, expected) in [
             (Outcome::Joined, None),
             (Outcome::Silent, None),
@@ -517,25 +523,25 @@ mod tests {
         ] {
             let expected = expected.map(|text| text.as_bytes().to_vec());
             for command in ["listen", "websocket", ""] {
-                assert_eq!(answer(command, &outcome), expected, "{outcome:?}");
+                assert_eq!(encode_outcome(command, &outcome), expected, "{outcome:?}");
             }
         }
     }
 
     #[test]
-    fn a_failure_is_not_told_to_the_client() {
+    fn a_failure_is_not_sent_to_the_client() {
         for cause in [Cause::Chosen, Cause::Error, Cause::Panic] {
             let failure = Failure {
                 status: 7,
                 text: "secret".into(),
-                data: Payload::Text("secret".into()),
+                data: OwnedData::Text("secret".into()),
                 cause,
             };
-            assert_eq!(answer("echo", &Outcome::Failed(failure)), None);
+            assert_eq!(encode_outcome("echo", &Outcome::Failed(failure)), None);
         }
     }
 
-    fn replied(event: Option<&str>, data: Payload) -> Outcome {
+    fn replied(event: Option<&str>, data: OwnedData) -> Outcome {
         Outcome::Replied(Reply {
             event: event.map(Into::into),
             data,
@@ -544,12 +550,12 @@ mod tests {
 
     #[test]
     fn a_reply_without_data_is_not_sent_and_an_empty_one_is() {
-        let text = |text: &str| Payload::Text(text.into());
+        let text = |text: &str| OwnedData::Text(text.into());
         for (event, data, expected) in [
-            (None, Payload::None, None),
-            (Some("welcome"), Payload::None, None),
+            (None, OwnedData::None, None),
+            (Some("welcome"), OwnedData::None, None),
             (None, text(""), Some(&b"echo: "[..])),
-            (None, Payload::Bytes((&b""[..]).into()), Some(b"echo: ")),
+            (None, OwnedData::Bytes((&b""[..]).into()), Some(b"echo: ")),
             (None, text("a: b "), Some(b"echo: a: b ")),
             (
                 Some("welcome"),
@@ -558,26 +564,26 @@ mod tests {
             ),
             (
                 None,
-                Payload::Json((&b"{ \"a\": 1 }"[..]).into()),
+                OwnedData::Json((&b"{ \"a\": 1 }"[..]).into()),
                 Some(b"echo: { \"a\": 1 }"),
             ),
             (
                 None,
-                Payload::Bytes((&b"\xff\xfe"[..]).into()),
+                OwnedData::Bytes((&b"\xff\xfe"[..]).into()),
                 Some(b"echo: \xff\xfe"),
             ),
         ] {
             let expected = expected.map(<[u8]>::to_vec);
-            assert_eq!(answer("echo", &replied(event, data)), expected);
+            assert_eq!(encode_outcome("echo", &replied(event, data)), expected);
         }
     }
 
     #[test]
     fn a_reply_needs_a_command() {
-        let hi = || Payload::Text("hi".into());
-        assert_eq!(answer("", &replied(None, hi())), None);
-        assert_eq!(answer("echo", &replied(Some(""), hi())), None);
-        let named = answer("", &replied(Some("what"), hi()));
+        let hi = || OwnedData::Text("hi".into());
+        assert_eq!(encode_outcome("", &replied(None, hi())), None);
+        assert_eq!(encode_outcome("echo", &replied(Some(""), hi())), None);
+        let named = encode_outcome("", &replied(Some("what"), hi()));
         assert_eq!(named.as_deref(), Some(&b"what: hi"[..]));
     }
 
@@ -596,12 +602,12 @@ mod tests {
             nonce: 5,
         };
         let options = Options {
-            push_kind: Kind::Binary,
+            push_kind: MessageType::Binary,
             ..Options::default()
         };
         let mut message = b"before".to_vec();
-        let kind = Easyws.encode(&publication, &options, &mut message);
-        assert_eq!(kind, Kind::Text);
+        let kind = Easyws.encode_publication(&publication, &options, &mut message);
+        assert_eq!(kind, MessageType::Text);
         message.strip_prefix(b"before").expect("appended").to_vec()
     }
 
@@ -631,7 +637,7 @@ mod tests {
         }
     }
 
-    /// A message of few kinds of pieces, so that separators come often, at any place.
+    /// Returns a message of few kinds of pieces, so that separators are frequent at any place.
     fn noise(prng: &mut Prng) -> Vec<u8> {
         const PIECES: &[&[u8]] = &[b": ", b": ", b":", b" ", b"c", b"c", b"\xff", b"\xc3\xa9"];
         let mut message = b"c".repeat(match prng.range(0, 2) {
@@ -650,7 +656,7 @@ mod tests {
         let (mut named, mut nameless, mut replaced) = (0, 0, 0);
         for seed in 0..20_000 {
             let message = noise(&mut Prng::from_seed(seed));
-            // The grammar the slow way: no earlier place than `at` has a separator.
+            // The grammar the slow way: `at` is the first separator.
             let is_separator = |at: usize| message[at..].starts_with(b": ");
             let at = (0..message.len().min(255)).find(|at| is_separator(*at));
             let (command, content) = match at {
@@ -686,7 +692,7 @@ mod tests {
             }
             match admit(&[("cookie", &line), ("sec-websocket-protocol", &line)]) {
                 Ok(Credentials { token, .. }) => {
-                    let token = token.expect("whoever is admitted has one");
+                    let token = token.expect("an accepted request has one");
                     assert!(!token.contains(['"', ';', '\\', '\0', '\t']), "{token:?}");
                     admitted += 1;
                 }
@@ -707,9 +713,9 @@ mod tests {
                 data: Data::Bytes(&data),
                 ..Content::default()
             };
-            let reply = replied(Some(&event), Payload::Bytes(data.clone().into()));
+            let reply = replied(Some(&event), OwnedData::Bytes(data.clone().into()));
             let message = push(content);
-            assert_eq!(answer("asked", &reply).as_ref(), Some(&message));
+            assert_eq!(encode_outcome("asked", &reply).as_ref(), Some(&message));
             let data = (!data.is_empty()).then_some(&data[..]);
             expect_call(&message, &event, data);
         }

@@ -1,4 +1,4 @@
-//! The echo dialect: every message comes back as it is.
+//! The `echo` dialect: each message is sent back unchanged.
 //!
 //! ```text
 //! client                                   gateway
@@ -10,20 +10,20 @@
 //!   |----------------------------------------->|
 //! ```
 //!
-//! It is what conformance and round-trip tests speak to, and the one language here that checks
-//! text for UTF-8 (RFC 6455 8.1): the originals never did. The shard looks at messages that have
-//! not come whole (`shard/unfinished.rs`).
+//! Conformance and round-trip tests use it. It is the only dialect here that checks text for UTF-8
+//! (RFC 6455 8.1); the originals do not. `shard/partial_messages.rs` checks partial messages.
 
 use super::{
-    DefaultRoute, Dialect, Habits, Intent, Intents, Options, Refusal, RouteFacts, RouteSpec, Then,
+    DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, OnInvalid, Options,
+    RouteFacts, RouteSpec,
 };
 use crate::codec::json::Scratch;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::limits::{Limits, OUTBOX_BYTES_CEILING, RouteLimits};
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 
-/// The dialect itself; it has no state.
+/// The `echo` dialect.
 #[derive(Debug)]
 pub struct Echo;
 
@@ -32,10 +32,10 @@ impl Dialect for Echo {
         "echo"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             checks_text: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -51,8 +51,8 @@ impl Dialect for Echo {
         }
     }
 
-    /// A session is owed what it says, so two of the longest messages are let in, as long as that
-    /// is within the range of the setting.
+    /// Raises the outbox limit to two messages of maximum size, as far as its range allows, since
+    /// each message is sent back.
     fn default_limits(&self, route: &mut RouteLimits, limits: &Limits) {
         let two_messages = limits.message_bytes_max.saturating_mul(2);
         route.outbox_bytes_max = two_messages
@@ -67,33 +67,38 @@ impl Dialect for Echo {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         _: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
-        if kind == Kind::Text && str::from_utf8(payload).is_err() {
-            return Err(Refusal::InvalidText);
+    ) -> Result<(), DecodeError> {
+        if kind == MessageType::Text && str::from_utf8(payload).is_err() {
+            return Err(DecodeError::InvalidText);
         }
         intents.push(Intent::Reply { kind, payload });
         Ok(())
     }
 
-    fn object(&self, refusal: Refusal) -> Then {
-        match refusal {
-            Refusal::InvalidText => Then::Leave(End::InvalidText),
-            Refusal::Malformed => Then::Stay,
+    fn on_invalid(&self, error: DecodeError) -> OnInvalid {
+        match error {
+            DecodeError::InvalidText => OnInvalid::Close(CloseCause::InvalidText),
+            DecodeError::Malformed => OnInvalid::Ignore,
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         message.extend_from_slice(publication.content.data.bytes());
-        Kind::Binary
+        MessageType::Binary
     }
 }
 
-/// What its sessions may be owed at least unless the route says otherwise, in bytes.
+/// Least default of the outbox limit, in bytes.
 const OUTBOX_BYTES_MAX: u32 = 32 << 20;
 
 #[cfg(test)]
@@ -102,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_message_comes_back_in_its_own_type() {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             let (mut payload, mut scratch) = (*b"hi", Scratch::new());
             let mut intents = Intents::new();
             assert_eq!(
@@ -137,11 +142,11 @@ mod tests {
                 &mut Intents::new(),
             )
         };
-        assert_eq!(decode(Kind::Binary), Ok(()));
-        assert_eq!(decode(Kind::Text), Err(Refusal::InvalidText));
+        assert_eq!(decode(MessageType::Binary), Ok(()));
+        assert_eq!(decode(MessageType::Text), Err(DecodeError::InvalidText));
         assert_eq!(
-            Echo.object(Refusal::InvalidText),
-            Then::Leave(End::InvalidText)
+            Echo.on_invalid(DecodeError::InvalidText),
+            OnInvalid::Close(CloseCause::InvalidText)
         );
     }
 }

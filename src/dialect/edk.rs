@@ -1,4 +1,4 @@
-//! The language of `edk/pkg/ws`: Protocol Buffers in binary frames, after a token shown as the
+//! The `edk` dialect, of `edk/pkg/ws`: Protocol Buffers in binary frames, with a token as
 //! subprotocol.
 //!
 //! ```text
@@ -15,11 +15,11 @@
 //!   |                                                  |                        bytes |
 //!   |                                    binary, bytes |<-----------------------------|
 //!   |<-------------------------------------------------|                              |
-//!   | binary 0A 04 63                                  |   Malformed; nothing happens |
+//!   | binary 0A 04 63                                  |   Malformed: ignored         |
 //!   |------------------------------------------------->|                              |
 //! ```
 //!
-//! The schema of the original is not public, so a route says what its messages are:
+//! The schema of the original is not public, so a route sets the schema of its messages:
 //!
 //! ```text
 //!   Schema::Opaque      any message             no command   the message is the data
@@ -27,22 +27,22 @@
 //!   Schema::Descriptor  the operator's message  a field      the message is the data
 //! ```
 //!
-//! The type of a client's frame says nothing, ours are binary. Whether the token is worth anything
-//! and whether the header that names the user is believed, is for those who ask for the
-//! [`Credentials`] to find out. Data of a handler or backend go out as they are, unread.
+//! Messages may arrive in either type and are sent as binary. The dialect does not verify the token
+//! and does not decide whether the user header is trusted: that is for the reader of the
+//! [`Credentials`]. Data of handlers and backends are sent as they are.
 
 use super::{
-    Answered, Call, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents, Options,
-    Playground, Refusal, Rejection, RouteFacts, RouteSpec, Schema, TokenPlace, UpgradeRequest,
+    Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options,
+    Playground, Rejection, ReplyAction, RouteFacts, RouteSpec, Schema, TokenPlace, UpgradeRequest,
 };
 use crate::codec::json::Scratch;
-use crate::codec::protobuf::{self, Envelope, NotProtobuf};
+use crate::codec::protobuf::{self, Envelope, ProtobufError};
 use crate::vocabulary::content::{Correlation, Data, Outcome};
 use crate::vocabulary::publication::Publication;
-use crate::ws::{Kind, handshake};
+use crate::ws::{MessageType, handshake};
 use std::borrow::Cow;
 
-/// The dialect itself; it has no state.
+/// The `edk` dialect.
 #[derive(Debug)]
 pub struct Edk;
 
@@ -51,10 +51,10 @@ impl Dialect for Edk {
         "edk"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             binary_data: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -66,8 +66,8 @@ impl Dialect for Edk {
                    command_field",
             token: TokenPlace::Subprotocol,
             exclusive_users: true,
-            playground: Playground::saying("hello"),
-            // No page can send its header.
+            playground: Playground::with_message("hello"),
+            // No playground: a browser cannot send the user header.
             default_route: Some(DefaultRoute {
                 name: "edk",
                 keys: &[
@@ -91,17 +91,16 @@ impl Dialect for Edk {
         };
         let mut lines = vec![credentials.to_owned()];
         let goes_to = facts.goes_to;
-        lines.extend(goes_to.map(|whom| format!("any message goes to {whom}")));
+        lines.extend(goes_to.map(|recipients| format!("any message goes to {recipients}")));
         lines
     }
 
-    /// The token is the first subprotocol offered that is a token in HTTP's sense as well, and it
-    /// alone is agreed on. The original's own gateway takes one and answers a list with 401; to
-    /// take the first of a list harms nobody, since browsers accept any that they have offered.
+    /// Takes the first offered subprotocol that is a valid HTTP token as the client's token, and
+    /// accepts it as the subprotocol. The original's gateway accepts a single one and responds 401
+    /// to a list; taking the first is harmless, since browsers accept any that they have offered.
     ///
-    /// The user is what the first `x-user-id` says, `None` if it says nothing or is not UTF-8,
-    /// whether or not that is believed: he who believes no header may still want to know that it
-    /// contradicts the token.
+    /// The user is the first `x-user-id` header; `None` if it is empty or not UTF-8. It is returned
+    /// even if the header is not trusted, so that a contradiction to the token can be detected.
     fn admit<'r>(
         &self,
         request: &UpgradeRequest<'r>,
@@ -133,13 +132,14 @@ impl Dialect for Edk {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         options: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
-        let envelope = read(payload, &options.schema, scratch).map_err(|_| Refusal::Malformed)?;
+    ) -> Result<(), DecodeError> {
+        let envelope =
+            read(payload, &options.schema, scratch).map_err(|_| DecodeError::Malformed)?;
         intents.push(Intent::Call(Call {
             command: envelope.kind,
             id: envelope.id,
@@ -151,15 +151,15 @@ impl Dialect for Edk {
         Ok(())
     }
 
-    /// Only a reply that has a body is worded: a message of unknown schema has no place for
-    /// anything else, and the original is not known to answer by itself.
-    fn answer(
+    /// Encodes only replies with a body: a message of unknown schema has no place for errors, and
+    /// the original is not known to respond by itself.
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         match outcome {
             Outcome::Replied(reply) if reply.data() != Data::None => {
                 let envelope = Envelope {
@@ -168,9 +168,9 @@ impl Dialect for Edk {
                     id: &correlation.id,
                 };
                 put(&envelope, &options.schema, message);
-                Answered::Message(Kind::Binary)
+                ReplyAction::Send(MessageType::Binary)
             }
-            // Only our own schema has a place for what the gateway itself has to say.
+            // Only `ws.Message` has a place for the gateway's own messages.
             Outcome::Denied(denial) if matches!(options.schema, Schema::Builtin) => {
                 let envelope = Envelope {
                     kind: "error",
@@ -178,23 +178,23 @@ impl Dialect for Edk {
                     id: &correlation.id,
                 };
                 put(&envelope, &options.schema, message);
-                Answered::Message(Kind::Binary)
+                ReplyAction::Send(MessageType::Binary)
             }
             Outcome::Replied(_)
             | Outcome::Silent
             | Outcome::NotHandled
             | Outcome::Failed(_)
             | Outcome::Joined
-            | Outcome::Denied(_) => Answered::Nothing,
+            | Outcome::Denied(_) => ReplyAction::Skip,
         }
     }
 
-    fn encode(
+    fn encode_publication(
         &self,
         publication: &Publication<'_>,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Kind {
+    ) -> MessageType {
         let content = &publication.content;
         let envelope = Envelope {
             kind: content.event,
@@ -202,23 +202,23 @@ impl Dialect for Edk {
             id: content.correlation,
         };
         put(&envelope, &options.schema, message);
-        Kind::Binary
+        MessageType::Binary
     }
 }
 
-/// Reads a message as far as its schema lets us: what is no envelope is all payload.
+/// Decodes a message by its schema. Without an envelope, the whole message is the payload.
 fn read<'m>(
     message: &'m [u8],
     schema: &Schema,
     scratch: &'m mut Scratch,
-) -> Result<Envelope<'m>, NotProtobuf> {
+) -> Result<Envelope<'m>, ProtobufError> {
     let kind = match schema {
         Schema::Builtin => return protobuf::read_envelope(message),
         Schema::Opaque => {
             protobuf::check_wire(message)?;
             ""
         }
-        // Copied, since it may be the schema's own: the default of a field that is not there.
+        // Copied, since it may be a default that is stored in the schema.
         Schema::Descriptor(schema) => schema
             .read(message)?
             .map_or("", |command| scratch.keep(command)),
@@ -230,7 +230,7 @@ fn read<'m>(
     })
 }
 
-/// Appends a message: an envelope where that is the schema, and otherwise its payload alone.
+/// Appends a message: an envelope if that is the schema, otherwise only the payload.
 fn put(envelope: &Envelope<'_>, schema: &Schema, out: &mut Vec<u8>) {
     match schema {
         Schema::Builtin => protobuf::put_envelope(envelope, out),
@@ -255,12 +255,11 @@ const INVALID_TOKEN: Rejection = Rejection {
     body: Cow::Borrowed("invalid token\n"),
 };
 
-/// What the default config says of its route.
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Then;
-    use crate::vocabulary::content::{Content, Denial, Failure, Payload, Reply};
+    use crate::dialect::OnInvalid;
+    use crate::vocabulary::content::{Content, Denial, Failure, OwnedData, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
@@ -325,14 +324,14 @@ mod tests {
         };
         let credentials = Edk.admit(&request, &Options::default())?;
         assert_eq!(credentials.token, credentials.subprotocol);
-        let token = credentials.token.expect("shown, or turned away");
+        let token = credentials.token.expect("shown, or rejected");
         Ok((token.into_owned(), credentials.user.map(str::to_owned)))
     }
 
-    /// Expects command, id and data, or that the message is refused.
+    /// Checks command, id and data; `None` expects a decode error.
     #[track_caller]
     fn check(schema: &Schema, message: &[u8], expected: Option<(&str, &str, &[u8])>) {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
             let mut intents = Intents::new();
             let options = options(schema.clone());
@@ -348,32 +347,32 @@ mod tests {
                     kind,
                 })
             });
-            let refused = expected.is_none().then_some(Refusal::Malformed);
+            let refused = expected.is_none().then_some(DecodeError::Malformed);
             assert_eq!(result.err(), refused, "{schema:?} {message:x?}");
             assert_eq!(intents[..], *expected.as_slice(), "{schema:?} {message:x?}");
         }
     }
 
-    fn answer(schema: Schema, outcome: &Outcome) -> (Answered, Vec<u8>) {
+    fn encode_outcome(schema: Schema, outcome: &Outcome) -> (ReplyAction, Vec<u8>) {
         let correlation = Correlation {
             command: "chat".into(),
             id: "7".into(),
             channel: "".into(),
-            kind: Kind::Text,
+            kind: MessageType::Text,
         };
         let mut message = Vec::new();
-        let answered = Edk.answer(&correlation, outcome, &options(schema), &mut message);
-        (answered, message)
+        let action = Edk.encode_outcome(&correlation, outcome, &options(schema), &mut message);
+        (action, message)
     }
 
-    fn replied(event: Option<&str>, data: Payload) -> Outcome {
+    fn replied(event: Option<&str>, data: OwnedData) -> Outcome {
         Outcome::Replied(Reply {
             event: event.map(Into::into),
             data,
         })
     }
 
-    fn encode(schema: Schema, content: Content<'_>) -> Vec<u8> {
+    fn encode_publication(schema: Schema, content: Content<'_>) -> Vec<u8> {
         let publication = Publication {
             id: PublicationId {
                 origin: ShardId::new(0),
@@ -389,8 +388,8 @@ mod tests {
             nonce: 0,
         };
         let mut message = Vec::new();
-        let kind = Edk.encode(&publication, &options(schema), &mut message);
-        assert_eq!(kind, Kind::Binary);
+        let kind = Edk.encode_publication(&publication, &options(schema), &mut message);
+        assert_eq!(kind, MessageType::Binary);
         message
     }
 
@@ -479,7 +478,7 @@ mod tests {
             check(&Schema::Opaque, message, Some(("", "", message)));
         }
         for message in [
-            // Field 0; a length beyond the end; cut short; groups that do not match; wire type 7.
+            // Field 0; a length beyond the end; truncated; groups that do not match; wire type 7.
             &[0x02, 0][..],
             &[0x0a, 3, b'h', b'i'],
             &[0x08],
@@ -492,13 +491,13 @@ mod tests {
         ] {
             check(&Schema::Opaque, message, None);
         }
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Edk.object(refusal), Then::Stay);
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Edk.on_invalid(error), OnInvalid::Ignore);
         }
     }
 
     #[test]
-    fn an_envelope_says_its_command_and_id() {
+    fn an_envelope_has_command_and_id() {
         let builtin = Schema::Builtin;
         check(&builtin, CHAT, Some(("chat", "", b"hi")));
         check(&builtin, b"", Some(("", "", b"")));
@@ -508,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operators_message_says_its_command_and_is_handed_on_whole() {
+    fn an_operators_message_has_a_command_and_is_passed_on_whole() {
         let schema = custom(Some("verb"));
         let message = b"\x2a\x04sing\x08\x01";
         check(&schema, message, Some(("sing", "", message)));
@@ -521,21 +520,24 @@ mod tests {
 
     #[test]
     fn a_reply_is_the_bytes_or_an_envelope_that_repeats_the_id() {
-        let reply = || replied(None, Payload::Bytes(CHAT.into()));
-        let binary = Answered::Message(Kind::Binary);
+        let reply = || replied(None, OwnedData::Bytes(CHAT.into()));
+        let binary = ReplyAction::Send(MessageType::Binary);
         for schema in [Schema::Opaque, custom(Some("verb"))] {
-            assert_eq!(answer(schema, &reply()), (binary, CHAT.to_vec()));
+            assert_eq!(encode_outcome(schema, &reply()), (binary, CHAT.to_vec()));
         }
-        let hi = || Payload::Text("hi".into());
-        let (answered, message) = answer(Schema::Builtin, &replied(None, hi()));
-        assert_eq!(answered, binary);
+        let hi = || OwnedData::Text("hi".into());
+        let (action, message) = encode_outcome(Schema::Builtin, &replied(None, hi()));
+        assert_eq!(action, binary);
         assert_eq!(message, b"\x0a\x04chat\x12\x02hi\x1a\x017");
-        let (_, message) = answer(Schema::Builtin, &replied(Some("said"), hi()));
+        let (_, message) = encode_outcome(Schema::Builtin, &replied(Some("said"), hi()));
         assert_eq!(message, b"\x0a\x04said\x12\x02hi\x1a\x017");
-        // No bytes are a body too.
-        let empty = || replied(None, Payload::Bytes(Vec::new().into()));
-        assert_eq!(answer(Schema::Opaque, &empty()), (binary, Vec::new()));
-        let (_, message) = answer(Schema::Builtin, &empty());
+        // An empty body is a body.
+        let empty = || replied(None, OwnedData::Bytes(Vec::new().into()));
+        assert_eq!(
+            encode_outcome(Schema::Opaque, &empty()),
+            (binary, Vec::new())
+        );
+        let (_, message) = encode_outcome(Schema::Builtin, &empty());
         assert_eq!(message, b"\x0a\x04chat\x1a\x017");
     }
 
@@ -543,31 +545,31 @@ mod tests {
     fn nothing_else_is_answered() {
         for schema in schemas() {
             for outcome in [
-                replied(Some("said"), Payload::None),
+                replied(Some("said"), OwnedData::None),
                 Outcome::Silent,
                 Outcome::NotHandled,
                 Outcome::Failed(Failure {
                     status: 1,
                     text: "no".into(),
-                    data: Payload::Text("no".into()),
+                    data: OwnedData::Text("no".into()),
                     cause: crate::vocabulary::content::Cause::Chosen,
                 }),
                 Outcome::Joined,
             ] {
-                let (answered, _) = answer(schema.clone(), &outcome);
-                assert_eq!(answered, Answered::Nothing, "{outcome:?}");
+                let (action, _) = encode_outcome(schema.clone(), &outcome);
+                assert_eq!(action, ReplyAction::Skip, "{outcome:?}");
             }
         }
     }
 
     #[test]
-    fn what_the_rules_are_against_is_told_where_there_is_a_place_for_it() {
+    fn a_denial_is_sent_if_the_schema_has_a_place_for_it() {
         let denied = Outcome::Denied(Denial::NotAuthorized);
-        let (answered, message) = answer(Schema::Builtin, &denied);
-        assert_eq!(answered, Answered::Message(Kind::Binary));
+        let (action, message) = encode_outcome(Schema::Builtin, &denied);
+        assert_eq!(action, ReplyAction::Send(MessageType::Binary));
         assert_eq!(message, b"\x0a\x05error\x12\x0enot authorized\x1a\x017");
         for schema in [Schema::Opaque, custom(Some("verb")), custom(None)] {
-            assert_eq!(answer(schema, &denied).0, Answered::Nothing);
+            assert_eq!(encode_outcome(schema, &denied).0, ReplyAction::Skip);
         }
     }
 
@@ -579,28 +581,33 @@ mod tests {
             ..Content::default()
         };
         for schema in [Schema::Opaque, custom(Some("verb")), custom(None)] {
-            assert_eq!(encode(schema, chat), b"hi");
+            assert_eq!(encode_publication(schema, chat), b"hi");
         }
-        assert_eq!(encode(Schema::Builtin, chat), CHAT);
+        assert_eq!(encode_publication(Schema::Builtin, chat), CHAT);
         for data in [Data::Text("hi"), Data::Json(b"hi")] {
-            assert_eq!(encode(Schema::Builtin, Content { data, ..chat }), CHAT);
+            assert_eq!(
+                encode_publication(Schema::Builtin, Content { data, ..chat }),
+                CHAT
+            );
         }
         let answering = Content {
             data: Data::None,
             correlation: "7",
             ..chat
         };
-        assert_eq!(encode(Schema::Builtin, answering), b"\x0a\x04chat\x1a\x017");
-        assert_eq!(encode(Schema::Opaque, answering), b"");
+        assert_eq!(
+            encode_publication(Schema::Builtin, answering),
+            b"\x0a\x04chat\x1a\x017"
+        );
+        assert_eq!(encode_publication(Schema::Opaque, answering), b"");
     }
 
     #[test]
     fn pages_of_any_origin_may_connect() {
-        assert!(Edk.habits().binary_data && !Edk.habits().json_data);
+        assert!(Edk.spec().binary_data && !Edk.spec().json_data);
     }
 
-    /// Noise and damaged envelopes: what is read is within the message, and what is written can be
-    /// read.
+    /// Random and damaged envelopes: decoded data is within the message, and encoded data decodes.
     #[test]
     fn is_total_on_any_bytes_and_reads_what_it_writes() {
         let schemas = schemas();
@@ -616,7 +623,7 @@ mod tests {
                     correlation: if prng.chance(1, 2) { id } else { "" },
                     ..Content::default()
                 };
-                let written = encode(Schema::Builtin, content);
+                let written = encode_publication(Schema::Builtin, content);
                 let expected = Some((content.event, content.correlation, &message[..]));
                 check(&Schema::Builtin, &written, expected);
                 check(&Schema::Opaque, &written, Some(("", "", &written)));
@@ -631,7 +638,7 @@ mod tests {
                 let (mut payload, mut scratch) = (message.clone(), Scratch::new());
                 let mut intents = Intents::new();
                 let options = options(schema.clone());
-                let kind = Kind::Binary;
+                let kind = MessageType::Binary;
                 let result = Edk.decode(kind, &mut payload, &options, &mut scratch, &mut intents);
                 tally[index][usize::from(result.is_ok())] += 1;
                 assert_eq!(intents.len(), usize::from(result.is_ok()), "seed {seed}");

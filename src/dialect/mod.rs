@@ -1,12 +1,11 @@
-//! The languages clients speak inside WebSocket messages.
+//! Dialects: the message formats of clients inside WebSocket messages.
 //!
-//! A dialect is a set of pure translations: an upgrade request into the [`Credentials`] it shows, a
-//! message into the [`Intent`]s it expresses, an [`Outcome`] or a [`Publication`] back into a
-//! message. It sees bytes and the settings of its route, and nothing else. What the gateway
-//! remembers about a client lives in the session. What else differs between languages is data in
-//! the same file ([`RouteSpec`]): keys of the config, defaults, texts. So adding a language adds
-//! one file here, one line to [`ALL`], one directory of transcripts and one page of documentation,
-//! and cannot break any other language.
+//! A dialect is a set of pure functions. They decode an upgrade request to [`Credentials`] and a
+//! message to [`Intent`]s, and encode an [`Outcome`] or a [`Publication`] to a message. Their only
+//! inputs are bytes and the settings of the route. State of a client lives in the session. Other
+//! differences between dialects are data in the same file ([`RouteSpec`]): config keys, defaults,
+//! texts. So a new dialect adds one file here, one line to [`ALL`], one directory of transcripts
+//! and one page of documentation, and cannot break other dialects.
 
 pub mod easyws;
 pub mod echo;
@@ -22,17 +21,17 @@ pub use self::spec::{
     TokenPlace,
 };
 use crate::codec::{json, protobuf};
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Correlation, Outcome};
 use crate::vocabulary::limits::{Limits, RouteLimits};
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Every dialect this build speaks.
+/// All dialects of this build.
 pub const ALL: &[&dyn Dialect] = &[
     &edk::Edk,
     &wsrv::Wsrv,
@@ -45,110 +44,124 @@ pub const ALL: &[&dyn Dialect] = &[
 
 /// A wire dialect.
 ///
-/// Implementations hold no state and must be total: for any bytes whatever, [`decode`] returns
-/// intents or a [`Refusal`] and does not panic. `tests/dialects/main.rs` holds every
-/// member of [`ALL`] to that.
+/// Implementations hold no state and are total: for any bytes, [`decode`] returns intents or a
+/// [`DecodeError`] and does not panic. `tests/dialects/main.rs` checks that for each member of
+/// [`ALL`].
 ///
 /// [`decode`]: Dialect::decode
 pub trait Dialect: fmt::Debug + Sync {
-    /// The name used in the config, logs and transcripts: lower case, no spaces.
+    /// Returns the name in the config, logs and transcripts: lower case, no spaces.
     fn name(&self) -> &'static str;
 
-    /// What does not depend on any message.
-    fn habits(&self) -> Habits {
-        Habits::default()
+    /// Returns the dialect's static properties.
+    fn spec(&self) -> DialectSpec {
+        DialectSpec::default()
     }
 
-    /// What its routes have, and what holds for them.
+    /// Returns the static properties of the dialect's routes.
     fn route_spec(&self) -> RouteSpec {
         RouteSpec::default()
     }
 
-    /// Changes the bounds of a route that sets none of its own; as a rule they are those of the
-    /// config.
+    /// Changes the default limits of a route. By default they are those of the config.
     fn default_limits(&self, _: &mut RouteLimits, _: &Limits) {}
 
-    /// What an operator is told to try first on a route, in lines that fit behind its URL.
+    /// Returns hints for trying a route, each a line that fits behind the route's URL.
     fn first_steps(&self, _: &RouteFacts<'_>) -> Vec<String> {
         Vec::new()
     }
 
-    /// Reads what an upgrade request says about the client, or turns it away. RFC 6455's own rules
-    /// are looked at later.
+    /// Reads the client's credentials from an upgrade request. RFC 6455's own rules are checked
+    /// later.
+    ///
+    /// # Errors
+    ///
+    /// The response that rejects the request.
     fn admit<'r>(&self, _: &UpgradeRequest<'r>, _: &Options) -> Result<Credentials<'r>, Rejection> {
         Ok(Credentials::default())
     }
 
-    /// How a client is turned away whose token is not accepted.
+    /// Returns the response to an upgrade request with an invalid token.
     fn rejection(&self) -> Rejection {
         Rejection::UNAUTHORIZED
     }
 
-    /// How a client is turned away that must have a user and has none.
+    /// Returns the response to an upgrade request that needs a user and has none.
     fn no_user(&self) -> Rejection {
         Rejection::UNAUTHORIZED
     }
 
-    /// Says why no handler can have this command; as a rule any can.
+    /// Checks whether a handler can be registered for a command. By default any can.
     ///
     /// # Errors
     ///
-    /// The reason, for whoever registers one.
+    /// The reason, for the embedder that registers the handler.
     fn check_command(&self, _: &str) -> Result<(), &'static str> {
         Ok(())
     }
 
-    /// Says why no message to a client can be of this event; as a rule any can.
+    /// Checks whether messages to clients can have an event. By default any can.
     ///
     /// # Errors
     ///
-    /// The reason, for whoever pushes one.
+    /// The reason, for the publisher.
     fn check_event(&self, _: &str) -> Result<(), &'static str> {
         Ok(())
     }
 
-    /// Reads what one client message asks for, in order.
+    /// Decodes a client message and appends its intents in order.
     ///
-    /// The payload is handed over mutable because a dialect may decode in place. When a message is
-    /// refused, whatever it had already pushed is discarded with it.
+    /// `payload` is mutable so that a dialect can decode in place. After an error the caller
+    /// discards intents that were appended.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] if the message is invalid.
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         options: &Options,
         scratch: &'m mut json::Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal>;
+    ) -> Result<(), DecodeError>;
 
-    /// What becomes of a session whose message was refused; as a rule nothing.
-    fn object(&self, _: Refusal) -> Then {
-        Then::Stay
+    /// Returns what to do with a session after an invalid message. By default the message is
+    /// ignored.
+    fn on_invalid(&self, _: DecodeError) -> OnInvalid {
+        OnInvalid::Ignore
     }
 
-    /// Words what became of something that a client asked, appending it to `message`.
-    fn answer(&self, _: &Correlation, _: &Outcome, _: &Options, _: &mut Vec<u8>) -> Answered {
-        Answered::Nothing
+    /// Encodes the outcome of a client's join or call and appends it to `message`. By default
+    /// nothing is sent.
+    fn encode_outcome(
+        &self,
+        _: &Correlation,
+        _: &Outcome,
+        _: &Options,
+        _: &mut Vec<u8>,
+    ) -> ReplyAction {
+        ReplyAction::Skip
     }
 
-    /// Words a publication the way every subscriber of this dialect receives it, appending it to
-    /// `message`, and says which type of frame it goes in.
+    /// Encodes a publication, appends it to `message`, and returns the message's type.
     ///
-    /// Called once per publication, encoding and shard, never once per subscriber.
-    fn encode(
+    /// Called once per publication, encoding and shard, not once per session.
+    fn encode_publication(
         &self,
         publication: &Publication<'_>,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Kind;
+    ) -> MessageType;
 
-    /// What the others on a channel are told when somebody comes or goes: the event's name, its
-    /// data being appended to `json`; `None` if they are told nothing.
-    fn announce(&self, _: Presence<'_>, _: &mut Vec<u8>) -> Option<&'static str> {
+    /// Encodes presence, a member that joins or leaves: appends the event's data to `json` and
+    /// returns its name; `None` if the dialect announces no presence.
+    fn encode_presence(&self, _: Presence<'_>, _: &mut Vec<u8>) -> Option<&'static str> {
         None
     }
 
-    /// What those are told who watch the traffic of a namespace when a session opens or closes: an
-    /// event and a channel, the data being appended to `json`; `None` if they are told nothing.
+    /// Encodes a session's opening or close for taps: appends the data to `json` and returns event
+    /// and channel; `None` if the dialect reports no sessions.
     fn report_session(
         &self,
         _: &SessionReport<'_>,
@@ -157,22 +170,22 @@ pub trait Dialect: fmt::Debug + Sync {
         None
     }
 
-    /// Reads the body of a request to a `push_path`; `None` if it is not a push.
+    /// Decodes the body of a request to a `push_path`; `None` if it is invalid.
     fn read_push<'b>(&self, _: &'b [u8], _: &'b mut json::Scratch) -> Option<PushRequest<'b>> {
         None
     }
 
-    /// Reads the body of a request to a `drop_path`, which is destroyed.
+    /// Decodes the body of a request to a `drop_path`, and overwrites it.
     ///
     /// # Errors
     ///
-    /// What is wrong with it, as a sentence for the caller.
+    /// What is wrong with the body, as a sentence for the caller.
     fn read_drop(&self, _: &mut [u8]) -> Result<DropRequest, String> {
         Err("this language has no drops".to_owned())
     }
 }
 
-/// Languages are the same if they have the same name.
+/// Dialects are equal if their names are equal.
 impl PartialEq for dyn Dialect {
     fn eq(&self, other: &Self) -> bool {
         self.name() == other.name()
@@ -181,86 +194,88 @@ impl PartialEq for dyn Dialect {
 
 impl Eq for dyn Dialect {}
 
-/// What does not depend on any message.
+/// The static properties of a dialect.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Habits {
-    /// Only messages keep a session from being idle; pings and pongs do not.
+pub struct DialectSpec {
+    /// Only messages reset a session's idle timeout; pings and pongs do not.
     pub alive_by_messages: bool,
-    /// Every request is answered, also where there is nothing to say but that it was done.
+    /// Every call has a response, even without data.
     pub acknowledges: bool,
-    /// Requests of one session may be handled at once, and answered as they are ready.
+    /// Calls of one session may run concurrently, with responses in any order.
     pub concurrent: bool,
-    /// Several handlers of one command run one after the other; elsewhere a second is an error.
+    /// Several handlers of one command run one after the other. Otherwise a second handler is an
+    /// error.
     pub appends_handlers: bool,
-    /// The command that is handled, if somebody handles it, when a session opens, with its id.
+    /// The command that runs, with the session's id as its data, when a session opens. Without a
+    /// handler for it nothing runs.
     pub open_command: Option<&'static str>,
-    /// The others on a channel are told when somebody comes or goes ([`Dialect::announce`]).
+    /// Members of a channel get presence ([`Dialect::encode_presence`]).
     pub announces: bool,
     /// The data of a call is JSON.
     pub json_data: bool,
-    /// The data of a call is bytes, also where they happen to be text.
+    /// The data of a call is bytes, even if they are valid text.
     pub binary_data: bool,
-    /// A message to a client names a channel.
+    /// Messages to clients name a channel.
     pub names_channels: bool,
-    /// Clients may join only channels that were declared.
+    /// Clients may join only declared channels.
     pub declared_channels: bool,
-    /// Text that is not UTF-8 ends the session ([`Refusal::InvalidText`]), as soon as the bytes
-    /// have come that make it so.
+    /// Text that is not UTF-8 closes the session ([`DecodeError::InvalidText`]) as soon as the
+    /// invalid bytes have arrived.
     pub checks_text: bool,
 }
 
-/// What is set for a route and matters to its language. Routes have only what they need of it.
+/// The route settings that a dialect uses. Other dialects' settings keep their defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The type of frame that a push goes in, where the language leaves it open.
-    pub push_kind: Kind,
-    /// What messages are, where the language leaves it open.
+    /// Message type of publications, if the dialect leaves it open.
+    pub push_kind: MessageType,
+    /// Schema of messages, if the dialect leaves it open.
     pub schema: Schema,
-    /// Whether messages are read as older versions of the original read them (`projectforge`).
+    /// Messages are decoded as older versions of the original did (`projectforge`).
     pub lenient: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            push_kind: Kind::Text,
+            push_kind: MessageType::Text,
             schema: Schema::Opaque,
             lenient: false,
         }
     }
 }
 
-/// What the messages of an `edk` route are.
+/// The schema of the messages of an `edk` route.
 #[derive(Clone, Debug)]
 pub enum Schema {
     /// Any Protocol Buffers message.
     Opaque,
-    /// Our own `ws.Message`.
+    /// Campanile's own `ws.Message`.
     Builtin,
-    /// The operator's.
+    /// A message of the operator's descriptor set.
     Descriptor(std::sync::Arc<protobuf::Schema>),
 }
 
 impl Options {
-    /// Whether a publication has the same bytes under both.
+    /// Returns whether publications are encoded to the same bytes under both.
     #[must_use]
-    pub fn words_like(&self, other: &Self) -> bool {
+    pub fn encodes_like(&self, other: &Self) -> bool {
         let is_builtin = |options: &Self| matches!(options.schema, Schema::Builtin);
         self.push_kind == other.push_kind && is_builtin(self) == is_builtin(other)
     }
 }
 
-/// The part of an upgrade request that a language may look at.
+/// The part of an upgrade request that a dialect reads.
 #[derive(Clone, Copy, Debug)]
 pub struct UpgradeRequest<'r> {
-    /// What follows the question mark of its target.
+    /// The query: the target after its question mark; `None` without one.
     pub query: Option<&'r str>,
-    /// Every header line, name and value.
+    /// All header lines, name and value.
     pub headers: &'r [(&'r str, &'r [u8])],
 }
 
 impl<'r> UpgradeRequest<'r> {
-    /// The values of all headers of this name, in any case.
+    /// Returns the values of all headers with this name, compared without regard to case.
     pub fn header(&self, name: &'static str) -> impl Iterator<Item = &'r [u8]> {
         let lines = self.headers.iter();
         lines
@@ -269,58 +284,58 @@ impl<'r> UpgradeRequest<'r> {
     }
 }
 
-/// What an upgrade request says about the client.
+/// The credentials in an upgrade request, unverified.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Credentials<'r> {
-    /// What it shows to prove who it is.
+    /// The token; `None` if there is none.
     pub token: Option<Cow<'r, str>>,
-    /// Who it, or whoever forwards it, says it is.
+    /// The user that the client or a proxy names, unverified; `None` if neither does.
     pub user: Option<&'r str>,
-    /// The subprotocol that is agreed on.
+    /// The subprotocol in the response; `None` for no subprotocol.
     pub subprotocol: Option<Cow<'r, str>>,
-    /// The channel that it wants to be on from the start.
-    pub channel: ChannelWish<'r>,
+    /// The channel to join when the session opens.
+    pub channel: InitialChannel<'r>,
 }
 
-/// The channel that a client wants to be on from the start.
+/// The channel that a session joins when it opens, if the rules allow it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum ChannelWish<'r> {
-    /// None.
+pub enum InitialChannel<'r> {
+    /// No channel.
     #[default]
     None,
-    /// This one.
+    /// The channel with this name.
     Named(Cow<'r, str>),
-    /// One of its own, with a name that nobody guesses.
-    Fresh,
+    /// A new channel with a random name.
+    Generated,
 }
 
-/// How an upgrade request is turned away.
+/// An HTTP response that rejects an upgrade request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rejection {
-    /// From 400 to 599.
+    /// HTTP status, 400 to 599.
     pub status: u16,
-    /// Plain text.
+    /// Response body, plain text.
     pub body: Cow<'static, str>,
 }
 
 impl Rejection {
-    /// Who the client is, is not known.
+    /// 401: the request has no valid credentials.
     pub const UNAUTHORIZED: Self = Self {
         status: 401,
         body: Cow::Borrowed("Unauthorized\n"),
     };
-    /// What should have judged the client has not done so in time.
+    /// 503: an embedder's function did not finish in time.
     pub const TIMED_OUT: Self = Self {
         status: 503,
         body: Cow::Borrowed("timed out, try again\n"),
     };
-    /// What should have judged the client has failed.
+    /// 500: an embedder's function panicked.
     pub const INTERNAL_ERROR: Self = Self {
         status: 500,
         body: Cow::Borrowed("internal error"),
     };
 
-    /// Turned away with a status from 400 to 599 and a plain text.
+    /// Creates a rejection. A status outside 400 to 599 is sent as 403.
     pub fn new(status: u16, body: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
@@ -329,125 +344,124 @@ impl Rejection {
     }
 }
 
-/// What one message asks for; nearly always one thing.
+/// The intents of one message, nearly always one.
 pub type Intents<'m> = SmallVec<[Intent<'m>; 1]>;
 
-/// Something a client asks of the gateway, whatever words it used.
+/// A client's request to the gateway, independent of the dialect.
 ///
-/// The set is closed on purpose: a shard matches on it without a wildcard, so a new intent cannot
-/// be added without deciding what it means everywhere.
+/// A shard matches on it without a wildcard, so that a new intent needs a decision everywhere.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Intent<'m> {
-    /// Nothing but to be seen alive.
+    /// Nothing: only resets the idle timeout.
     Heartbeat,
-    /// Speak for the user whom `token` names, and receive what is pushed to that user for `event`.
+    /// Bind the session to the user that `token` names, for publications with this event.
     Identify {
-        /// What the client shows to prove who it is.
+        /// The token.
         token: &'m str,
-        /// What it wants to hear.
+        /// The event.
         event: &'m str,
     },
-    /// Be on a channel from now on.
+    /// Join a channel.
     Join {
         /// The channel.
         channel: &'m str,
-        /// The command that asked for it.
+        /// The command of the message.
         command: &'m str,
-        /// The type of frame it came in.
-        kind: Kind,
+        /// The type of the message.
+        kind: MessageType,
     },
-    /// Have a command handled.
+    /// Run a command.
     Call(Call<'m>),
-    /// Send this back to the sender, as it is.
+    /// Send this payload back to the client.
     Reply {
-        /// The type of frame it goes in.
-        kind: Kind,
-        /// What it says.
+        /// The type of the message.
+        kind: MessageType,
+        /// The payload.
         payload: &'m [u8],
     },
 }
 
-/// A command to be handled.
+/// A call of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Call<'m> {
-    /// Its name; empty if it has none.
+    /// Name of the command; empty if there is none.
     pub command: &'m str,
-    /// The client's name for its request; empty if it gave none.
+    /// The client's id of the request; empty if there is none.
     pub id: &'m str,
-    /// The channel it is about; empty if it names none.
+    /// The channel that the message names; empty if there is none.
     pub channel: &'m str,
-    /// Who the client says it is; empty if it says nothing. Not to be believed.
+    /// The sender that the message names, unverified; empty if there is none.
     pub from: &'m str,
-    /// Its data as they came; `None` if it has none.
+    /// The data as received; `None` if there are none.
     pub data: Option<&'m [u8]>,
-    /// The type of frame it came in.
-    pub kind: Kind,
+    /// The type of the message.
+    pub kind: MessageType,
 }
 
-/// Why a message was turned down. The client's doing, and never fatal to a shard.
+/// The reason that a message is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Refusal {
-    /// A text message is not UTF-8, and this language looks.
+pub enum DecodeError {
+    /// A text message is not UTF-8, in a dialect that checks this.
     InvalidText,
-    /// The message is not in this language.
+    /// The message does not decode.
     Malformed,
 }
 
-/// What becomes of a session whose message was refused.
+/// What to do with a session after an invalid message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Then {
-    /// It ends for this reason.
-    Leave(End),
-    /// It goes on as if nothing had been said.
-    Stay,
+pub enum OnInvalid {
+    /// Close the session.
+    Close(CloseCause),
+    /// Ignore the message.
+    Ignore,
 }
 
-/// How an outcome is answered.
+/// What to send for an outcome.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Answered {
-    /// Not at all; what was appended to the message is ignored.
-    Nothing,
-    /// With the message, in a frame of this type.
-    Message(Kind),
-    /// The session ends for this reason.
-    Leave(End),
+pub enum ReplyAction {
+    /// Send nothing. Appended bytes are ignored.
+    Skip,
+    /// Send the appended message with this type.
+    Send(MessageType),
+    /// Close the session.
+    Close(CloseCause),
 }
 
-/// Somebody comes to a channel, or goes.
+/// A member that joins or leaves a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Presence<'p> {
-    /// How the route names whoever it is.
-    pub who: &'p str,
-    /// Whether they are there now.
+    /// Name of the member: its session's id or its user, as the route sets.
+    pub name: &'p str,
+    /// It has joined; otherwise it has left.
     pub connected: bool,
 }
 
-/// Every language, whoever has brought it.
+/// Returns all dialects, with the one that a test added.
 fn all() -> impl Iterator<Item = &'static dyn Dialect> {
     ALL.iter().chain(ADDED.get()).copied()
 }
 
-/// Every language that a route can have, in the order in which they are told to an operator.
+/// Returns all dialects that a route can have, in the order for operators. Taps are none of them.
 pub fn of_routes() -> impl Iterator<Item = &'static dyn Dialect> {
     let is_tap = |dialect| all().any(|other| other.route_spec().tap == Some(dialect));
     all().filter(move |&dialect| !is_tap(dialect))
 }
 
-/// The dialect of that name.
+/// Returns the dialect with this name; `None` if there is none.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static dyn Dialect> {
     all().find(|dialect| dialect.name() == name)
 }
 
-/// Adds a language to those that this build speaks, for tests of what a new language takes. To be
-/// called before anything asks for a language.
+/// Adds a dialect to this build, for tests of adding one. Must be called before any dialect is
+/// looked up.
 ///
 /// # Panics
 ///
 /// If one was added before.
 #[doc(hidden)]
 pub fn add(dialect: &'static dyn Dialect) {
-    assert!(ADDED.set(dialect).is_ok(), "one language can be added");
+    assert!(ADDED.set(dialect).is_ok(), "one dialect can be added");
 }
 
 static ADDED: OnceLock<&'static dyn Dialect> = OnceLock::new();

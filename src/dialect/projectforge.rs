@@ -1,4 +1,4 @@
-//! The language of Project Forge's websocket module: JSON messages about channels.
+//! The `projectforge` dialect, of Project Forge's websocket module: JSON messages about channels.
 //!
 //! ```text
 //! client                                             gateway                 others in "room"
@@ -19,43 +19,42 @@
 //!   |      "param": .. }             indented as above  |   if a handler replies       |
 //!   |<--------------------------------------------------|                              |
 //!   | {"cmd":"ping","cmd":"ping"}                       |                              |
-//!   |-------------------------------------------------->|   Malformed: it ends         |
+//!   |-------------------------------------------------->|   Malformed: closed          |
 //! ```
 //!
-//! Messages are read as the second version of Go's `encoding/json` reads them, and what that does
-//! not like ends the session, as does a handler that fails. On a route with `lenient` they are read
-//! as the first version reads them, which the original used before its version 1.7.23. Who comes to
-//! a channel is not told, the others are. Which sessions a channel has, whether the sender of a
-//! message is on the channel that it names and whether it is who it says, this language does not
-//! know.
+//! Messages are decoded as the second version of Go's `encoding/json` does. Invalid messages and
+//! failing handlers close the session. A route with `lenient` decodes as the first version does,
+//! which the original used before its version 1.7.23. Presence goes to the other members of a
+//! channel, not to the member itself. The dialect does not check whether the sender is on the
+//! channel that a message names, or is the sender that it names.
 
 use super::tap::Tap;
 use super::{
-    Answered, Call, ChannelWish, Credentials, DefaultRoute, Dialect, Habits, Intent, Intents,
-    Options, Playground, Presence, Refusal, Rejection, RouteFacts, RouteSpec, Then, TokenPlace,
-    UpgradeRequest,
+    Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, InitialChannel, Intent,
+    Intents, OnInvalid, Options, Playground, Presence, Rejection, ReplyAction, RouteFacts,
+    RouteSpec, TokenPlace, UpgradeRequest,
 };
-use crate::codec::json::strict::{self, NotStrict};
+use crate::codec::json::strict::{self, StrictError};
 use crate::codec::json::write::{
     put_base64_string, put_compact_go, put_indented, put_string_plain,
 };
 use crate::codec::json::{Scratch, Text, Wanted};
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Correlation, Data, Denial, Outcome};
 use crate::vocabulary::public_id::parse_uuid;
 use crate::vocabulary::publication::{Audience, Publication};
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
-/// The event, without data, that asks a client to close its connection. The original's own client
-/// does so after half a second and does not come back.
+/// The event, without data, that asks a client to close its connection. The original's client does
+/// so after half a second and does not reconnect.
 pub const CLOSE_CONNECTION: &str = "close-connection";
 
-/// The event of a line of what a terminal shows.
+/// The event of a line of terminal output.
 pub const OUTPUT: &str = "output";
 
-/// The dialect itself; it has no state.
+/// The `projectforge` dialect.
 #[derive(Debug)]
 pub struct Projectforge;
 
@@ -64,12 +63,12 @@ impl Dialect for Projectforge {
         "projectforge"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             announces: true,
             json_data: true,
             names_channels: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -83,7 +82,7 @@ impl Dialect for Projectforge {
             tap: Some(&Tap),
             playground: Playground {
                 query: "?ch=room",
-                ..Playground::saying(r#"{"channel":"room","cmd":"publish","param":"hi"}"#)
+                ..Playground::with_message(r#"{"channel":"room","cmd":"publish","param":"hi"}"#)
             },
             default_route: Some(DefaultRoute {
                 name: "projectforge",
@@ -114,19 +113,19 @@ impl Dialect for Projectforge {
         Ok(Credentials {
             channel: wanted
                 .filter(|name| !name.is_empty())
-                .map_or(ChannelWish::Fresh, ChannelWish::Named),
+                .map_or(InitialChannel::Generated, InitialChannel::Named),
             ..Credentials::default()
         })
     }
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         options: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         let call = if options.lenient {
             read_call_lenient(kind, payload, scratch)
         } else {
@@ -136,47 +135,54 @@ impl Dialect for Projectforge {
         Ok(())
     }
 
-    fn object(&self, refusal: Refusal) -> Then {
-        match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Leave(End::Malformed),
+    fn on_invalid(&self, error: DecodeError) -> OnInvalid {
+        match error {
+            DecodeError::InvalidText | DecodeError::Malformed => {
+                OnInvalid::Close(CloseCause::Malformed)
+            }
         }
     }
 
-    fn answer(
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         _: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         match outcome {
             Outcome::Replied(reply) => {
-                let words = Words {
+                let fields = MessageFields {
                     from: "",
                     channel: &correlation.channel,
                     command: reply.event().unwrap_or(&correlation.command),
                     param: reply.data(),
                 };
-                put_words(&words, message);
-                Answered::Message(Kind::Text)
+                put_message(&fields, message);
+                ReplyAction::Send(MessageType::Text)
             }
-            Outcome::Failed(_) => Answered::Leave(End::HandlerFailed),
+            Outcome::Failed(_) => ReplyAction::Close(CloseCause::HandlerFailed),
             Outcome::Denied(denial) => {
                 put_denial(correlation, *denial, message);
-                Answered::Message(Kind::Text)
+                ReplyAction::Send(MessageType::Text)
             }
-            Outcome::Silent | Outcome::NotHandled | Outcome::Joined => Answered::Nothing,
+            Outcome::Silent | Outcome::NotHandled | Outcome::Joined => ReplyAction::Skip,
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         put_publication(publication, message);
-        Kind::Text
+        MessageType::Text
     }
 
-    fn announce(&self, presence: Presence<'_>, json: &mut Vec<u8>) -> Option<&'static str> {
+    fn encode_presence(&self, presence: Presence<'_>, json: &mut Vec<u8>) -> Option<&'static str> {
         json.extend_from_slice(b"{\"userID\":");
-        put_string_plain(presence.who, json);
+        put_string_plain(presence.name, json);
         json.extend_from_slice(b",\"connected\":");
         json.extend_from_slice(if presence.connected {
             b"true"
@@ -188,16 +194,20 @@ impl Dialect for Projectforge {
     }
 }
 
-/// Reads a message, which may come in either type of frame.
+/// Decodes a message of either type.
 ///
-/// Where it says who it is from, that is a UUID in any form that [`parse_uuid`] takes, and is
-/// handed on as it was spelled.
+/// The sender, if named, must be a UUID in a form that [`parse_uuid`] accepts. It is passed on as
+/// spelled.
+///
+/// # Errors
+///
+/// [`DecodeError::Malformed`] if the message is invalid.
 pub(super) fn read_call<'m>(
-    kind: Kind,
+    kind: MessageType,
     message: &'m [u8],
     scratch: &'m mut Scratch,
-) -> Result<Call<'m>, Refusal> {
-    let malformed = |_: NotStrict| Refusal::Malformed;
+) -> Result<Call<'m>, DecodeError> {
+    let malformed = |_: StrictError| DecodeError::Malformed;
     let [from, channel, command, data] =
         strict::read(message, ["from", "channel", "cmd", "param"]).map_err(malformed)?;
     let texts = [
@@ -208,33 +218,33 @@ pub(super) fn read_call<'m>(
     call(kind, texts, data, scratch)
 }
 
-/// Reads a message as the original did before its version 1.7.23: keys match in any case, the last
-/// of several wins, invalid text becomes U+FFFD, and what follows the object is ignored.
+/// Decodes a message as the original did before its version 1.7.23: keys match in any case, the
+/// last of several wins, invalid text becomes U+FFFD, and bytes after the object are ignored.
 ///
-/// `null` is refused, as everything else that is no object: it panicked the original.
+/// `null`, which made the original panic, is an error, like everything else that is no object.
 fn read_call_lenient<'m>(
-    kind: Kind,
+    kind: MessageType,
     message: &'m [u8],
     scratch: &'m mut Scratch,
-) -> Result<Call<'m>, Refusal> {
-    let found = LENIENT.find(message).map_err(|_| Refusal::Malformed)?;
+) -> Result<Call<'m>, DecodeError> {
+    let found = LENIENT.find(message).map_err(|_| DecodeError::Malformed)?;
     if !message.trim_ascii_start().starts_with(b"{") {
-        return Err(Refusal::Malformed);
+        return Err(DecodeError::Malformed);
     }
     let [data] = found.raws;
     call(kind, found.strings, data, scratch)
 }
 
-/// Makes a call of the strings `from`, `channel` and `cmd` and of the parameter.
+/// Creates a call from the strings `from`, `channel` and `cmd` and from the parameter.
 fn call<'m>(
-    kind: Kind,
+    kind: MessageType,
     texts: [Option<Text<'m>>; 3],
     data: Option<&'m [u8]>,
     scratch: &'m mut Scratch,
-) -> Result<Call<'m>, Refusal> {
+) -> Result<Call<'m>, DecodeError> {
     let [from, channel, command] = scratch.read(texts);
     if from.is_some_and(|from| parse_uuid(from).is_none()) {
-        return Err(Refusal::Malformed);
+        return Err(DecodeError::Malformed);
     }
     Ok(Call {
         command: command.unwrap_or_default(),
@@ -246,8 +256,7 @@ fn call<'m>(
     })
 }
 
-/// Appends a publication as the message that it is. The channel is the one that its content names
-/// or else, if it is for one, that one.
+/// Encodes a publication. Its channel is the one in the content, or else that of the audience.
 pub(super) fn put_publication(publication: &Publication<'_>, message: &mut Vec<u8>) {
     let content = &publication.content;
     let given = content.channel.given();
@@ -258,27 +267,27 @@ pub(super) fn put_publication(publication: &Publication<'_>, message: &mut Vec<u
         | Audience::Session(_)
         | Audience::Everyone { .. } => Cow::Borrowed(given),
     };
-    let words = Words {
+    let fields = MessageFields {
         from: content.from,
         channel: &channel,
         command: content.event,
         param: content.data,
     };
-    put_words(&words, message);
+    put_message(&fields, message);
 }
 
-/// The members of a message to a client; of strings that are empty only the command is written.
+/// The members of a message to a client. Empty strings are omitted, except the command.
 #[derive(Debug)]
-struct Words<'w> {
+struct MessageFields<'w> {
     from: &'w str,
     channel: &'w str,
     command: &'w str,
     param: Data<'w>,
 }
 
-fn put_words(words: &Words<'_>, out: &mut Vec<u8>) {
+fn put_message(fields: &MessageFields<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\n");
-    for (key, text) in [("from", words.from), ("channel", words.channel)] {
+    for (key, text) in [("from", fields.from), ("channel", fields.channel)] {
         if !text.is_empty() {
             put_key(key, out);
             put_string_plain(text, out);
@@ -286,10 +295,10 @@ fn put_words(words: &Words<'_>, out: &mut Vec<u8>) {
         }
     }
     put_key("cmd", out);
-    put_string_plain(words.command, out);
+    put_string_plain(fields.command, out);
     out.extend_from_slice(b",\n");
     put_key("param", out);
-    match words.param {
+    match fields.param {
         Data::None => out.extend_from_slice(b"null"),
         Data::Json(json) => put_json(json, out),
         Data::Text(text) => put_string_plain(text, out),
@@ -298,21 +307,20 @@ fn put_words(words: &Words<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\n}");
 }
 
-/// Says what the gateway itself has against a command: in our words, since nothing of the original
-/// had a rule.
+/// Encodes a denial. The original has no rules and so no such message: this form is Campanile's.
 fn put_denial(correlation: &Correlation, denial: Denial, out: &mut Vec<u8>) {
     let mut param = b"{\"cmd\":".to_vec();
     put_string_plain(&correlation.command, &mut param);
     param.extend_from_slice(b",\"message\":");
     put_string_plain(denial.as_str(), &mut param);
     param.push(b'}');
-    let words = Words {
+    let fields = MessageFields {
         from: "",
         channel: &correlation.channel,
         command: "error",
         param: Data::Json(&param),
     };
-    put_words(&words, out);
+    put_message(&fields, out);
 }
 
 fn put_key(key: &str, out: &mut Vec<u8>) {
@@ -321,10 +329,10 @@ fn put_key(key: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\": ");
 }
 
-/// Appends the value of a member, indented if that does not multiply it.
+/// Appends the value of a member, indented unless that multiplies its size.
 ///
-/// The original indents whatever comes, so that 20 kB of nothing but brackets make 200 MB. To a
-/// client that parses it, compact is the same.
+/// The original indents any value, so that 20 kB of brackets become 200 MB. A client that parses
+/// the compact form gets the same value.
 fn put_json(json: &[u8], out: &mut Vec<u8>) {
     let bytes_max = json
         .len()
@@ -337,8 +345,8 @@ fn put_json(json: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// How many bytes of line ends and indentation a value takes inside `depth` objects and arrays, or
-/// a few more: those of empty objects and arrays are counted and not written.
+/// Returns the bytes of line ends and indentation of a value inside `depth` objects and arrays, or
+/// a few more: empty objects and arrays are counted too.
 fn indentation_bytes(json: &[u8], depth: usize) -> usize {
     let mut depth = depth;
     let mut bytes = 0_usize;
@@ -365,10 +373,10 @@ fn indentation_bytes(json: &[u8], depth: usize) -> usize {
     bytes
 }
 
-/// The first value that a query has under this name, decoded; `None` if it has none.
+/// Returns the first value of a name in a query, decoded; `None` if there is none.
 ///
-/// As in Go, `+` is a space, a name or value with half an escape is passed over, and so is one
-/// with a semicolon. What is not UTF-8 becomes U+FFFD.
+/// As in Go, `+` is a space, and a part with an incomplete escape or with a semicolon is skipped.
+/// Invalid UTF-8 becomes U+FFFD.
 fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     let parts = query.split('&').filter(|part| !part.contains(';'));
     parts
@@ -379,7 +387,7 @@ fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
         .find_map(|(key, value)| (key == name).then_some(value))
 }
 
-/// A name or value of a query; `None` if a percent sign is not followed by two digits.
+/// Decodes a name or value of a query; `None` if a percent sign is not followed by two hex digits.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
     let is_whole = |after: &str| {
         let digits = after.as_bytes().get(..2);
@@ -396,19 +404,18 @@ fn decoded(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(decoded.into_owned()))
 }
 
-/// A message as it is read on a route with `lenient`.
+/// The members of a message on a route with `lenient`.
 const LENIENT: Wanted<3, 1> = Wanted::new(["from", "channel", "cmd"], ["param"]);
 
-/// The members of a message are inside one object.
+/// Depth of a message's members.
 const MEMBER_DEPTH: usize = 1;
 const INDENT_BYTES: usize = 2;
-/// How many bytes of indentation each byte of a value may cost.
+/// Maximum bytes of indentation per byte of a value.
 const INDENTATION_FACTOR_MAX: usize = 16;
-/// As much indentation as any value may have.
+/// Bytes of indentation that any value may have.
 const INDENTATION_BYTES_FREE: usize = 4096;
-/// As much as none may have.
+/// Maximum bytes of indentation of any value.
 const INDENTATION_BYTES_MAX: usize = 1 << 20;
 
-/// What the default config says of its route.
 #[cfg(test)]
 mod tests;

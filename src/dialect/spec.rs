@@ -1,77 +1,75 @@
-//! What a language says of itself to those who configure, describe and push to its routes.
+//! Static properties of a dialect's routes, for the config, the hints and the push paths.
 //!
-//! Plain data and what is made of them: no message of a client is read or written by it. Nothing
-//! here knows one language from another.
+//! Plain data, and types for reports and request bodies. No client message is decoded or encoded
+//! here, and nothing depends on a certain dialect.
 
 use super::Dialect;
 
-/// What the routes of a language have, and what holds for them.
+/// The static properties of a dialect's routes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteSpec {
-    /// The language in one line, for the config.
+    /// Description of the dialect in one line, for the config.
     pub summary: &'static str,
-    /// The keys of `[[routes]]` that its routes have, beside those that all routes have; with a
-    /// space between two.
+    /// The optional keys of `[[routes]]` that its routes have, separated by one space.
     pub keys: &'static str,
-    /// Where a client's token is.
+    /// Place of a client's token.
     pub token: TokenPlace,
-    /// Whether browsers may connect from pages of the same origin only, unless the route says
-    /// otherwise.
+    /// By default, browsers may connect only from pages of the same origin.
     pub same_origin: bool,
-    /// Whether every session has a user, and every user one session at a time.
+    /// Every session has a user, and a user has at most one session.
     pub exclusive_users: bool,
-    /// The language at the `tap_path` of its routes, if they have that key. No route can have it as
-    /// its own.
+    /// Dialect of the `tap_path` of its routes; `None` without that key. No route can have it as
+    /// its own dialect.
     pub tap: Option<&'static dyn Dialect>,
-    /// What the page to try a route begins with.
+    /// Initial values of the test page.
     pub playground: Playground,
-    /// Its route in the default config; `None` if that has none.
+    /// Its route in the default config; `None` if it has none.
     pub default_route: Option<DefaultRoute>,
 }
 
 impl RouteSpec {
-    /// Whether routes have this key of those that not all routes have.
+    /// Returns whether its routes have this optional key.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.keys.split(' ').any(|each| each == key)
     }
 }
 
-/// Where a client's token is.
+/// The place of a client's token.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum TokenPlace {
-    /// Nowhere.
+    /// None: there are no tokens.
     #[default]
     None,
-    /// In `Sec-WebSocket-Protocol`; [`Dialect::admit`] finds it.
+    /// `Sec-WebSocket-Protocol`, read by [`Dialect::admit`].
     Subprotocol,
-    /// In a cookie; [`Dialect::admit`] finds it.
+    /// A cookie, read by [`Dialect::admit`].
     Cookie,
-    /// Where the route's `token_from` says.
+    /// The places in the route's `token_from`.
     Sources,
-    /// In messages, as [`Intent::Identify`](super::Intent::Identify).
+    /// Messages, as [`Intent::Identify`](super::Intent::Identify).
     Message,
 }
 
-/// What the page to try a route begins with. What is left empty is not used.
+/// The initial values of a route's test page. Empty values are not used.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Playground {
-    /// The message that is ready to be sent.
+    /// Message in the input field.
     pub message: &'static str,
-    /// The subprotocol that is offered.
+    /// Offered subprotocol.
     pub subprotocol: &'static str,
-    /// The cookie that can be set.
+    /// Name of the cookie that can be set.
     pub cookie: &'static str,
-    /// What follows the path, with its question mark.
+    /// Query, with its question mark.
     pub query: &'static str,
-    /// The interval at which an empty message is sent, in milliseconds; 0 is never.
+    /// Interval in milliseconds at which an empty message is sent; 0 for never.
     pub heartbeat_ms: u32,
 }
 
 impl Playground {
-    /// A page with a message that is ready to be sent.
+    /// Returns the values of a page with a message in its input field.
     #[must_use]
-    pub fn saying(message: &'static str) -> Self {
+    pub fn with_message(message: &'static str) -> Self {
         Self {
             message,
             ..Self::default()
@@ -79,29 +77,29 @@ impl Playground {
     }
 }
 
-/// A route of the default config, in the order in which it is printed.
+/// A route of the default config. The fields are in the order of printing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DefaultRoute {
     /// Its path without the slash.
     pub name: &'static str,
-    /// Whether a page to try it is served, at `/playground/` and its name.
+    /// A test page is served at `/playground/` plus the name.
     pub has_playground: bool,
     /// The keys that it sets, each with its value in TOML.
     pub keys: &'static [(&'static str, &'static str)],
-    /// Whether it has the commands of a chat: `echo`, `join`, `leave`, `publish` and `hello`.
+    /// It has the commands of a chat: `echo`, `join`, `leave`, `publish` and `hello`.
     pub has_chat: bool,
-    /// A name or pattern of channels that are declared.
+    /// Name or pattern of declared channels.
     pub channels: Option<&'static str>,
 }
 
-/// What [`Dialect::first_steps`] is told of a route: only what anyone may use, and no secret.
+/// The facts about a route for [`Dialect::first_steps`], without secrets or restricted channels.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteFacts<'r> {
-    /// What a client may show as its token: the name of a user, or `<token>`.
+    /// A token that a client may use: the name of a user, or `<token>`.
     pub token: &'r str,
-    /// Whether a client has no user without a token that only the operator knows.
+    /// A client has a user only with a token that the operator keeps secret.
     pub needs_token: bool,
-    /// How that token is shown where `token_from` says; `None` if it need not be.
+    /// The token in a place of `token_from`; `None` if it is not needed.
     pub token_shown: Option<&'r str>,
     /// A command that joins the channel that a message names.
     pub join: Option<&'r str>,
@@ -111,57 +109,58 @@ pub struct RouteFacts<'r> {
     pub room: Option<&'r str>,
     /// A command to try where there is no chat.
     pub command: &'r str,
-    /// To whom a message without a command goes: `all` or `all others`; `None` if to nobody.
+    /// Recipients of a message without a command: `all` or `all others`; `None` if it goes to no
+    /// session.
     pub goes_to: Option<&'r str>,
     /// [`RouteLimits::idle_timeout_ms`](crate::vocabulary::limits::RouteLimits::idle_timeout_ms).
     pub idle_timeout_ms: u32,
 }
 
 impl<'r> RouteFacts<'r> {
-    /// The commands to join and to publish by, and a channel for it; `None` if one is missing.
+    /// Returns the commands to join and to publish, and a channel; `None` if one is missing.
     #[must_use]
     pub fn chat(&self) -> Option<[&'r str; 3]> {
         Some([self.join?, self.publish?, self.room?])
     }
 }
 
-/// What the body of a push asks for.
+/// The body of a push request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PushRequest<'b> {
-    /// Who is to receive it.
+    /// User that receives the publication.
     pub user: &'b str,
-    /// Under which event.
+    /// Event of the publication.
     pub event: &'b str,
-    /// The text itself.
+    /// Text of the publication.
     pub message: &'b str,
 }
 
-/// What the body of a drop asks for.
+/// The body of a drop request.
 #[derive(Debug, Eq, PartialEq)]
 pub struct DropRequest {
-    /// Whose sessions are to end; not empty.
+    /// User whose sessions are closed; not empty.
     pub user: String,
-    /// Only those registered for this event; `None` is all of them.
+    /// Only sessions registered for this event; `None` for all sessions.
     pub event: Option<String>,
 }
 
-/// A session that has opened or closed, as a tap is told of it.
+/// A session that has opened or closed, as reported to taps.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionReport<'s> {
-    /// Whether it has opened; otherwise it has closed.
+    /// It has opened; otherwise it has closed.
     pub is_open: bool,
-    /// Its public id.
+    /// Public id.
     pub id: &'s str,
-    /// Its user's name, if it has one.
+    /// User; `None` if there is none.
     pub user: Option<&'s str>,
-    /// What its profile calls it; empty if it has none.
+    /// Name in its profile; empty if there is none.
     pub name: &'s str,
-    /// What else its profile says, names and values.
+    /// Other fields of its profile, names and values.
     pub fields: &'s [(&'s str, &'s str)],
-    /// When it opened, as RFC 3339 has it.
+    /// Time at which it opened, in RFC 3339.
     pub started: &'s str,
-    /// Messages that went to it, and that came from it.
+    /// Messages sent and received.
     pub messages: [u64; 2],
-    /// Their payloads, in bytes.
+    /// Payload bytes sent and received.
     pub bytes: [u64; 2],
 }

@@ -1,4 +1,5 @@
-//! The language of Project Forge's tap socket: it hears what others say, and is not heard.
+//! The `tap` dialect, of Project Forge's tap socket: it receives the traffic of others and sends
+//! none.
 //!
 //! ```text
 //! tap                                                 gateway                        others
@@ -7,26 +8,25 @@
 //!   | { "channel": "room", "cmd": "ping", "param": 1 }   |   Call "ping"                 |
 //!   |<---------------------------------------------------|<------------------------------|
 //!   | {"cmd":"hello"}                                    |                               |
-//!   |--------------------------------------------------->|   valid, and means nothing    |
+//!   |--------------------------------------------------->|   valid: ignored              |
 //!   | hello                                              |                               |
-//!   |--------------------------------------------------->|   Malformed: it ends          |
+//!   |--------------------------------------------------->|   Malformed: closed           |
 //! ```
 //!
-//! Messages are those of [`projectforge`], in both directions. Which of them a tap is to hear, and
-//! that it must be told of sessions that open and close, is up to those who publish to it: to this
-//! language that is a publication like any other.
+//! Messages are those of [`projectforge`], in both directions. The publisher selects the messages
+//! for a tap and reports sessions that open and close: the dialect encodes both as publications.
 //!
 //! [`projectforge`]: super::projectforge
 
 use super::projectforge::{put_publication, read_call};
-use super::{Dialect, Intents, Options, Refusal, SessionReport, Then};
+use super::{DecodeError, Dialect, Intents, OnInvalid, Options, SessionReport};
 use crate::codec::json::Scratch;
 use crate::codec::json::write::put_string_plain;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 
-/// The dialect itself; it has no state.
+/// The `tap` dialect.
 #[derive(Debug)]
 pub struct Tap;
 
@@ -37,28 +37,35 @@ impl Dialect for Tap {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         scratch: &'m mut Scratch,
         _: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         read_call(kind, payload, scratch).map(drop)
     }
 
-    fn object(&self, refusal: Refusal) -> Then {
-        match refusal {
-            Refusal::InvalidText | Refusal::Malformed => Then::Leave(End::Malformed),
+    fn on_invalid(&self, error: DecodeError) -> OnInvalid {
+        match error {
+            DecodeError::InvalidText | DecodeError::Malformed => {
+                OnInvalid::Close(CloseCause::Malformed)
+            }
         }
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         put_publication(publication, message);
-        Kind::Text
+        MessageType::Text
     }
 
-    /// The JSON that the original makes of a session. It is told of before it has joined its
-    /// channels and after it has left them, so there are none to name.
+    /// Encodes a session as the original does. Sessions are reported before they join and after
+    /// they leave their channels, so channels are left out.
     fn report_session(
         &self,
         session: &SessionReport<'_>,
@@ -94,7 +101,7 @@ impl Dialect for Tap {
     }
 }
 
-/// The channel that is named in what a tap is told of sessions that open and close.
+/// The channel in reports of sessions that open and close.
 const CHANNEL: &str = "connection";
 /// The event of a session that has opened.
 const OPENED: &str = "open";
@@ -105,18 +112,18 @@ const CLOSED: &str = "close";
 mod tests {
     use super::*;
     use crate::dialect::projectforge::Projectforge;
-    use crate::dialect::{Answered, ChannelWish, Dialect, Presence, UpgradeRequest};
-    use crate::vocabulary::content::{Content, Correlation, Data, Outcome, Payload, Reply};
+    use crate::dialect::{Dialect, InitialChannel, Presence, ReplyAction, UpgradeRequest};
+    use crate::vocabulary::content::{Content, Correlation, Data, Outcome, OwnedData, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
 
-    fn decode(dialect: &dyn Dialect, message: &[u8]) -> (Result<(), Refusal>, usize) {
+    fn decode(dialect: &dyn Dialect, message: &[u8]) -> (Result<(), DecodeError>, usize) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let options = Options::default();
         let result = dialect.decode(
-            Kind::Text,
+            MessageType::Text,
             &mut payload,
             &options,
             &mut scratch,
@@ -126,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tap_says_is_read_and_means_nothing() {
+    fn messages_of_a_tap_are_checked_and_ignored() {
         for message in [
             &b"{}"[..],
             br#"{"cmd":"hello","param":1}"#,
@@ -146,10 +153,13 @@ mod tests {
             br#"{"from":""}"#,
             br#"{"cmd":"a","cmd":"a"}"#,
         ] {
-            assert_eq!(decode(&Tap, message), (Err(Refusal::Malformed), 0));
+            assert_eq!(decode(&Tap, message), (Err(DecodeError::Malformed), 0));
         }
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Tap.object(refusal), Then::Leave(End::Malformed));
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(
+                Tap.on_invalid(error),
+                OnInvalid::Close(CloseCause::Malformed)
+            );
         }
     }
 
@@ -172,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tap_hears_messages_as_they_were_said() {
+    fn a_tap_gets_messages_unchanged() {
         let publication = Publication {
             id: PublicationId {
                 origin: ShardId::new(0),
@@ -192,8 +202,8 @@ mod tests {
             nonce: 0,
         };
         let mut message = Vec::new();
-        let kind = Tap.encode(&publication, &Options::default(), &mut message);
-        assert_eq!(kind, Kind::Text);
+        let kind = Tap.encode_publication(&publication, &Options::default(), &mut message);
+        assert_eq!(kind, MessageType::Text);
         let expected = r#"{
   "channel": "connection",
   "cmd": "open",
@@ -206,7 +216,7 @@ mod tests {
 
     /// The keys of wire.md 5.6, in its order.
     #[test]
-    fn a_session_is_told_of_as_the_original_does() {
+    fn sessions_are_reported_as_in_the_original() {
         let mut json = Vec::new();
         let mut session = SessionReport {
             is_open: true,
@@ -218,8 +228,8 @@ mod tests {
             messages: [1, 2],
             bytes: [3, 4],
         };
-        let told = Tap.report_session(&session, &mut json);
-        assert_eq!(told, Some(("open", "connection")));
+        let reported = Tap.report_session(&session, &mut json);
+        assert_eq!(reported, Some(("open", "connection")));
         let rest =
             r#""svc":"system","started":"1970-01-01T00:00:00.000Z","stats":{"messagesSent":1,"#
                 .to_owned()
@@ -234,8 +244,8 @@ mod tests {
         session.user = Some("a\"b");
         session.name = "A\nB";
         session.fields = &[("mode", "dark"), ("theme", "<x>")];
-        let told = Tap.report_session(&session, &mut json);
-        assert_eq!(told, Some(("close", "connection")));
+        let reported = Tap.report_session(&session, &mut json);
+        assert_eq!(reported, Some(("close", "connection")));
         let profile = r#"{"name":"A\nB","mode":"dark","theme":"<x>"}"#;
         let expected = format!(r#"{id}"user":"a\"b","profile":{profile},{rest}"#);
         assert_eq!(str::from_utf8(&json), Ok(&*expected));
@@ -248,12 +258,12 @@ mod tests {
             headers: &[],
         };
         let credentials = Tap.admit(&request, &Options::default());
-        assert_eq!(credentials.map(|it| it.channel), Ok(ChannelWish::None));
+        assert_eq!(credentials.map(|it| it.channel), Ok(InitialChannel::None));
         let presence = Presence {
-            who: "jack",
+            name: "jack",
             connected: true,
         };
-        assert_eq!(Tap.announce(presence, &mut Vec::new()), None);
+        assert_eq!(Tap.encode_presence(presence, &mut Vec::new()), None);
     }
 
     #[test]
@@ -262,13 +272,14 @@ mod tests {
             command: "hello".into(),
             id: "".into(),
             channel: "".into(),
-            kind: Kind::Text,
+            kind: MessageType::Text,
         };
         let outcome = Outcome::Replied(Reply {
             event: None,
-            data: Payload::Text("hi".into()),
+            data: OwnedData::Text("hi".into()),
         });
-        let answered = Tap.answer(&correlation, &outcome, &Options::default(), &mut Vec::new());
-        assert_eq!(answered, Answered::Nothing);
+        let action =
+            Tap.encode_outcome(&correlation, &outcome, &Options::default(), &mut Vec::new());
+        assert_eq!(action, ReplyAction::Skip);
     }
 }

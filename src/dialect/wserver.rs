@@ -1,8 +1,8 @@
-//! The language of `alfred-zhong/wserver`: one register message in, raw text out.
+//! The `wserver` dialect, of `alfred-zhong/wserver`: one register message in, raw text out.
 //!
 //! ```text
 //! client                                   gateway                                  pusher
-//!   | {"token": "jack", "event": "topic1"}    |   Identify; never answered             |
+//!   | {"token": "jack", "event": "topic1"}    |   Identify; no response                |
 //!   |---------------------------------------->|                                        |
 //!   |                                         |        POST /push                      |
 //!   |                                         |  {"userId": "jack", "event": "topic1", |
@@ -12,21 +12,20 @@
 //!   |<----------------------------------------|--------------------------------------->|
 //! ```
 //!
-//! What is not a register message is ignored without a word, and the session may register later.
-//! JSON is read as Go reads it: the first value only, keys without regard to case, `null` as if
-//! the member were missing, broken text as U+FFFD.
+//! Other messages are ignored, and the session may register later. JSON is decoded as Go does: only
+//! the first value, keys in any case, `null` as a missing member, invalid text as U+FFFD.
 
 use super::{
-    DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground, PushRequest, Refusal,
-    RouteFacts, RouteSpec, TokenPlace,
+    DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground,
+    PushRequest, RouteFacts, RouteSpec, TokenPlace,
 };
 use crate::codec::json::{Scratch, Text, Wanted};
 use crate::vocabulary::content::Data;
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use serde::Deserialize;
 
-/// The dialect itself; it has no state.
+/// The `wserver` dialect.
 #[derive(Debug)]
 pub struct Wserver;
 
@@ -41,7 +40,7 @@ impl Dialect for Wserver {
             keys: "subprotocols playground_path tokens jwt hooks channels join_on_open push_path \
                    drop_path push_secret push_header registration_timeout_ms",
             token: TokenPlace::Message,
-            playground: Playground::saying(r#"{"token":"jack","event":"topic1"}"#),
+            playground: Playground::with_message(r#"{"token":"jack","event":"topic1"}"#),
             default_route: Some(DefaultRoute {
                 name: "ws",
                 has_playground: true,
@@ -59,36 +58,41 @@ impl Dialect for Wserver {
 
     fn decode<'m>(
         &self,
-        _: Kind,
+        _: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         let texts = REGISTER
             .find(payload)
-            .map_err(|_| Refusal::Malformed)?
+            .map_err(|_| DecodeError::Malformed)?
             .strings;
         let [Some(token), Some(event)] = scratch.read(texts) else {
-            return Err(Refusal::Malformed);
+            return Err(DecodeError::Malformed);
         };
         if event.is_empty() {
-            return Err(Refusal::Malformed);
+            return Err(DecodeError::Malformed);
         }
         intents.push(Intent::Identify { token, event });
         Ok(())
     }
 
-    fn encode(&self, publication: &Publication<'_>, _: &Options, message: &mut Vec<u8>) -> Kind {
+    fn encode_publication(
+        &self,
+        publication: &Publication<'_>,
+        _: &Options,
+        message: &mut Vec<u8>,
+    ) -> MessageType {
         let data = publication.content.data;
         message.extend_from_slice(data.bytes());
         match data {
-            Data::Bytes(bytes) if str::from_utf8(bytes).is_err() => Kind::Binary,
-            Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => Kind::Text,
+            Data::Bytes(bytes) if str::from_utf8(bytes).is_err() => MessageType::Binary,
+            Data::None | Data::Json(_) | Data::Text(_) | Data::Bytes(_) => MessageType::Text,
         }
     }
 
-    /// A field that is missing or empty makes it none.
+    /// Decodes the body of a push; `None` if a field is missing or empty.
     fn read_push<'b>(&self, body: &'b [u8], scratch: &'b mut Scratch) -> Option<PushRequest<'b>> {
         let texts: [Option<Text<'_>>; 3] = PUSH.find(body).ok()?.strings;
         let [user, event, message] = scratch
@@ -101,10 +105,10 @@ impl Dialect for Wserver {
         })
     }
 
-    /// An event that is missing, `null` or empty is all of them.
+    /// Decodes the body of a drop. An event that is missing, `null` or empty means all events.
     fn read_drop(&self, body: &mut [u8]) -> Result<DropRequest, String> {
         let DropBody { user, event } = simd_json::from_slice(body).map_err(|error| {
-            // What serde objects to comes wrapped in the parser's notation.
+            // The parser wraps serde's message in its own notation.
             let text = error.to_string();
             let inner = text
                 .strip_prefix("Serde(\"")
@@ -120,8 +124,8 @@ impl Dialect for Wserver {
     }
 }
 
-/// The body of a drop. The original had a function for it and no path, so this is our own: a strict
-/// JSON document without other keys.
+/// The body of a drop. The original has a function for it and no path, so the form is Campanile's:
+/// a strict JSON object without other keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DropBody {
@@ -134,8 +138,6 @@ struct DropBody {
 const REGISTER: Wanted<2, 0> = Wanted::new(["token", "event"], []);
 const PUSH: Wanted<3, 0> = Wanted::new(["userId", "event", "message"], []);
 
-/// What the default config says of its route.
-/// The table behind the bounds.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,7 +147,7 @@ mod tests {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let result = Wserver.decode(
-            Kind::Text,
+            MessageType::Text,
             &mut payload,
             &Options::default(),
             &mut scratch,
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_no_register_message_is_refused() {
+    fn what_is_no_register_message_is_an_error() {
         for message in [
             &b""[..],
             b"null",

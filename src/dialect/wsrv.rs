@@ -1,47 +1,47 @@
-//! The language of `go-eyas/toolkit`'s `wsrv`: JSON requests, each answered by its own response.
+//! The `wsrv` dialect, of `go-eyas/toolkit`: JSON requests, each with its own response.
 //!
 //! ```text
 //! client                                        gateway
 //!   | {"cmd":"register","seqno":"s1",              |   Call { command: "register", id: "s1", .. }
 //!   |  "data":{"UID":5}}                           |
 //!   |--------------------------------------------->|
-//!   |      {"cmd":"user_register","seqno":         |   a push, which has a name of its own,
+//!   |      {"cmd":"user_register","seqno":         |   a push, with a `seqno` of its own,
 //!   |       "Hph7bg5S","status":0,"msg":"ok",      |   in a frame of the route's type
 //!   |       "data":{"uid":5}}                      |
 //!   |<---------------------------------------------|
 //!   |      {"cmd":"register","seqno":"s1",         |   the response, in a frame of the type that
 //!   |       "status":0,"msg":"ok","data":{}}       |   the request came in
 //!   |<---------------------------------------------|
-//!   | {"cmd":"no","seqno":"s2"}                    |   nobody handles it
+//!   | {"cmd":"no","seqno":"s2"}                    |   no handler
 //!   |--------------------------------------------->|
 //!   |      {"cmd":"no","seqno":"s2","status":-1,   |
 //!   |       "msg":"not implement","data":{}}       |
 //!   |<---------------------------------------------|
-//!   | (an empty message)                           |   Heartbeat; never answered
+//!   | (an empty message)                           |   Heartbeat; no response
 //!   |--------------------------------------------->|
-//!   | {"cmd":"no","seqno":3}                       |   not a request: ignored without a word
+//!   | {"cmd":"no","seqno":3}                       |   Malformed: ignored
 //!   |--------------------------------------------->|
 //! ```
 //!
-//! Whatever is a request is answered exactly once, and the answers may come in any order: a client
-//! tells them apart by `seqno`. JSON is read and written as Go does it, down to the escapes, so
-//! that an answer has the bytes it always had. What a handler panicked with is for the log and not
-//! for the client, who was told in the original.
+//! Each request has exactly one response. Responses may come in any order: clients match them by
+//! `seqno`. JSON is decoded and encoded as Go does, down to the escapes, so that responses have the
+//! same bytes as the original's. The message of a handler's panic is logged and not sent, unlike in
+//! the original.
 
 use super::{
-    Answered, Call, DefaultRoute, Dialect, Habits, Intent, Intents, Options, Playground, Refusal,
-    RouteFacts, RouteSpec, TokenPlace,
+    Call, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options, Playground,
+    ReplyAction, RouteFacts, RouteSpec, TokenPlace,
 };
 use crate::codec::json::write::{put_base64_string, put_compact_go, put_string_go};
 use crate::codec::json::{Scratch, Wanted};
 use crate::vocabulary::content::{Cause, Correlation, Data, Denial, Failure, Outcome};
 use crate::vocabulary::limits::{Limits, RouteLimits};
 use crate::vocabulary::publication::Publication;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use std::array;
 use std::io::Write as _;
 
-/// The dialect itself; it has no state.
+/// The `wsrv` dialect.
 #[derive(Debug)]
 pub struct Wsrv;
 
@@ -50,14 +50,14 @@ impl Dialect for Wsrv {
         "wsrv"
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn spec(&self) -> DialectSpec {
+        DialectSpec {
             alive_by_messages: true,
             acknowledges: true,
             concurrent: true,
             appends_handlers: true,
             json_data: true,
-            ..Habits::default()
+            ..DialectSpec::default()
         }
     }
 
@@ -69,7 +69,7 @@ impl Dialect for Wsrv {
             token: TokenPlace::Sources,
             playground: Playground {
                 heartbeat_ms: 10_000,
-                ..Playground::saying(r#"{"cmd":"join","seqno":"1","data":"room"}"#)
+                ..Playground::with_message(r#"{"cmd":"join","seqno":"1","data":"room"}"#)
             },
             default_route: Some(DefaultRoute {
                 name: "wsrv",
@@ -94,7 +94,8 @@ impl Dialect for Wsrv {
             ]),
             None => lines.push(format!(r#"send {{"cmd":"{}","seqno":"1"}}"#, facts.command)),
         }
-        // A client that only listens: here pongs are no sign of life.
+        // Pongs do not reset this dialect's idle timeout, so even a client that only receives must
+        // send.
         let every = match facts.idle_timeout_ms {
             ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
             ms => format!("{ms} ms"),
@@ -107,19 +108,19 @@ impl Dialect for Wsrv {
 
     fn decode<'m>(
         &self,
-        kind: Kind,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         scratch: &'m mut Scratch,
         intents: &mut Intents<'m>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DecodeError> {
         if payload.is_empty() {
             intents.push(Intent::Heartbeat);
             return Ok(());
         }
-        let found = REQUEST.find(payload).map_err(|_| Refusal::Malformed)?;
+        let found = REQUEST.find(payload).map_err(|_| DecodeError::Malformed)?;
         if !found.is_whole() {
-            return Err(Refusal::Malformed);
+            return Err(DecodeError::Malformed);
         }
         let [command, id] = scratch.read(found.strings).map(Option::unwrap_or_default);
         let [data] = found.raws;
@@ -134,23 +135,24 @@ impl Dialect for Wsrv {
         Ok(())
     }
 
-    /// A response repeats the command of its request, even where the handler names another.
-    fn answer(
+    /// Encodes a response. It repeats the request's command, even if the handler's reply names an
+    /// event.
+    fn encode_outcome(
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
         _: &Options,
         message: &mut Vec<u8>,
-    ) -> Answered {
+    ) -> ReplyAction {
         let (status, msg, data) = match outcome {
-            Outcome::NotHandled | Outcome::Silent => (STATUS_REFUSED, "not implement", EMPTY),
+            Outcome::NotHandled | Outcome::Silent => (STATUS_REJECTED, "not implement", EMPTY),
             Outcome::Replied(reply) => (STATUS_OK, TEXT_OK, or_empty(reply.data())),
-            Outcome::Failed(failure) => worded(failure),
-            // Nobody could join anything in the original, so these words are our own.
+            Outcome::Failed(failure) => failure_fields(failure),
+            // The original has no joins, so this response is Campanile's.
             Outcome::Joined | Outcome::Denied(Denial::AlreadyJoined) => (STATUS_OK, TEXT_OK, EMPTY),
-            Outcome::Denied(denial) => (STATUS_REFUSED, denial.as_str(), EMPTY),
+            Outcome::Denied(denial) => (STATUS_REJECTED, denial.as_str(), EMPTY),
         };
-        let response = Response {
+        let response = ResponseMessage {
             cmd: &correlation.command,
             seqno: &correlation.id,
             status,
@@ -158,23 +160,23 @@ impl Dialect for Wsrv {
             data,
         };
         response.put(message);
-        Answered::Message(correlation.kind)
+        ReplyAction::Send(correlation.kind)
     }
 
-    fn encode(
+    fn encode_publication(
         &self,
         publication: &Publication<'_>,
         options: &Options,
         message: &mut Vec<u8>,
-    ) -> Kind {
+    ) -> MessageType {
         let content = &publication.content;
-        let name = fresh_seqno(publication.nonce);
+        let name = generate_seqno(publication.nonce);
         let seqno = if content.correlation.is_empty() {
             str::from_utf8(&name).expect("the alphabet is ASCII")
         } else {
             content.correlation
         };
-        let push = Response {
+        let push = ResponseMessage {
             cmd: content.event,
             seqno,
             status: content.status,
@@ -186,18 +188,18 @@ impl Dialect for Wsrv {
     }
 }
 
-/// A response or a push, with its members named and ordered as they are sent.
+/// A response or a push, with its members in the order of encoding.
 #[derive(Debug)]
-struct Response<'r> {
+struct ResponseMessage<'r> {
     cmd: &'r str,
     seqno: &'r str,
     status: i64,
     msg: &'r str,
-    /// None is sent as `null`.
+    /// `None` is sent as `null`.
     data: Data<'r>,
 }
 
-impl Response<'_> {
+impl ResponseMessage<'_> {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"cmd\":");
         put_string_go(self.cmd, out);
@@ -210,15 +212,15 @@ impl Response<'_> {
             Data::None => out.extend_from_slice(b"null"),
             Data::Json(json) => put_compact_go(json, out),
             Data::Text(text) => put_string_go(text, out),
-            // As Go writes a slice of bytes, whether they are text or not.
+            // As Go encodes a slice of bytes, text or not.
             Data::Bytes(bytes) => put_base64_string(bytes, out),
         }
         out.push(b'}');
     }
 }
 
-/// The status, text and data of a failure.
-fn worded(failure: &Failure) -> (i64, &str, Data<'_>) {
+/// Returns the status, text and data of a failure.
+fn failure_fields(failure: &Failure) -> (i64, &str, Data<'_>) {
     let status = failure.status();
     let (status, msg) = match failure.cause() {
         Cause::Chosen | Cause::Denied(_) => (status, msg_or_ok(status, failure.text())),
@@ -228,7 +230,7 @@ fn worded(failure: &Failure) -> (i64, &str, Data<'_>) {
     (status, msg, or_empty(failure.data()))
 }
 
-/// Success is `ok` unless somebody has other words for it; a failure may go without words.
+/// Returns the text, or `ok` for a success without one. A failure may have an empty text.
 fn msg_or_ok(status: i64, text: &str) -> &str {
     if status == STATUS_OK && text.is_empty() {
         TEXT_OK
@@ -237,7 +239,7 @@ fn msg_or_ok(status: i64, text: &str) -> &str {
     }
 }
 
-/// What a response holds of data: an empty object from the start, until a handler replaces it.
+/// Returns the data, or an empty object if there are none.
 fn or_empty(data: Data<'_>) -> Data<'_> {
     match data {
         Data::None => EMPTY,
@@ -245,8 +247,9 @@ fn or_empty(data: Data<'_>) -> Data<'_> {
     }
 }
 
-/// The name of a push that answers nothing: eight letters, six bits of the nonce each.
-fn fresh_seqno(nonce: u64) -> [u8; SEQNO_BYTES] {
+/// Generates the `seqno` of a push that is no response: eight letters, each from six bits of the
+/// nonce.
+fn generate_seqno(nonce: u64) -> [u8; SEQNO_BYTES] {
     let mut bits = nonce;
     array::from_fn(|_| {
         let index = usize::try_from(bits % SEQNO_LETTERS.len() as u64).expect("below 64");
@@ -258,8 +261,8 @@ fn fresh_seqno(nonce: u64) -> [u8; SEQNO_BYTES] {
 const REQUEST: Wanted<2, 1> = Wanted::new(["cmd", "seqno"], ["data"]);
 
 const STATUS_OK: i64 = 0;
-const STATUS_REFUSED: i64 = -1;
-/// Nine nines, whatever the error.
+const STATUS_REJECTED: i64 = -1;
+/// Nine nines, for any error.
 const STATUS_ERROR: i64 = 999_999_999;
 const TEXT_OK: &str = "ok";
 const EMPTY: Data<'static> = Data::Json(b"{}");
@@ -268,16 +271,14 @@ const SEQNO_BYTES: usize = 8;
 const SEQNO_LETTERS: &[u8; 64] =
     b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$@";
 
-/// How long a session may say nothing unless its route says otherwise, in milliseconds. After that,
-/// or up to two seconds later, the original gives it up.
+/// Default idle timeout in milliseconds. The original closes a session up to two seconds later.
 const IDLE_TIMEOUT_MS: u32 = 30_000;
 
-/// What the default config says of its route.
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::Then;
-    use crate::vocabulary::content::{Content, Payload, Reply};
+    use crate::dialect::OnInvalid;
+    use crate::vocabulary::content::{Content, OwnedData, Reply};
     use crate::vocabulary::id::ShardId;
     use crate::vocabulary::publication::{Audience, PublicationId};
     use campanile_tests::prng::Prng;
@@ -285,7 +286,11 @@ mod tests {
     /// The command, `seqno` and data of a request.
     type Request<'r> = (&'r str, &'r str, Option<&'r [u8]>);
 
-    fn decode(kind: Kind, message: &[u8], check: impl FnOnce(Result<(), Refusal>, &[Intent<'_>])) {
+    fn decode(
+        kind: MessageType,
+        message: &[u8],
+        check: impl FnOnce(Result<(), DecodeError>, &[Intent<'_>]),
+    ) {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let result = Wsrv.decode(
@@ -300,7 +305,7 @@ mod tests {
 
     #[track_caller]
     fn expect_request(message: impl AsRef<[u8]>, (command, id, data): Request<'_>) {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             decode(kind, message.as_ref(), |result, intents| {
                 let shown = message.as_ref().escape_ascii().to_string();
                 assert_eq!(result, Ok(()), "{shown}");
@@ -368,22 +373,22 @@ mod tests {
             b"\xef\xbb\xbf{\"cmd\":\"c\"}",
             &deep(10_001),
         ] {
-            decode(Kind::Text, message, |result, _| {
+            decode(MessageType::Text, message, |result, _| {
                 let shown = message.escape_ascii().to_string();
-                assert_eq!(result, Err(Refusal::Malformed), "{shown}");
+                assert_eq!(result, Err(DecodeError::Malformed), "{shown}");
             });
         }
-        decode(Kind::Text, &deep(9_000), |result, _| {
+        decode(MessageType::Text, &deep(9_000), |result, _| {
             assert_eq!(result, Ok(()));
         });
-        for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-            assert_eq!(Wsrv.object(refusal), Then::Stay);
+        for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+            assert_eq!(Wsrv.on_invalid(error), OnInvalid::Ignore);
         }
     }
 
     #[test]
     fn an_empty_message_is_a_heartbeat() {
-        for kind in [Kind::Text, Kind::Binary] {
+        for kind in [MessageType::Text, MessageType::Binary] {
             decode(kind, b"", |result, intents| {
                 assert_eq!(result, Ok(()));
                 assert_eq!(intents, [Intent::Heartbeat]);
@@ -393,14 +398,14 @@ mod tests {
 
     #[test]
     fn only_messages_keep_alive_and_requests_need_not_wait() {
-        let habits = Wsrv.habits();
-        assert!(habits.alive_by_messages && habits.concurrent && habits.appends_handlers);
-        assert!(habits.json_data && !habits.announces);
-        assert!(!habits.declared_channels);
-        assert_eq!(habits.open_command, None);
+        let spec = Wsrv.spec();
+        assert!(spec.alive_by_messages && spec.concurrent && spec.appends_handlers);
+        assert!(spec.json_data && !spec.announces);
+        assert!(!spec.declared_channels);
+        assert_eq!(spec.open_command, None);
     }
 
-    fn correlation(command: &str, id: &str, kind: Kind) -> Correlation {
+    fn correlation(command: &str, id: &str, kind: MessageType) -> Correlation {
         Correlation {
             command: command.into(),
             id: id.into(),
@@ -409,28 +414,32 @@ mod tests {
         }
     }
 
-    fn answer(correlation: &Correlation, outcome: &Outcome, options: &Options) -> (String, Kind) {
+    fn encode_outcome(
+        correlation: &Correlation,
+        outcome: &Outcome,
+        options: &Options,
+    ) -> (String, MessageType) {
         let mut message = Vec::new();
-        match Wsrv.answer(correlation, outcome, options, &mut message) {
-            Answered::Message(kind) => (String::from_utf8(message).expect("text"), kind),
-            other @ (Answered::Nothing | Answered::Leave(_)) => panic!("{other:?}"),
+        match Wsrv.encode_outcome(correlation, outcome, options, &mut message) {
+            ReplyAction::Send(kind) => (String::from_utf8(message).expect("text"), kind),
+            other @ (ReplyAction::Skip | ReplyAction::Close(_)) => panic!("{other:?}"),
         }
     }
 
-    /// Expects what follows the `seqno` of a response.
+    /// Checks the members after `seqno` in a response.
     #[track_caller]
     fn expect_response(outcome: &Outcome, expected: &str) {
-        let asked = correlation("c", "s", Kind::Text);
-        let (answer, _) = answer(&asked, outcome, &Options::default());
+        let correlation = correlation("c", "s", MessageType::Text);
+        let (answer, _) = encode_outcome(&correlation, outcome, &Options::default());
         assert_eq!(answer, format!(r#"{{"cmd":"c","seqno":"s",{expected}}}"#));
     }
 
-    fn replied(data: Payload) -> Outcome {
+    fn replied(data: OwnedData) -> Outcome {
         let event = Some("another".into());
         Outcome::Replied(Reply { event, data })
     }
 
-    fn failed(status: i64, text: &str, data: Payload, cause: Cause) -> Outcome {
+    fn failed(status: i64, text: &str, data: OwnedData, cause: Cause) -> Outcome {
         Outcome::Failed(Failure {
             status,
             text: text.into(),
@@ -439,17 +448,17 @@ mod tests {
         })
     }
 
-    fn json(json: &'static str) -> Payload {
-        Payload::Json(json.as_bytes().into())
+    fn json(json: &'static str) -> OwnedData {
+        OwnedData::Json(json.as_bytes().into())
     }
 
     #[test]
-    fn what_nobody_answers_is_not_implemented() {
+    fn a_request_without_a_handler_is_not_implemented() {
         let expected = r#""status":-1,"msg":"not implement","data":{}"#;
         expect_response(&Outcome::NotHandled, expected);
         expect_response(&Outcome::Silent, expected);
-        let nothing = correlation("", "", Kind::Text);
-        let (answer, _) = answer(&nothing, &Outcome::NotHandled, &Options::default());
+        let nothing = correlation("", "", MessageType::Text);
+        let (answer, _) = encode_outcome(&nothing, &Outcome::NotHandled, &Options::default());
         assert_eq!(
             answer,
             r#"{"cmd":"","seqno":"","status":-1,"msg":"not implement","data":{}}"#
@@ -459,12 +468,12 @@ mod tests {
     #[test]
     fn success_is_ok_with_the_data_of_the_reply() {
         for (data, expected) in [
-            (Payload::None, "{}"),
+            (OwnedData::None, "{}"),
             (json("null"), "null"),
             (json("{ \"a\": [1, \"<\"] }"), r#"{"a":[1,"\u003c"]}"#),
-            (Payload::Text("a \"b\"".into()), r#""a \"b\"""#),
-            (Payload::Bytes((&b"hi\xff"[..]).into()), r#""aGn/""#),
-            (Payload::Bytes((&b"text"[..]).into()), r#""dGV4dA==""#),
+            (OwnedData::Text("a \"b\"".into()), r#""a \"b\"""#),
+            (OwnedData::Bytes((&b"hi\xff"[..]).into()), r#""aGn/""#),
+            (OwnedData::Bytes((&b"text"[..]).into()), r#""dGV4dA==""#),
         ] {
             let expected = format!(r#""status":0,"msg":"ok","data":{expected}"#);
             expect_response(&replied(data), &expected);
@@ -474,11 +483,11 @@ mod tests {
     #[test]
     fn errors_and_panics_are_nine_nines() {
         expect_response(
-            &failed(5, "unexpected end", Payload::None, Cause::Error),
+            &failed(5, "unexpected end", OwnedData::None, Cause::Error),
             r#""status":999999999,"msg":"unexpected end","data":{}"#,
         );
         expect_response(
-            &failed(0, "index 7 of 5", Payload::None, Cause::Panic),
+            &failed(0, "index 7 of 5", OwnedData::None, Cause::Panic),
             r#""status":999999999,"msg":"internal error","data":{}"#,
         );
         expect_response(
@@ -488,20 +497,21 @@ mod tests {
     }
 
     #[test]
-    fn a_chosen_failure_is_worded_as_chosen() {
+    fn a_chosen_failure_is_encoded_as_chosen() {
         expect_response(
-            &failed(403, "no", Payload::None, Cause::Chosen),
+            &failed(403, "no", OwnedData::None, Cause::Chosen),
             r#""status":403,"msg":"no","data":{}"#,
         );
         expect_response(
             &failed(-7, "", json("null"), Cause::Chosen),
             r#""status":-7,"msg":"","data":null"#,
         );
-        // What panicked with a text, a number or an empty map looked like success, and still does.
+        // The original treats a panic with a text, a number or an empty map as a success, and so
+        // does this.
         for (data, expected) in [
-            (Payload::Text("text".into()), r#""text""#),
+            (OwnedData::Text("text".into()), r#""text""#),
             (json("42"), "42"),
-            (Payload::None, "{}"),
+            (OwnedData::None, "{}"),
         ] {
             let expected = format!(r#""status":0,"msg":"ok","data":{expected}"#);
             expect_response(&failed(0, "", data, Cause::Chosen), &expected);
@@ -530,14 +540,17 @@ mod tests {
 
     #[test]
     fn a_response_goes_in_the_frame_type_of_its_request() {
-        for push_kind in [Kind::Text, Kind::Binary] {
+        for push_kind in [MessageType::Text, MessageType::Binary] {
             let options = Options {
                 push_kind,
                 ..Options::default()
             };
-            for kind in [Kind::Text, Kind::Binary] {
-                let asked = correlation("c", "s", kind);
-                assert_eq!(answer(&asked, &Outcome::Silent, &options).1, kind);
+            for kind in [MessageType::Text, MessageType::Binary] {
+                let correlation = correlation("c", "s", kind);
+                assert_eq!(
+                    encode_outcome(&correlation, &Outcome::Silent, &options).1,
+                    kind
+                );
             }
             assert_eq!(push(Content::default(), 0, &options).1, push_kind);
         }
@@ -545,8 +558,8 @@ mod tests {
 
     #[test]
     fn texts_are_escaped_as_go_escapes_them() {
-        let asked = correlation("<&>\u{7f}/", "\u{8}\n\"\\\u{2028}\u{e9}", Kind::Text);
-        let (answer, _) = answer(&asked, &Outcome::Silent, &Options::default());
+        let correlation = correlation("<&>\u{7f}/", "\u{8}\n\"\\\u{2028}\u{e9}", MessageType::Text);
+        let (answer, _) = encode_outcome(&correlation, &Outcome::Silent, &Options::default());
         let expected = concat!(
             r#"{"cmd":"\u003c\u0026\u003e"#,
             "\u{7f}/",
@@ -557,7 +570,7 @@ mod tests {
         assert_eq!(answer, expected);
     }
 
-    fn push(content: Content<'_>, nonce: u64, options: &Options) -> (String, Kind) {
+    fn push(content: Content<'_>, nonce: u64, options: &Options) -> (String, MessageType) {
         let publication = Publication {
             id: PublicationId {
                 origin: ShardId::new(0),
@@ -572,7 +585,7 @@ mod tests {
             nonce,
         };
         let mut message = b"before".to_vec();
-        let kind = Wsrv.encode(&publication, options, &mut message);
+        let kind = Wsrv.encode_publication(&publication, options, &mut message);
         let message = message.strip_prefix(b"before").expect("it is appended");
         (String::from_utf8(message.to_vec()).expect("text"), kind)
     }
@@ -627,8 +640,8 @@ mod tests {
 
     #[test]
     fn a_push_without_a_name_is_given_one() {
-        assert_eq!(fresh_seqno(u64::MAX), *b"@@@@@@@@");
-        let all = (0..64).map(|index| fresh_seqno(index)[0]);
+        assert_eq!(generate_seqno(u64::MAX), *b"@@@@@@@@");
+        let all = (0..64).map(|index| generate_seqno(index)[0]);
         assert_eq!(all.collect::<Vec<_>>(), SEQNO_LETTERS);
         assert!(SEQNO_LETTERS.is_sorted_by_key(|letter| {
             let groups: [fn(&u8) -> bool; 5] = [
@@ -644,11 +657,11 @@ mod tests {
         for place in 0..SEQNO_BYTES {
             let mut expected = [b'a'; SEQNO_BYTES];
             expected[place] = b'@';
-            assert_eq!(fresh_seqno(63 << (6 * place)), expected);
+            assert_eq!(generate_seqno(63 << (6 * place)), expected);
         }
     }
 
-    /// What a random message says, read back by the reader that is tested elsewhere.
+    /// Checks the members of an encoded message with the JSON reader, which is tested elsewhere.
     #[track_caller]
     fn expect_whole(message: &str, cmd: &str, seqno: &str) {
         const RESPONSE: Wanted<3, 2> = Wanted::new(["cmd", "seqno", "msg"], ["status", "data"]);
@@ -666,9 +679,9 @@ mod tests {
             let prng = &mut Prng::from_seed(seed);
             let [cmd, seqno, text] = [(); 3].map(|()| noise_text(prng));
             let data = match prng.range(0, 3) {
-                0 => Payload::None,
-                1 => Payload::Text(noise_text(prng).into()),
-                2 => Payload::Bytes(noise(prng).into()),
+                0 => OwnedData::None,
+                1 => OwnedData::Text(noise_text(prng).into()),
+                2 => OwnedData::Bytes(noise(prng).into()),
                 _ => json(" [ {\"<\" : \"\\u003c \\\" \"} , -1e5,null ] "),
             };
             let status = i64::from(prng.range(0, 3)) - 1;
@@ -682,7 +695,7 @@ mod tests {
             };
             let nonce = prng.below(u64::MAX);
             let (push, _) = push(content, nonce, &Options::default());
-            let generated = fresh_seqno(nonce);
+            let generated = generate_seqno(nonce);
             let generated = str::from_utf8(&generated).expect("ASCII");
             let name = if seqno.is_empty() { generated } else { &seqno };
             expect_whole(&push, &cmd, name);
@@ -692,8 +705,8 @@ mod tests {
                 1 => replied(data),
                 _ => failed(status, &text, data, Cause::Chosen),
             };
-            let asked = correlation(&cmd, &seqno, Kind::Text);
-            let (answer, _) = answer(&asked, &outcome, &Options::default());
+            let correlation = correlation(&cmd, &seqno, MessageType::Text);
+            let (answer, _) = encode_outcome(&correlation, &outcome, &Options::default());
             expect_whole(&answer, &cmd, &seqno);
         }
     }
@@ -716,13 +729,17 @@ mod tests {
             if prng.chance(1, 4) {
                 message = noise(prng);
             }
-            decode(Kind::Text, &message, |result, intents| match result {
-                Ok(()) => {
-                    assert_eq!(intents.len(), 1);
-                    accepted += 1;
-                }
-                Err(_) => refused += 1,
-            });
+            decode(
+                MessageType::Text,
+                &message,
+                |result, intents| match result {
+                    Ok(()) => {
+                        assert_eq!(intents.len(), 1);
+                        accepted += 1;
+                    }
+                    Err(_) => refused += 1,
+                },
+            );
         }
         assert!(accepted > 5_000 && refused > 5_000, "{accepted}, {refused}");
     }

@@ -1,8 +1,8 @@
-//! What a shard accepts connections from, and what it does when it cannot.
+//! A shard's listeners: accepting connections, and backing off when that fails.
 
 use super::errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
 use super::run::Loop;
-use super::turn::Steps;
+use super::turn::TurnSteps;
 use super::uring::ring::Completion;
 use super::uring::socket::peer_address;
 use crate::host::Moment;
@@ -10,12 +10,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// One address of a shard's.
+/// A shard's listening socket for one address.
 #[derive(Debug)]
 pub(super) struct Listener {
     /// `None` once it is closed.
     socket: Option<OwnedFd>,
-    /// Whether the ring accepts from it.
+    /// A multishot accept on the socket is armed.
     is_accepting: bool,
 }
 
@@ -29,7 +29,11 @@ impl From<OwnedFd> for Listener {
 }
 
 impl Loop {
-    /// Has the ring accept from every listener that it does not accept from already.
+    /// Arms an accept on every open listener that has none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel cannot be entered.
     pub(super) fn start_accepting(&mut self) -> io::Result<()> {
         (0..self.listeners.len()).try_for_each(|index| self.start_accepting_from(index))
     }
@@ -51,7 +55,7 @@ impl Loop {
         match u32::try_from(completion.result) {
             Ok(_) => {
                 self.state.spare.after_success(self.id.index());
-                self.adopt(now, completion.result)?;
+                self.insert_accepted(now, completion.result)?;
             }
             Err(_) if self.state.stopping.closes_listeners() => {}
             Err(_) => self.on_accept_failure(index, -completion.result),
@@ -60,14 +64,16 @@ impl Loop {
             return Ok(());
         }
         if self.state.stopping.closes_listeners() {
-            self.accept_the_queued(index)?;
+            self.accept_queued_and_close(index)?;
         } else if self.state.accept_again_at.is_none() {
             self.start_accepting_from(index)?;
         }
         Ok(())
     }
 
-    /// Out of descriptors or memory: says so to newcomers, backs off, and goes on serving.
+    /// Handles an accept that failed for want of descriptors or memory: rejects waiting clients and
+    /// pauses accepting for [`ACCEPT_BACKOFF`]. Other errors concern one connection and are
+    /// ignored.
     fn on_accept_failure(&mut self, index: usize, errno: i32) {
         if !matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM) {
             return;
@@ -77,8 +83,9 @@ impl Loop {
         self.state.accept_again_at = Some(self.state.now + ACCEPT_BACKOFF);
     }
 
-    /// Makes a connection of a descriptor that was accepted.
-    fn adopt(&mut self, now: &Moment, descriptor: i32) -> io::Result<()> {
+    /// Registers an accepted socket with the host and arms its receive. Closes the socket if the
+    /// host has no slot.
+    fn insert_accepted(&mut self, now: &Moment, descriptor: i32) -> io::Result<()> {
         let Some(id) = self.host.handle_accepted(now) else {
             super::uring::socket::close_now(descriptor);
             return Ok(());
@@ -94,27 +101,29 @@ impl Loop {
         self.receive_again(id)
     }
 
-    /// Closes every listener, once the ring does not accept from it any more.
+    /// Closes every listener. One with an accept armed is closed when its cancellation has
+    /// completed.
     pub(super) fn close_listeners(&mut self) -> io::Result<()> {
         for index in 0..self.listeners.len() {
             if self.listeners[index].is_accepting {
                 self.ring.cancel_accept(index)?;
             } else {
-                self.accept_the_queued(index)?;
+                self.accept_queued_and_close(index)?;
             }
         }
         Ok(())
     }
 
-    /// Whether every listener is closed.
+    /// Returns whether every listener is closed.
     pub(super) fn has_closed_listeners(&self) -> bool {
         self.listeners
             .iter()
             .all(|listener| listener.socket.is_none())
     }
 
-    /// A listener is about to close: whoever has connected already is still let in.
-    fn accept_the_queued(&mut self, index: usize) -> io::Result<()> {
+    /// Closes a listener after accepting the connections in its queue: their clients believe that
+    /// they are connected.
+    fn accept_queued_and_close(&mut self, index: usize) -> io::Result<()> {
         let Some(listener) = self.listeners[index].socket.take() else {
             return Ok(());
         };
@@ -123,10 +132,11 @@ impl Loop {
             rustix::net::accept_with(listener.as_fd(), rustix::net::SocketFlags::CLOEXEC)
         {
             let now = self.read_clock();
-            self.adopt(&now, std::os::fd::IntoRawFd::into_raw_fd(socket))?;
+            self.insert_accepted(&now, std::os::fd::IntoRawFd::into_raw_fd(socket))?;
         }
         Ok(())
     }
 }
 
+/// Pause before the next accept after one failed for want of descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

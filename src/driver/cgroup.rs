@@ -9,9 +9,9 @@
 //!          v1: cpu.cfs_quota_us    150000, or -1 for none; cpu.cfs_period_us  100000
 //! ```
 //!
-//! A container often sees only its own group, mounted as if it were the root of all; then the path
-//! in `/proc/self/cgroup` begins with the root of the mount, or leads out of it. A file that is not
-//! there, or that does not read as expected, is no quota: the gateway starts all the same.
+//! A container often sees only its own group, mounted as the root. The path in `/proc/self/cgroup`
+//! then begins with the root of the mount, or leads out of it. A file that is missing or invalid
+//! counts as no quota: the gateway starts all the same.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,7 +19,7 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-/// How much CPU time a control group grants.
+/// The CPU time that a control group grants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Quota {
     /// CPU time in each period, in microseconds.
@@ -28,13 +28,13 @@ struct Quota {
     period_us: u64,
 }
 
-/// A hierarchy of control groups in which CPU time can be limited, as this process sees it.
+/// A control group hierarchy with the CPU controller, as this process sees it.
 #[derive(Debug, Eq, PartialEq)]
 struct Hierarchy {
     version: Version,
-    /// The group that is mounted.
+    /// Path, within the hierarchy, of the group that is mounted.
     root: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     mounted_at: PathBuf,
 }
 
@@ -44,16 +44,15 @@ enum Version {
     V2,
 }
 
-/// Returns how many cores the CPU quota of this process's control groups amounts to, rounded up and
-/// at least one; `None` if nothing limits it. The smallest quota counts, of the process's own
-/// groups and of those above them.
+/// Returns the CPU quota of this process in cores, rounded up and at least 1, or `None` if it has
+/// none. The smallest quota of the process's own groups and of their ancestors counts.
 ///
-/// `root` is the folder that `proc` and `sys` are in: `/`, but in tests.
+/// `root` is the folder that contains `proc` and `sys`: `/`, except in tests.
 pub(super) fn quota_cores(root: &Path) -> Option<usize> {
     let groups = read(root, Path::new("/proc/self/cgroup"))?;
     let groups = String::from_utf8_lossy(&groups).into_owned();
     let hierarchies = match read(root, Path::new("/proc/self/mountinfo")) {
-        Some(mounts) => Hierarchy::all_of(&mounts),
+        Some(mounts) => Hierarchy::parse_mounts(&mounts),
         None => Hierarchy::usual(),
     };
     let quotas = hierarchies.iter().filter_map(|hierarchy| {
@@ -64,7 +63,7 @@ pub(super) fn quota_cores(root: &Path) -> Option<usize> {
 }
 
 /// Returns the path of this process's group in the hierarchy that limits CPU time, or `None` if the
-/// process is in none of that version.
+/// process is in no hierarchy of that version.
 ///
 /// A line is `hierarchy-ID:controllers:path`; version 2 has the ID 0 and no controllers.
 fn group_of(groups: &str, version: Version) -> Option<&str> {
@@ -80,19 +79,18 @@ fn group_of(groups: &str, version: Version) -> Option<&str> {
 }
 
 impl Hierarchy {
-    /// Parses the lines of `/proc/self/mountinfo`; others than those of control groups are passed
-    /// over.
+    /// Parses `/proc/self/mountinfo` and skips the mounts that are no control groups.
     ///
     /// ```text
     ///   33 31 0:30 /docker/5f1 /sys/fs/cgroup/cpu ro,relatime shared:9 - cgroup cgroup rw,cpu
     ///              root        mounted at                                type          options
     /// ```
-    fn all_of(mounts: &[u8]) -> Vec<Self> {
+    fn parse_mounts(mounts: &[u8]) -> Vec<Self> {
         let lines = mounts.split(|&byte| byte == b'\n');
-        lines.filter_map(Self::of_line).collect()
+        lines.filter_map(Self::parse_line).collect()
     }
 
-    fn of_line(line: &[u8]) -> Option<Self> {
+    fn parse_line(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|&byte| byte == b' ');
         let root = unescaped(fields.nth(3)?);
         let mounted_at = unescaped(fields.next()?);
@@ -113,7 +111,7 @@ impl Hierarchy {
         })
     }
 
-    /// Where hierarchies are mounted if nobody says.
+    /// Returns the usual mount points, for when `/proc/self/mountinfo` cannot be read.
     fn usual() -> Vec<Self> {
         let mounted = |version, at: &str| Self {
             version,
@@ -127,14 +125,13 @@ impl Hierarchy {
         ]
     }
 
-    /// Returns the smallest number of cores that the quotas of a group and of those above it, as
-    /// far as they are mounted, amount to.
+    /// Returns the smallest quota, in cores, of a group and of its ancestors up to the mount point.
     fn smallest_cores(&self, root: &Path, group: &Path) -> Option<usize> {
         let below = group
             .strip_prefix(&self.root)
             .unwrap_or_else(|_| Path::new(""));
         let is_plain = |it: Component<'_>| matches!(it, Component::Normal(_));
-        // A group outside of what is mounted is seen as the mount point (a cgroup namespace).
+        // In a cgroup namespace, a group outside the mount appears at the mount point.
         let below = if below.components().all(is_plain) {
             below
         } else {
@@ -147,6 +144,7 @@ impl Hierarchy {
 }
 
 impl Version {
+    /// Reads the quota of one group; `None` if it has none or its files are missing or invalid.
     fn read_quota(self, root: &Path, folder: &Path) -> Option<Quota> {
         let text = |file: &str| {
             let bytes = read(root, &folder.join(file))?;
@@ -164,7 +162,8 @@ impl Version {
 }
 
 impl Quota {
-    /// `None` if there is none (`max`, `-1`), or what is there is not understood.
+    /// Parses a quota and its period, both in microseconds; `None` for `max`, `-1`, a period of
+    /// zero and text that is no number.
     fn parse(quota: &str, period: &str) -> Option<Self> {
         let quota_us = quota.trim().parse().ok()?;
         let period_us = period.trim().parse().ok()?;
@@ -175,13 +174,14 @@ impl Quota {
         (period_us > 0).then_some(quota)
     }
 
+    /// Returns the quota in cores, rounded up, at least 1.
     fn cores(self) -> usize {
         let cores = self.quota_us.div_ceil(self.period_us).max(1);
         usize::try_from(cores).unwrap_or(usize::MAX)
     }
 }
 
-/// Decodes a path in `mountinfo`, where blanks and backslashes are written as `\040` and the like.
+/// Decodes a path of `mountinfo`, which escapes spaces and backslashes as `\040` and the like.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -199,8 +199,7 @@ fn unescaped(field: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(bytes))
 }
 
-/// Reads a file below `root`; `None` if it cannot be read. What is beyond [`FILE_BYTES_MAX`] is
-/// left out.
+/// Reads at most [`FILE_BYTES_MAX`] bytes of a file below `root`; `None` if it cannot be read.
 fn read(root: &Path, path: &Path) -> Option<Vec<u8>> {
     let below = path.strip_prefix("/").unwrap_or(path);
     let file = File::open(root.join(below)).ok()?;
@@ -217,7 +216,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A folder with the files of a machine; it goes when this is dropped.
+    /// A folder with a machine's files, removed on drop.
     struct Machine(PathBuf);
 
     impl Machine {
@@ -227,7 +226,7 @@ mod tests {
             let test = test.replace("::", "-");
             let name = format!("campanile-cgroup-{}-{test}", std::process::id());
             let root = std::env::temp_dir().join(name);
-            drop(fs::remove_dir_all(&root)); // as a rule there is none
+            drop(fs::remove_dir_all(&root)); // usually there is none
             let machine = Self(root);
             for (path, content) in files {
                 machine.write(path, content);
@@ -249,7 +248,7 @@ mod tests {
 
     impl Drop for Machine {
         fn drop(&mut self) {
-            // Left to the system's own cleaning if it cannot be done.
+            // If this fails, the system cleans its temporary folder.
             drop(fs::remove_dir_all(&self.0));
         }
     }

@@ -1,4 +1,4 @@
-//! How the loop closes sockets: cancel, wait for what is under way, close.
+//! Closing sockets: cancel the operations, wait for their completions, close.
 
 use super::run::Loop;
 use crate::runtime::fault::Fault;
@@ -6,7 +6,7 @@ use crate::vocabulary::id::ConnectionId;
 use std::io;
 
 impl Loop {
-    /// Cancels what is under way; the close follows when nothing is.
+    /// Cancels a socket's operations. The socket is closed when all of them have completed.
     pub(super) fn begin_close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.state.sockets.set_closing(id);
         if self.fault != Some(Fault::Cancel) {
@@ -16,20 +16,20 @@ impl Loop {
                 self.ring.cancel(token)?;
             }
         }
-        self.close_if_quiet(id)?;
+        self.close_if_unused(id)?;
         if self.state.sockets.is_waiting_to_close(id) {
             self.state.cancelled.push_back((self.state.now, id));
         }
         Ok(())
     }
 
-    /// Looks after connections whose cancelled operations should have ended long ago: counts each,
-    /// says so, and cancels again. The slot stays taken until the operations end, since the kernel
-    /// may still use what they name.
-    pub(super) fn look_after_cancels(&mut self) -> io::Result<()> {
+    /// Cancels again what has not completed within the cancel timeout; counts and logs each
+    /// connection. The slot stays taken until the operations complete, since the kernel may still
+    /// use the memory and the descriptor that they name.
+    pub(super) fn retry_late_cancels(&mut self) -> io::Result<()> {
         let now = self.state.now;
         while let Some(&(since, id)) = self.state.cancelled.front()
-            && now.duration_since(since) >= self.limits.cancel_patience
+            && now.duration_since(since) >= self.limits.cancel_timeout
         {
             self.state.cancelled.pop_front();
             if !self.state.sockets.is_waiting_to_close(id) {
@@ -39,7 +39,7 @@ impl Loop {
             tracing::warn!(
                 shard = self.id.index(),
                 connection = %id,
-                "an operation that was cancelled has not ended; cancelling it again"
+                "a cancelled operation has not completed; cancelling it again"
             );
             for token in self.state.sockets.cancel_again(id) {
                 self.ring.cancel(token)?;
@@ -49,8 +49,8 @@ impl Loop {
         Ok(())
     }
 
-    /// Closes a socket that is to be closed, once no operation names it.
-    pub(super) fn close_if_quiet(&mut self, id: ConnectionId) -> io::Result<()> {
+    /// Submits the close of a closing socket if no operation names it.
+    pub(super) fn close_if_unused(&mut self, id: ConnectionId) -> io::Result<()> {
         if let Some(token) = self.state.sockets.begin_close(id) {
             self.ring.close(token)?;
         }

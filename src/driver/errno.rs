@@ -1,4 +1,4 @@
-//! The error numbers that the driver tells apart, as completions and `io::Error` have them.
+//! The error numbers that the driver distinguishes, as in completions and `io::Error`.
 
 use rustix::io::Errno;
 

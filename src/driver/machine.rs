@@ -1,12 +1,12 @@
-//! What must be known of the machine to say how much memory a gateway may take.
+//! Facts about the machine that determine how much memory a gateway may use.
 
 use super::probe;
 use crate::config::{Config, Machine};
 use rustix::process::Resource;
 use std::fs;
 
-/// The machine under a gateway with this config, before it is started. What `/proc` does not say is
-/// taken to be Linux's default.
+/// Returns the machine's limits for a gateway with this config, before it starts. Linux's defaults
+/// replace values that `/proc` does not give.
 pub(crate) fn machine(config: &Config) -> Machine {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let shards = probe::shard_count(config).count;
@@ -21,8 +21,8 @@ pub(crate) fn machine(config: &Config) -> Machine {
     }
 }
 
-/// What one socket's send buffer may take. `TCP_NOTSENT_LOWAT` alone is no bound of it: what is
-/// under way to a peer that acknowledges nothing comes on top.
+/// Returns the most bytes that one socket's send buffer may use. `TCP_NOTSENT_LOWAT` alone does not
+/// limit it: sent bytes that the peer has not acknowledged come on top.
 fn send_bytes(config: &Config) -> u64 {
     match config.limits.socket_send_buffer_bytes_max {
         0 => largest("tcp_wmem", SEND_BYTES),
@@ -30,16 +30,19 @@ fn send_bytes(config: &Config) -> u64 {
     }
 }
 
-/// The last of three numbers, which is the largest that the kernel chooses by itself.
+/// Returns the last of a sysctl's three numbers: the size up to which the kernel tunes a buffer.
 fn largest(name: &str, default: u64) -> u64 {
     numbers(name).last().copied().unwrap_or(default)
 }
 
+/// Reads a sysctl of `net.ipv4`; empty if it cannot be read or is not numeric.
 fn numbers(name: &str) -> Vec<u64> {
     let text = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
     let numbers = text.split_whitespace().map(str::parse);
     numbers.collect::<Result<_, _>>().unwrap_or_default()
 }
 
+/// Linux's default maximum of `tcp_rmem`, in bytes.
 const RECEIVE_BYTES: u64 = 6 << 20;
+/// Linux's default maximum of `tcp_wmem`, in bytes.
 const SEND_BYTES: u64 = 4 << 20;

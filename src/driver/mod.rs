@@ -1,4 +1,4 @@
-//! Runs one shard on one pinned thread: sockets, buffers, sends, sleep.
+//! The driver: runs each shard on one thread, with its sockets, buffers, sends and sleep.
 //!
 //! ```text
 //!   kernel <--> ring, buffers, sockets <--> run (the loop) <--> host <--> shard
@@ -6,8 +6,8 @@
 //!                                              sleep          mailbox, http
 //! ```
 //!
-//! Everything that touches the kernel or the clock is here, and nothing here decides anything. It
-//! is the only folder with `unsafe` in it: in `uring/` and `run`.
+//! All system calls of a running shard and all reads of the clock are in this folder; decisions are
+//! made in the host and the shard. `unsafe` is allowed only in `uring/` and `run`.
 
 mod accept;
 mod cgroup;
@@ -15,9 +15,9 @@ mod closing;
 mod errno;
 mod listen;
 pub(crate) mod machine;
+mod overload;
 pub(crate) mod panic_hook;
 pub(crate) mod probe;
-mod refuse;
 mod run;
 pub mod start_error;
 pub(crate) mod stop;
@@ -29,19 +29,22 @@ pub(crate) mod watchdog;
 
 use crate::runtime::panic::DropGuarded;
 
-/// Called on a shard's thread when it has been idle for a second and gave up memory before.
+/// A function that a shard's thread calls after one idle second, if it freed memory before.
 pub(crate) type IdleFunction = DropGuarded<Box<dyn Fn() + Send + Sync>>;
 
-/// How much of everything one turn of a loop does.
+/// Limits on the work of one turn of a shard's loop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TurnLimits {
+    /// Maximum looks for arrivals in one turn before it sends.
     pub(crate) looks_per_turn_max: u32,
-    /// How long a shard without work goes on looking for some before it sleeps.
+    /// Time that a shard without work busy-polls before it sleeps; zero turns that off.
     pub(crate) busy_poll: std::time::Duration,
+    /// Sends that are queued before the kernel is entered.
     pub(crate) sends_per_enter_max: u32,
+    /// Sends to sessions in one turn. The rest waits for the next turn.
     pub(crate) sends_per_turn_max: u32,
-    /// After which an operation that was cancelled should have ended.
-    pub(crate) cancel_patience: std::time::Duration,
-    /// Connections of the whole process.
+    /// Time after which a cancelled operation that has not completed is logged and cancelled again.
+    pub(crate) cancel_timeout: std::time::Duration,
+    /// Connections of the whole process, sessions and HTTP together.
     pub(crate) sessions_max: usize,
 }

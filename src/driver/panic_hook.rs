@@ -1,16 +1,17 @@
-//! What happens when something panics: the process ends, soon, whatever becomes of the message.
+//! The panic hook: every panic ends the process, except in an embedder's functions.
 
 use crate::logging::{self, limited};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::panic::PanicHookInfo;
 use std::time::Duration;
 
-/// Makes every panic end the process after its message, except in an embedder's functions, whose
-/// panics are caught. Without it, a panic in a task that the runtime catches would go unnoticed.
+/// Installs a panic hook that aborts the process after writing the message.
 ///
-/// The message is written by the hook that was there before, which has a second for it: where
-/// standard error is a pipe that nobody reads, the process ends all the same. A caught panic is
-/// logged; only where no subscriber wants errors is the hook from before called for it.
+/// Panics in an embedder's functions are caught: they are logged, or passed to the previous hook if
+/// no subscriber wants errors. All others abort, also those that tokio would catch in a task.
+///
+/// The previous hook writes the message. It has one second for that: the process ends even if
+/// standard error is a pipe that is not read.
 ///
 /// The binary calls this first; an embedding program may.
 pub fn abort_on_panic() {
@@ -24,7 +25,7 @@ pub fn abort_on_panic() {
             }
             return;
         }
-        if abort_soon() || can_be_told() {
+        if abort_after_timeout() || can_write_stderr() {
             before(info);
             logging::flush_before_exit();
         }
@@ -32,25 +33,25 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// Never waits: a client may be the cause.
+/// Logs a caught panic, without waiting and at a limited rate: a client may be the cause.
 fn log_caught(info: &PanicHookInfo<'_>) {
-    let said = info.payload_as_str().unwrap_or("not text");
+    let panic_message = info.payload_as_str().unwrap_or("not text");
     let location = info.location().map(ToString::to_string);
     limited!(
         ERROR,
         "an embedder's function panicked",
-        said,
+        panic_message,
         location = location.as_deref()
     );
 }
 
-/// Has the process end in a while, whatever this thread waits for then; `false` if there is no
-/// thread for that.
+/// Aborts the process after [`REPORT_TIME`], from a new thread. Returns `false` if there is no
+/// thread for it.
 #[expect(
     clippy::disallowed_methods,
     reason = "a thread of its own, which waits for the end of the process"
 )]
-fn abort_soon() -> bool {
+fn abort_after_timeout() -> bool {
     let thread = std::thread::Builder::new().name("abort".to_owned());
     let started = thread.spawn(|| {
         std::thread::sleep(REPORT_TIME);
@@ -59,12 +60,12 @@ fn abort_soon() -> bool {
     started.is_ok()
 }
 
-/// Whether standard error takes a message at once.
-fn can_be_told() -> bool {
+/// Returns whether standard error can be written to without waiting.
+fn can_write_stderr() -> bool {
     let stderr = std::io::stderr();
     let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
     poll(&mut polled, Some(&Timespec::default())) == Ok(1)
 }
 
-/// For the message of a panic that ends the process.
+/// Time for the message of a panic that ends the process.
 const REPORT_TIME: Duration = Duration::from_secs(1);

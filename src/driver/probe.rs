@@ -1,4 +1,4 @@
-//! What the machine allows, found out before anything is started (io.md 7).
+//! Checks of the machine before anything starts: open files, cores, kernel, rings (io.md 7).
 
 use super::cgroup;
 use super::start_error::StartError;
@@ -12,18 +12,18 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The number of shards of a gateway, and why they are fewer than the cores.
+/// The number of shards of a gateway, and whether a CPU quota reduced it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ShardCount {
-    /// The number of shards.
+    /// Number of shards, at least 1.
     pub count: usize,
-    /// The number of cores that the process may run on, if its CPU quota is what allows fewer
-    /// shards; `None` if there are as many as cores, or as the config says.
+    /// Number of cores that the process may run on, if its CPU quota allows fewer shards than that;
+    /// otherwise `None`.
     pub cores_beyond_quota: Option<usize>,
 }
 
 impl ShardCount {
-    /// As many shards as are wanted; else one for each core, but not more than the quota is worth.
+    /// Returns the configured number, or else one shard for each core up to the quota.
     fn of(wanted: Option<usize>, cores: usize, quota_cores: Option<usize>) -> Self {
         let quota = quota_cores.filter(|&quota| wanted.is_none() && quota < cores);
         let count = wanted.or(quota).unwrap_or(cores);
@@ -43,7 +43,7 @@ impl From<usize> for ShardCount {
     }
 }
 
-/// Raises the soft limit of open files to the hard one, and returns it.
+/// Raises the soft limit of open files to the hard limit, and returns the limit now in force.
 pub(super) fn raise_open_files() -> usize {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(FILES_UNLIMITED);
@@ -58,21 +58,22 @@ pub(super) fn raise_open_files() -> usize {
     usize::try_from(current).unwrap_or(usize::MAX)
 }
 
-/// Sessions and HTTP connections of the process where so many files may be open; `None` is any
-/// number.
+/// Returns the limit of connections of the process, from the config or else from the number of
+/// files that may be open. `None` means unlimited files.
 pub(super) fn sessions_max(config: &Config, files: Option<u64>) -> usize {
     let wanted = config.limits.sessions_max.map(|max| max.get() as usize);
     let files = usize::try_from(files.unwrap_or(FILES_UNLIMITED)).unwrap_or(usize::MAX);
     wanted.unwrap_or_else(|| files.saturating_sub(FILES_RESERVED))
 }
 
-/// How many shards there are, and why.
+/// Returns the number of shards for this config on this machine.
 pub(super) fn shard_count(config: &Config) -> ShardCount {
     let quota = cgroup::quota_cores(Path::new("/"));
     let wanted = config.shards.map(|shards| usize::from(shards.get()));
     ShardCount::of(wanted, allowed_cpus().len(), quota)
 }
 
+/// Returns the CPUs of this thread's affinity mask; CPU 0 if it cannot be read.
 pub(super) fn allowed_cpus() -> Vec<usize> {
     let set = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
     let cpus: Vec<usize> = (0..CpuSet::MAX_CPU)
@@ -81,7 +82,13 @@ pub(super) fn allowed_cpus() -> Vec<usize> {
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 
-/// The largest ring, at most as large as the config says, of which one fits for each shard.
+/// Returns the largest ring size, at most the configured one, for which one ring per shard can be
+/// made.
+///
+/// # Errors
+///
+/// [`StartError::Kernel`] before Linux 6.1; [`StartError::LockedMemory`] if not even
+/// `ring.entries_min` entries fit; otherwise as [`StartError::ring`].
 pub(super) fn fitting_ring(ring: &Ring, shards: usize) -> Result<RingSize, StartError> {
     check_kernel()?;
     let mut size = RingSize {
@@ -101,27 +108,29 @@ pub(super) fn fitting_ring(ring: &Ring, shards: usize) -> Result<RingSize, Start
     if size.submission_entries < ring.submission_entries {
         tracing::warn!(
             entries = size.submission_entries,
-            "little lockable memory: smaller rings than configured (ulimit -l, LimitMEMLOCK=)"
+            "little lockable memory; using smaller rings than configured (raise `ulimit -l`, \
+             LimitMEMLOCK= in systemd)"
         );
     }
     Ok(size)
 }
 
-/// Makes as many rings at one time as there will be, the runtimes' own included. Those made are
-/// kept while the next is waited for: the memory of larger ones, just closed, comes back late.
+/// Makes the rings of all shards and of their runtimes at the same time, and closes them. The
+/// memory of rings just closed comes back late, so each ring is retried for [`PROBE_TIMEOUT`].
 fn try_rings(size: RingSize, shards: usize) -> io::Result<()> {
     let mut rings = Vec::new();
     for _ in 0..shards {
-        let runtime = patiently(PROBE_PATIENCE, || io_uring::IoUring::new(RUNTIME_ENTRIES))?;
-        let ring = patiently(PROBE_PATIENCE, || {
-            let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
-            DataRing::new(size, bell)
+        let runtime = retry_for(PROBE_TIMEOUT, || io_uring::IoUring::new(RUNTIME_ENTRIES))?;
+        let ring = retry_for(PROBE_TIMEOUT, || {
+            let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
+            DataRing::new(size, eventfd)
         })?;
         rings.push((runtime, ring));
     }
     Ok(())
 }
 
+/// Fails with [`StartError::Kernel`] if the kernel is older than [`KERNEL_MIN`].
 fn check_kernel() -> Result<(), StartError> {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy();
@@ -137,14 +146,14 @@ fn check_kernel() -> Result<(), StartError> {
     Ok(())
 }
 
-/// Tries again for a while: the memory of rings that were just closed, here by the probe, comes
-/// back late.
+/// Retries an attempt that fails for want of memory, until `timeout` has passed: the memory of
+/// rings that were just closed comes back late. Other errors are returned at once.
 #[expect(
     clippy::disallowed_methods,
     reason = "before the shard runs, its thread may wait"
 )]
-pub(super) fn patiently<T>(
-    patience: Duration,
+pub(super) fn retry_for<T>(
+    timeout: Duration,
     mut attempt: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
     let began = Instant::now();
@@ -152,9 +161,9 @@ pub(super) fn patiently<T>(
     loop {
         match attempt() {
             Err(error)
-                if error.kind() == io::ErrorKind::OutOfMemory && began.elapsed() < patience =>
+                if error.kind() == io::ErrorKind::OutOfMemory && began.elapsed() < timeout =>
             {
-                // Longer each time: a failed attempt itself gives memory back late.
+                // Double the pause: a failed attempt's own memory comes back late too.
                 std::thread::sleep(pause);
                 pause *= 2;
             }
@@ -163,15 +172,15 @@ pub(super) fn patiently<T>(
     }
 }
 
-/// Descriptors for everything that is not a connection.
+/// Descriptors reserved for everything that is not a connection.
 pub(super) const FILES_RESERVED: usize = 256;
-/// What is asked for where there is no hard limit; the kernel's own default bound.
+/// Assumed limit of open files where none is set: the kernel's default of `fs.nr_open`.
 const FILES_UNLIMITED: u64 = 1 << 20;
 const KERNEL_MIN: (u32, u32) = (6, 1);
-/// The runtime's ring carries no connection.
+/// Entries of a runtime's ring, which carries no connection.
 pub(super) const RUNTIME_ENTRIES: u32 = 16;
-/// For each size that is tried.
-const PROBE_PATIENCE: Duration = Duration::from_millis(250);
+/// Maximum time to retry each ring.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests {
@@ -186,7 +195,7 @@ mod tests {
             (None, 2, Some(3), 2, None),
             (None, 4096, None, SHARDS_MAX - 1, None),
             (None, 4096, Some(2000), SHARDS_MAX - 1, Some(4096)),
-            // Whoever says how many there are knows why.
+            // The quota does not change a configured number.
             (Some(8), 64, Some(2), 8, None),
             (Some(8), 2, None, 8, None),
         ] {

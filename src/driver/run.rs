@@ -1,19 +1,19 @@
-//! One shard's loop: turns of the data ring inside a tokio-uring runtime.
+//! A shard's loop: turns of the data ring inside a tokio-uring runtime.
 //!
-//! A turn enters the kernel while there is a reason to, handles what came, looks again a bounded
-//! number of times, and only then sends. The shard sleeps by the rule of `sleep.rs`. The loop is
-//! the future given to `block_on` and owns everything; nobody else touches the shard.
+//! A turn enters the kernel if there is a reason to, handles arrivals, looks again a limited number
+//! of times, and then sends. The shard sleeps by the protocol of `sleep.rs`. The loop is the future
+//! given to `block_on` and owns the shard; no other thread touches it.
 
 #![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
 
 use super::accept::Listener;
 use super::errno::{ECANCELED, ENOBUFS};
-use super::refuse::Spare;
+use super::overload::SpareDescriptor;
 use super::stop::StopFlag;
 use super::stopping::Stopping;
-use super::turn::{self, Steps};
-use super::uring::ring::{Completion, DataRing, Lent, Operation};
-use super::uring::socket::{Sockets, reset_on_close, shut_sending, unacknowledged_bytes};
+use super::turn::{self, TurnSteps};
+use super::uring::ring::{Completion, DataRing, Operation, SendBytes};
+use super::uring::socket::{Sockets, reset_on_close, shutdown_write, unacknowledged_bytes};
 use super::{IdleFunction, TurnLimits};
 use crate::host::{Host, Moment};
 use crate::logging::limited;
@@ -31,14 +31,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
 
-/// Everything that one shard's thread owns.
+/// The state of a shard's thread.
 pub(super) struct Loop {
-    /// First, so that it is gone before the memory that the kernel may still read: what the host
-    /// has lent. That holds for an error and for a panic too.
+    /// First, so that it is dropped before the host, whose memory the kernel may still read. That
+    /// holds on an error and on a panic too.
     pub(super) ring: DataRing,
     pub(super) id: ShardId,
     pub(super) host: Host,
-    /// For each address; completions name them by their place.
+    /// One for each address; completions carry the index.
     pub(super) listeners: Vec<Listener>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) on_idle: Option<Arc<IdleFunction>>,
@@ -48,27 +48,28 @@ pub(super) struct Loop {
     pub(super) state: LoopState,
 }
 
-/// What a loop remembers between turns.
+/// The state that a loop keeps between turns.
 pub(super) struct LoopState {
     pub(super) sockets: Sockets,
     pub(super) stopping: Stopping,
     started: Instant,
-    /// Receives that came while other shards' mailboxes were full, in order.
-    held: VecDeque<Completion>,
-    /// Sockets whose receive ended for want of buffers.
-    starved: Vec<ConnectionId>,
-    /// Connections whose operations were cancelled, to be closed when they have ended; since when.
+    /// Receive completions of sessions deferred while other shards' mailboxes were full, in order.
+    deferred: VecDeque<Completion>,
+    /// Connections whose receive ended because no receive buffer was free.
+    without_buffer: Vec<ConnectionId>,
+    /// Closing connections whose operations were cancelled, with the time of that.
     pub(super) cancelled: VecDeque<(Instant, ConnectionId)>,
+    /// End of the pause after a failed accept.
     pub(super) accept_again_at: Option<Instant>,
-    pub(super) spare: Spare,
-    /// The other shards know that nothing is left here.
-    said_done: bool,
-    /// Memory was given up; collected when the shard has been idle for a second.
+    pub(super) spare: SpareDescriptor,
+    /// This shard has reported to the others that nothing is left here.
+    reported_done: bool,
+    /// Memory was freed since it was last returned to the system.
     shrank: bool,
     turns_since_yield: u32,
-    /// The clock, as it was last read.
+    /// The last reading of the clock.
     pub(super) now: Instant,
-    /// When something was last handled.
+    /// Time at which a turn last had work.
     worked_at: Instant,
 }
 
@@ -83,12 +84,12 @@ impl LoopState {
             sockets: Sockets::default(),
             stopping: Stopping::default(),
             started: now,
-            held: VecDeque::new(),
-            starved: Vec::new(),
+            deferred: VecDeque::new(),
+            without_buffer: Vec::new(),
             cancelled: VecDeque::new(),
             accept_again_at: None,
-            spare: Spare::new(),
-            said_done: false,
+            spare: SpareDescriptor::new(),
+            reported_done: false,
             shrank: false,
             turns_since_yield: 0,
             now,
@@ -98,9 +99,13 @@ impl LoopState {
 }
 
 impl Loop {
-    /// Runs until the gateway stops and every connection has ended; returns what was counted.
+    /// Runs until the gateway has stopped and every connection has ended; returns the counters.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the ring or the eventfd fails.
     pub(super) async fn run(mut self) -> io::Result<Counters> {
-        let bell = self.ring.watch_bell()?;
+        let eventfd = self.ring.async_eventfd()?;
         self.start_accepting()?;
         let looks_max = self.limits.looks_per_turn_max;
         loop {
@@ -113,41 +118,42 @@ impl Loop {
                 self.state.turns_since_yield = 0;
                 tokio::task::yield_now().await;
             } else if self.has_work() {
-                self.yield_now_and_then().await;
-            } else if self.keeps_awake() {
+                self.yield_periodically().await;
+            } else if self.busy_poll_once() {
                 if !self.has_work() {
                     self.state.turns_since_yield = 0;
                     tokio::task::yield_now().await;
                 }
             } else {
-                self.sleep(&bell).await?;
+                self.sleep(&eventfd).await?;
             }
         }
     }
 
-    /// Takes completions out of the ring and acts on each; returns how many there were.
+    /// Handles deferred receives, then completions of the ring; returns the number of the latter.
     fn handle_completions(&mut self, now: &Moment) -> io::Result<usize> {
         if !self.host.is_blocked() {
-            while let Some(completion) = self.state.held.pop_front() {
-                // What it is about may have been closed meanwhile; an operation that ends has not.
+            while let Some(completion) = self.state.deferred.pop_front() {
+                // The connection may be closed by now; its last completion must be handled all the
+                // same.
                 if !completion.more || self.state.sockets.is_current(completion.connection()) {
                     self.on_receive(now, completion)?;
                 } else if let Some(buffer) = completion.buffer {
                     self.ring.filled(buffer, 0);
-                    self.ring.give_back(buffer);
+                    self.ring.return_buffer(buffer);
                 }
             }
         }
         let mut count = 0;
-        while count < COMPLETIONS_PER_LOOK_MAX
+        while count < COMPLETIONS_PER_PASS_MAX
             && let Some(completion) = self.ring.next_completion()
         {
             count += 1;
             self.on_completion(now, completion)?;
         }
-        // Buffers have been given back by now, unless they are held.
-        if self.state.held.is_empty() && !self.state.starved.is_empty() {
-            for id in std::mem::take(&mut self.state.starved) {
+        // Buffers have been given back by now, except those of deferred receives.
+        if self.state.deferred.is_empty() && !self.state.without_buffer.is_empty() {
+            for id in std::mem::take(&mut self.state.without_buffer) {
                 self.receive_again(id)?;
             }
         }
@@ -162,7 +168,7 @@ impl Loop {
                 let id = completion.connection();
                 let is_read = self.host.is_session(id) && !self.state.sockets.is_closing(id);
                 if is_read && self.host.is_blocked() {
-                    self.state.held.push_back(completion);
+                    self.state.deferred.push_back(completion);
                     return Ok(());
                 }
                 self.on_receive(now, completion)
@@ -170,8 +176,8 @@ impl Loop {
             Operation::Send => self.on_sent(now, completion),
             Operation::Cancel => {
                 let id = completion.connection();
-                self.state.sockets.operation_ended(id);
-                self.close_if_quiet(id)
+                self.state.sockets.cancel_ended(id);
+                self.close_if_unused(id)
             }
             Operation::Close => {
                 let id = completion.connection();
@@ -194,10 +200,10 @@ impl Loop {
             if still_wanted && !self.state.sockets.is_closing(id) {
                 self.host.handle_received(now, id, bytes);
             }
-            self.ring.give_back(buffer);
+            self.ring.return_buffer(buffer);
         } else if let Some(buffer) = completion.buffer {
             self.ring.filled(buffer, 0);
-            self.ring.give_back(buffer);
+            self.ring.return_buffer(buffer);
         }
         assert!(still_wanted, "a slot outlives its operations");
 
@@ -206,11 +212,11 @@ impl Loop {
         }
         self.state.sockets.receive_ended(id);
         if self.state.sockets.is_closing(id) {
-            return self.close_if_quiet(id);
+            return self.close_if_unused(id);
         }
         match completion.result {
             0 => self.host.handle_hangup(now, id, false),
-            result if result == -ENOBUFS => self.state.starved.push(id),
+            result if result == -ENOBUFS => self.state.without_buffer.push(id),
             result if result > 0 || result == -ECANCELED => self.receive_again(id)?,
             _ => self.host.handle_hangup(now, id, true),
         }
@@ -229,12 +235,12 @@ impl Loop {
             }
         }
         if is_closing {
-            self.close_if_quiet(id)?;
+            self.close_if_unused(id)?;
         }
         Ok(())
     }
 
-    /// Arms a socket's receive, if it is wanted and not armed.
+    /// Arms a connection's receive, if its input is wanted and no receive is armed.
     pub(super) fn receive_again(&mut self, id: ConnectionId) -> io::Result<()> {
         if !self.state.sockets.is_current(id) {
             return Ok(());
@@ -254,7 +260,7 @@ impl Loop {
             while count < most
                 && let Some((id, bytes)) = self.host.poll_send()
             {
-                let bytes = Lent::from(bytes);
+                let bytes = SendBytes::from(bytes);
                 self.send(id, bytes)?;
                 count += 1;
             }
@@ -272,7 +278,7 @@ impl Loop {
         if !self.state.sockets.is_current(id) {
             return Ok(());
         }
-        self.state.sockets.set_wanted(id, on);
+        self.state.sockets.set_wants_input(id, on);
         if on {
             return self.receive_again(id);
         }
@@ -282,11 +288,11 @@ impl Loop {
         Ok(())
     }
 
-    /// Submits a send of what the host has lent.
+    /// Submits a send of bytes lent by the host.
     #[inline]
-    fn send(&mut self, id: ConnectionId, bytes: Lent) -> io::Result<()> {
+    fn send(&mut self, id: ConnectionId, bytes: SendBytes) -> io::Result<()> {
         let token = self.state.sockets.begin_send(id);
-        // SAFETY: what `Host::poll_send` and `Host::poll_answer` lend stays where it is until
+        // SAFETY: what `Host::poll_send` and `Host::poll_http_send` lend stays where it is until
         // `Host::handle_sent`, which is called when the completion has been taken; and the ring is
         // dropped before the host.
         unsafe { self.ring.send(token, bytes) }
@@ -297,43 +303,43 @@ impl Loop {
         Tick::containing(u64::try_from(elapsed).expect("milliseconds since the start fit"))
     }
 
-    /// Whether this shard and all others have nothing left. One that is done earlier goes on
-    /// draining its mailbox: what others have asked of it is answered.
+    /// Returns whether no shard has anything left. A shard that is done earlier continues to drain
+    /// its mailbox, since other shards wait for its counts.
     fn is_finished(&mut self) -> bool {
-        if self.is_done() && !std::mem::replace(&mut self.state.said_done, true) {
+        if self.is_done() && !std::mem::replace(&mut self.state.reported_done, true) {
             self.exchange.shard_done();
         }
-        self.state.said_done && self.exchange.all_done()
+        self.state.reported_done && self.exchange.all_done()
     }
 
     fn is_done(&self) -> bool {
         self.state.stopping.has_begun_to_close()
             && self.has_closed_listeners()
             && self.host.connections_count() == 0
-            && self.state.held.is_empty()
-            // Handlers go on until the grace is over.
-            && (self.host.tasks_count() == 0 || self.state.stopping.was_cut)
+            && self.state.deferred.is_empty()
+            // Handlers run on until the grace period is over.
+            && (self.host.tasks_count() == 0 || self.state.stopping.has_aborted)
     }
 
-    /// Whether another turn would find something to do.
+    /// Returns whether another turn would find something to do.
     fn has_work(&mut self) -> bool {
         self.ring.wants_enter()
             || self.ring.has_completions()
             || self.host.has_arrivals()
             || (self.host.wants_to_send() && self.ring.room_to_send() > 0)
-            || (!self.state.held.is_empty() && !self.host.is_blocked())
-            || self.can_step_stop()
-            || (self.state.said_done && self.exchange.all_done())
+            || (!self.state.deferred.is_empty() && !self.host.is_blocked())
+            || self.can_advance_stop()
+            || (self.state.reported_done && self.exchange.all_done())
     }
 
-    /// Goes on looking for work instead of sleeping, as long as the config says since there was
-    /// some; a little at a time, so that timers and tasks have their turn too. `false`: there has
-    /// been none for too long, and the shard may sleep.
+    /// Busy-polls for at most 50 us, so that timers and tasks get their turn. Returns `false` if
+    /// the shard may sleep: polling is off, or `limits.busy_poll_us` have passed since the last
+    /// work.
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"
     )]
-    fn keeps_awake(&mut self) -> bool {
+    fn busy_poll_once(&mut self) -> bool {
         if self.limits.busy_poll.is_zero() {
             return false;
         }
@@ -341,7 +347,7 @@ impl Loop {
         let mut now = Instant::now();
         let slice_ends = until.min(now + BUSY_POLL_SLICE);
         while now < slice_ends {
-            for _ in 0..SPINS_PER_LOOK {
+            for _ in 0..SPINS_PER_CHECK {
                 std::hint::spin_loop();
             }
             if self.has_work() {
@@ -352,9 +358,9 @@ impl Loop {
         now < until
     }
 
-    /// Lets the runtime's own tasks and timers run. That costs two system calls, so a shard that is
-    /// busy does it only every few turns; one that sleeps does it anyway.
-    async fn yield_now_and_then(&mut self) {
+    /// Yields to the runtime's tasks and timers every [`TURNS_PER_YIELD`] turns. A yield costs two
+    /// system calls; a shard that sleeps yields anyway.
+    async fn yield_periodically(&mut self) {
         self.state.turns_since_yield += 1;
         if self.state.turns_since_yield >= TURNS_PER_YIELD {
             self.state.turns_since_yield = 0;
@@ -367,30 +373,35 @@ impl Loop {
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"
     )]
-    async fn sleep(&mut self, bell: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    async fn sleep(&mut self, eventfd: &AsyncFd<OwnedFd>) -> io::Result<()> {
         let exchange = Arc::clone(&self.exchange);
         let flag = exchange.sleep_flag(self.id);
-        self.ring.set_bell(true);
-        flag.lie_down();
+        self.ring.set_eventfd_enabled(true);
+        flag.begin_sleep();
         if !self.has_work() {
             self.state.turns_since_yield = 0;
-            let lay_down_at = Instant::now();
-            let wake_at = self.wake_at(lay_down_at);
-            let rung = async { bell.readable().await.map(|mut guard| guard.clear_ready()) };
+            let slept_at = Instant::now();
+            let wake_at = self.wake_at(slept_at);
+            let woken = async {
+                eventfd
+                    .readable()
+                    .await
+                    .map(|mut guard| guard.clear_ready())
+            };
             match wake_at {
-                None => rung.await?,
-                Some(at) => match tokio::time::timeout_at(at.into(), rung).await {
-                    Ok(rung) => rung?,
-                    Err(_) => self.on_idle(lay_down_at),
+                None => woken.await?,
+                Some(at) => match tokio::time::timeout_at(at.into(), woken).await {
+                    Ok(woken) => woken?,
+                    Err(_) => self.on_idle(slept_at),
                 },
             }
         }
-        flag.get_up();
-        self.ring.set_bell(false);
+        flag.end_sleep();
+        self.ring.set_eventfd_enabled(false);
         Ok(())
     }
 
-    /// When to wake even if nothing arrives.
+    /// Returns when to wake even if nothing arrives; `None` for never.
     fn wake_at(&self, now: Instant) -> Option<Instant> {
         let due = self
             .host
@@ -398,7 +409,7 @@ impl Loop {
             .map(|tick| self.state.started + Duration::from_millis(tick.begins_at_ms()));
         let collect = self.state.shrank.then_some(now + IDLE_BEFORE_COLLECT);
         let cancel = self.state.cancelled.front();
-        let cancel = cancel.map(|&(since, _)| since + self.limits.cancel_patience);
+        let cancel = cancel.map(|&(since, _)| since + self.limits.cancel_timeout);
         let accept = self.state.accept_again_at;
         let stop = self.state.stopping.wake_at();
         [due, collect, cancel, accept, stop]
@@ -407,17 +418,17 @@ impl Loop {
             .min()
     }
 
-    /// Nothing arrived until now: gives memory back, if there may be some.
+    /// Returns freed memory to the system after [`IDLE_BEFORE_COLLECT`] without work.
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"
     )]
-    fn on_idle(&mut self, lay_down_at: Instant) {
-        let idle = Instant::now().duration_since(lay_down_at);
+    fn on_idle(&mut self, slept_at: Instant) {
+        let idle = Instant::now().duration_since(slept_at);
         if self.state.shrank && idle >= IDLE_BEFORE_COLLECT {
             self.state.shrank = false;
             self.host.free_spare();
-            if self.state.held.is_empty() {
+            if self.state.deferred.is_empty() {
                 self.ring.release_memory();
             }
             if let Some(function) = &self.on_idle
@@ -429,7 +440,7 @@ impl Loop {
     }
 }
 
-impl Steps for Loop {
+impl TurnSteps for Loop {
     type Error = io::Error;
 
     fn look(&mut self) -> io::Result<()> {
@@ -444,7 +455,7 @@ impl Steps for Loop {
         reason = "the driver is where time comes from"
     )]
     fn read_clock(&mut self) -> Moment {
-        // CLOCK_MONOTONIC, which stands still while the machine is suspended.
+        // This is CLOCK_MONOTONIC, which stands still while the machine is suspended.
         self.state.now = Instant::now();
         self.host.set_time(self.tick_at(self.state.now))
     }
@@ -457,41 +468,42 @@ impl Steps for Loop {
         Ok(handled)
     }
 
-    /// Does what is due on the shard and in the loop itself.
+    /// Fires the deadlines of the host and of the loop itself.
     fn fire_deadlines(&mut self, until: &Moment) -> io::Result<()> {
         let now = self.state.now;
-        // Connections of other shards count too.
+        // Other shards' connections change the count too.
         let is_full = self.exchange.connections() > self.limits.sessions_max;
         self.host.set_full(is_full);
         self.host.fire_deadlines(until);
-        self.look_after_cancels()?;
+        self.retry_late_cancels()?;
         self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
         if self.state.accept_again_at.is_some_and(|at| at <= now) {
             self.state.accept_again_at = None;
             self.start_accepting()?;
         }
-        self.step_stop(now)
+        self.advance_stop(now)
     }
 
-    /// Tells the others, sends what is owed, shuts and closes.
+    /// Sends messages to other shards and pending bytes to clients, then pauses reads and closes
+    /// sockets.
     fn flush(&mut self) -> io::Result<()> {
         self.host.flush_messages();
         self.send_to_sessions()?;
         while self.ring.room_to_send() > 0 {
-            let Some((id, bytes)) = self.host.poll_answer() else {
+            let Some((id, bytes)) = self.host.poll_http_send() else {
                 break;
             };
-            let bytes = Lent::from(bytes);
+            let bytes = SendBytes::from(bytes);
             self.send(id, bytes)?;
         }
-        // Whoever is cut for what batches hold is closed below.
-        self.host.relieve();
+        // Sessions that this aborts are closed below.
+        self.host.enforce_publication_limit();
         while let Some((id, on)) = self.host.poll_reading() {
             self.set_reading(id, on)?;
         }
         while let Some((id, step)) = self.host.poll_close() {
             match step {
-                CloseStep::Shutdown => shut_sending(self.state.sockets.descriptor(id)),
+                CloseStep::Shutdown => shutdown_write(self.state.sockets.descriptor(id)),
                 CloseStep::Finish => self.begin_close(id)?,
                 CloseStep::Reset => {
                     reset_on_close(self.state.sockets.descriptor(id));
@@ -516,10 +528,13 @@ impl Completion {
     }
 }
 
-/// Completions handled before the ring is looked at again.
-const COMPLETIONS_PER_LOOK_MAX: usize = 4096;
+/// Completions handled before the kernel is entered again.
+const COMPLETIONS_PER_PASS_MAX: usize = 4096;
+/// Idle time after which freed memory is returned to the system.
 const IDLE_BEFORE_COLLECT: Duration = Duration::from_secs(1);
+/// Turns of a busy shard between two yields to the runtime.
 const TURNS_PER_YIELD: u32 = 32;
-/// How long a shard looks for work before it looks after its timers and tasks.
+/// Length of one busy poll, after which timers and tasks get their turn.
 const BUSY_POLL_SLICE: Duration = Duration::from_micros(50);
-const SPINS_PER_LOOK: u32 = 16;
+/// Spin-loop hints between two checks for work.
+const SPINS_PER_CHECK: u32 = 16;

@@ -1,41 +1,41 @@
-//! Why a gateway did not start: one line each, with the cause and the cures.
+//! Errors of starting a gateway. Each message is one line with the cause and the remedies.
 
 use std::io;
 use std::net::SocketAddr;
 
-/// What kept a gateway from starting.
+/// The reason that a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address cannot be listened on.
+    /// An address cannot be bound or listened on.
     #[error("{}", not_listening(address, error))]
     Listen {
-        /// Which address.
+        /// The address.
         address: SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         error: io::Error,
     },
     /// The kernel is older than 6.1.
-    #[error("this kernel is {release}: io_uring as used here needs Linux 6.1 or newer")]
+    #[error("the kernel is Linux {release}; Campanile needs Linux 6.1 or newer for io_uring")]
     Kernel {
-        /// What it calls itself.
+        /// The kernel's release, as of `uname -r`.
         release: String,
     },
-    /// `io_uring` is switched off or filtered out.
+    /// `io_uring` is disabled by a sysctl or blocked by a seccomp filter.
     #[error("{}", forbidden(error, disabled.as_deref()))]
     Forbidden {
-        /// What the kernel said.
+        /// The kernel's error.
         error: io::Error,
-        /// `kernel.io_uring_disabled`, if it could be read and is not zero.
+        /// The value of `kernel.io_uring_disabled`; `None` if it is zero or cannot be read.
         disabled: Option<String>,
     },
-    /// Too little memory may be locked.
+    /// Too little memory may be locked for the smallest rings that the config allows.
     #[error(
         "too little lockable memory for the rings: raise it (`ulimit -l`, LimitMEMLOCK= in \
          systemd), or run fewer shards with --shards, or lower ring.entries_min and \
          ring.submission_entries"
     )]
     LockedMemory,
-    /// The limit of open files is too low for the sessions wanted.
+    /// The hard limit of open files is too low for the configured number of sessions.
     #[error(
         "too few open files: {have} are allowed and {need} are needed; raise the limit \
          (`ulimit -Hn`, LimitNOFILE= in systemd), or lower limits.sessions_max"
@@ -43,19 +43,19 @@ pub enum StartError {
     OpenFiles {
         /// The hard limit.
         have: usize,
-        /// What would be enough.
+        /// The number of files needed.
         need: usize,
     },
-    /// The ring cannot be made for another reason.
+    /// A ring cannot be made for another reason.
     #[error("cannot make an io_uring: {0}")]
     Ring(io::Error),
-    /// The kernel refused a thread, an event descriptor or random numbers.
+    /// A thread or an eventfd cannot be made, or random bytes cannot be read.
     #[error("cannot start a shard: {0}")]
     Thread(io::Error),
 }
 
 impl StartError {
-    /// What a failure to make a ring means.
+    /// Classifies a failure to make a ring.
     pub(crate) fn ring(error: io::Error) -> Self {
         let kind = error.kind();
         if kind == io::ErrorKind::OutOfMemory {
@@ -76,7 +76,7 @@ impl StartError {
     }
 }
 
-/// Why an address cannot be listened on, and what to do about it.
+/// Formats why an address cannot be listened on, and what to do about it.
 fn not_listening(address: &SocketAddr, error: &io::Error) -> String {
     let port = address.port();
     let kind = error.kind();
@@ -87,10 +87,10 @@ fn not_listening(address: &SocketAddr, error: &io::Error) -> String {
         )
     } else if kind == io::ErrorKind::PermissionDenied && port != 0 {
         format!(
-            "cannot listen on {address}: this user may not listen on a port as low as {port}; \
-             choose a higher one with --listen, let the program \
+            "cannot listen on {address}: this user may not listen on port {port}; choose a higher \
+             port with --listen, permit the program \
              (`setcap cap_net_bind_service=+ep campanile`, \
-             AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or let everyone \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or permit all users \
              (`sysctl -w net.ipv4.ip_unprivileged_port_start={port}`)"
         )
     } else {
@@ -98,16 +98,16 @@ fn not_listening(address: &SocketAddr, error: &io::Error) -> String {
     }
 }
 
-/// Why `io_uring` may not be used, and what to do about it.
+/// Formats why `io_uring` may not be used, and what to do about it.
 fn forbidden(error: &io::Error, disabled: Option<&str>) -> String {
     match disabled {
         Some(value) => format!(
-            "io_uring is switched off (kernel.io_uring_disabled is {value}): run `sysctl -w \
+            "io_uring is disabled (kernel.io_uring_disabled is {value}): run `sysctl -w \
              kernel.io_uring_disabled=0`"
         ),
         None => format!(
-            "io_uring is not allowed here ({error}): a seccomp filter refuses it, as the default \
-             profiles of Docker and containerd do; run with a profile that allows io_uring_setup, \
+            "io_uring is blocked ({error}): a seccomp filter denies it, as the default profiles of \
+             Docker and containerd do; run with a profile that allows io_uring_setup, \
              io_uring_enter and io_uring_register"
         ),
     }

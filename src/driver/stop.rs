@@ -1,9 +1,9 @@
-//! The wish to stop, seen by every shard, and what the shards tell each other and whoever has it.
+//! The request to stop, which all shards see, and the state that they share while stopping.
 //!
 //! ```text
-//!   set --delay--> listeners close, no new work --all shards have finished what was accepted-->
-//!       sessions are closed at a pace --nothing but idle HTTP connections anywhere--> those too
-//!   ... and after `grace`, from the close of the listeners on, whatever is left is cut
+//!   set --delay--> listeners close, no new work --all shards have finished accepted work-->
+//!       sessions are closed at a pace --no shard has more than idle HTTP connections--> those too
+//!   `grace` after the listeners close, all remaining connections are aborted
 //! ```
 
 use crate::host::Pace;
@@ -14,56 +14,56 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-/// How a gateway stops.
+/// The timing of a gateway's stop.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct StopPlan {
-    /// From the wish to stop to the close of the listeners.
+    /// Time from the request to stop to the close of the listeners.
     pub(crate) delay: Duration,
-    /// From the close of the listeners until everything that is left is cut.
+    /// Time from the close of the listeners until all remaining connections are aborted.
     pub(crate) grace: Duration,
-    /// In which 10,000 sessions are closed.
+    /// Time over which 10,000 sessions are closed.
     pub(crate) drain: Duration,
-    /// That a client has to answer a close frame.
+    /// Time that a client has to answer a close frame.
     pub(crate) close_grace: Duration,
 }
 
-/// Unset, or set once with a plan.
+/// The state of a stop that all shards share. It is set at most once.
 #[derive(Debug)]
 pub(crate) struct StopFlag {
     plan: OnceLock<StopPlan>,
-    /// Who hears of the shards' ends.
+    /// Receives two [`Ending`]s from each shard.
     endings: OnceLock<Sender<Ending>>,
-    /// No shard takes new work, and what was accepted before is in mailboxes or done.
-    settled: Milestone,
-    /// Sessions of the shards that have settled.
+    /// Each shard has stopped taking work, and has finished or posted what it had accepted.
+    work_finished: Milestone,
+    /// Sessions of the shards that have reached `work_finished`.
     sessions: AtomicUsize,
-    /// No shard has anything but idle HTTP connections.
+    /// Each shard has only idle HTTP connections, or none.
     idle: Milestone,
 }
 
-/// Something that every shard comes to once.
+/// A point that every shard reaches once.
 #[derive(Debug)]
 struct Milestone {
-    /// Shards that have not.
+    /// Shards that have not reached it.
     missing: AtomicUsize,
 }
 
-/// What a shard's thread says at its end.
+/// A report of a shard's thread at its end.
 #[derive(Debug)]
 pub(crate) enum Ending {
-    /// Its loop has ended; this is what it has counted.
+    /// The loop has ended, with these counters.
     Counted(Counters),
-    /// The tasks of its runtime are gone, and no work that blocks is left.
+    /// The runtime is gone, with its tasks and blocking work.
     Gone,
 }
 
 impl StopPlan {
-    /// How a shard with `own` of the `all` sessions of the process closes them, if `spent` of the
-    /// grace is over.
+    /// Returns the pace at which a shard closes its `own` sessions of the process's `all`, after
+    /// `spent` of the grace period.
     ///
-    /// The first [`AT_ONCE_MAX`] of the process are closed at once and the others in the share of
-    /// `drain` that they are of [`DRAIN_SESSIONS`], but early enough that the last one has its
-    /// close grace, or half of `grace` if that is less, before it is cut.
+    /// The first [`AT_ONCE_MAX`] sessions of the process are closed at once. The others are closed
+    /// over `drain`, in proportion to [`DRAIN_SESSIONS`], but early enough that the last one has
+    /// its close grace, or half of `grace` if that is less, before it is aborted.
     pub(crate) fn pace(&self, own: usize, all: usize, spent: Duration) -> Pace {
         let all = all.max(own);
         if all <= AT_ONCE_MAX {
@@ -79,75 +79,76 @@ impl StopPlan {
         }
     }
 
-    /// How long a shard waits for the others to finish what they have accepted, at most: one whose
-    /// handler holds it must not hold up the others' sessions.
-    pub(crate) fn settling_max(&self) -> Duration {
-        SETTLING_MAX.min(self.grace / 4)
+    /// Returns the longest time for which a shard waits for the others to finish accepted work. A
+    /// handler that blocks one shard must not delay the sessions of the others.
+    pub(crate) fn finish_wait_max(&self) -> Duration {
+        FINISH_WAIT_MAX.min(self.grace / 4)
     }
 }
 
 impl StopFlag {
-    /// For a gateway of so many shards.
+    /// Creates the flag of a gateway with `shards` shards, not set.
     pub(crate) fn new(shards: usize) -> Self {
         Self {
             plan: OnceLock::new(),
             endings: OnceLock::new(),
-            settled: Milestone::of(shards),
+            work_finished: Milestone::of(shards),
             sessions: AtomicUsize::new(0),
             idle: Milestone::of(shards),
         }
     }
 
-    /// Asks every shard to stop; the shards must be woken then. The first call counts.
+    /// Requests the stop. The caller must wake the shards. Later calls do nothing.
     pub(crate) fn set(&self, plan: StopPlan) {
         if self.plan.set(plan).is_err() {
             tracing::debug!("already stopping");
         }
     }
 
-    /// [`StopFlag::set`] for somebody who waits for the shards, each of which says two things.
-    pub(crate) fn set_and_hear(&self, plan: StopPlan, endings: Sender<Ending>) {
+    /// Requests the stop as [`StopFlag::set`] does, and has each shard send two [`Ending`]s.
+    pub(crate) fn set_and_report(&self, plan: StopPlan, endings: Sender<Ending>) {
         if self.endings.set(endings).is_err() {
-            tracing::debug!("somebody hears of it already");
+            tracing::debug!("the end of the shards is already awaited");
         }
         self.set(plan);
     }
 
-    /// Tells whoever waits for the shards, if anybody does.
-    pub(crate) fn say(&self, ending: Ending) {
+    /// Sends an [`Ending`] to the receiver, if there is one.
+    pub(crate) fn send_ending(&self, ending: Ending) {
         if let Some(endings) = self.endings.get() {
-            drop(endings.send(ending)); // nobody need wait any more
+            drop(endings.send(ending)); // the receiver may have stopped waiting
         }
     }
 
-    /// How to stop; `None` while nobody wants to.
+    /// Returns the plan; `None` until a stop is requested.
     pub(crate) fn plan(&self) -> Option<&StopPlan> {
         self.plan.get()
     }
 
-    /// A shard with so many sessions takes no new work, and has done or posted what it had
-    /// accepted. Returns whether it is the last one.
-    pub(crate) fn settle(&self, sessions: usize) -> bool {
+    /// Records that a shard with `sessions` sessions takes no new work, and has finished or posted
+    /// what it had accepted. Returns whether it is the last shard to do so.
+    pub(crate) fn finish_work(&self, sessions: usize) -> bool {
         self.sessions.fetch_add(sessions, Ordering::Relaxed);
-        self.settled.reach()
+        self.work_finished.reach()
     }
 
-    /// Whether every shard has settled: whatever was accepted before is in the mailboxes.
-    pub(crate) fn all_settled(&self) -> bool {
-        self.settled.is_reached()
+    /// Returns whether every shard has finished accepted work, so that all of its messages are in
+    /// the mailboxes.
+    pub(crate) fn all_work_finished(&self) -> bool {
+        self.work_finished.is_reached()
     }
 
-    /// How many sessions there were on the shards that have settled.
+    /// Returns the number of sessions of the shards that have finished accepted work.
     pub(crate) fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// A shard has nothing but idle HTTP connections. Returns whether it is the last one.
-    pub(crate) fn become_idle(&self) -> bool {
+    /// Records that a shard has only idle HTTP connections. Returns whether it is the last shard.
+    pub(crate) fn report_idle(&self) -> bool {
         self.idle.reach()
     }
 
-    /// Whether no shard has anything but idle HTTP connections.
+    /// Returns whether all shards have only idle HTTP connections.
     pub(crate) fn all_idle(&self) -> bool {
         self.idle.is_reached()
     }
@@ -171,11 +172,11 @@ impl Milestone {
     }
 }
 
-/// The number of sessions that the config's `drain_ms` is for.
+/// Number of sessions to which the config's `drain_ms` refers.
 const DRAIN_SESSIONS: u128 = 10_000;
-/// Sessions of a process that are closed at once.
+/// Sessions of the process that are closed at once.
 const AT_ONCE_MAX: usize = 100;
-const SETTLING_MAX: Duration = Duration::from_secs(1);
+const FINISH_WAIT_MAX: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -1,23 +1,23 @@
-//! One thread for each shard: what they are made of, how they start, how they end (io.md 7).
+//! The shards' threads: preparation, start and end (io.md 7).
 //!
-//! Limits are raised, the ring is tried out, the port is taken, and only then is anything started:
-//! whatever is missing is one [`StartError`] that names the cause and the cure.
+//! Limits are raised, the ring is tried and the port is bound before any thread starts. A failure
+//! is one [`StartError`] with the cause and the remedy.
 
 use super::accept::Listener;
 use super::listen::listen;
 use super::probe::{
-    self, FILES_RESERVED, RUNTIME_ENTRIES, ShardCount, allowed_cpus, fitting_ring, patiently,
-    raise_open_files,
+    self, FILES_RESERVED, RUNTIME_ENTRIES, ShardCount, allowed_cpus, fitting_ring,
+    raise_open_files, retry_for,
 };
 use super::run::{Loop, LoopState};
 use super::stop::{Ending, StopFlag, StopPlan};
 use super::uring::ring::{DataRing, RingSize};
-use super::watchdog::WatchSeats;
+use super::watchdog::SharedWatch;
 use super::{IdleFunction, TurnLimits, start_error::StartError};
 use crate::config::Config;
 use crate::handler::{HandleCore, SetupError, Setups, Watch};
 use crate::host::{Host, HostParts, HostSettings, Seeds};
-use crate::mailbox::{Bell, Exchange};
+use crate::mailbox::{Exchange, WakeHandle};
 use crate::runtime::entropy::{random_bytes, random_keys};
 use crate::runtime::fault::Fault;
 use crate::shard::hash::HashSeed;
@@ -34,7 +34,7 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What was found and taken before any thread started.
+/// The resources acquired before any thread starts.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) addresses: Vec<SocketAddr>,
@@ -42,42 +42,47 @@ pub(crate) struct Prepared {
     pub(crate) limits: ProcessLimits,
     pub(crate) shards: ShardCount,
     listeners: Vec<Vec<OwnedFd>>,
-    bells: Vec<OwnedFd>,
+    eventfds: Vec<OwnedFd>,
     cpus: Vec<usize>,
     ring: RingSize,
 }
 
-/// What every shard of a process has in common.
+/// The parts that all shards of a process share.
 #[derive(Clone)]
 pub(crate) struct Common {
     pub(crate) host: HostSettings,
     pub(crate) turn_limits: TurnLimits,
-    /// Called when a shard has been idle for a second after it gave up memory.
+    /// Called when a shard has been idle for one second after it freed memory.
     pub(crate) on_idle: Option<Arc<IdleFunction>>,
     pub(crate) fault: Option<Fault>,
     pub(crate) setups: Setups,
     pub(crate) core: Arc<HandleCore>,
-    pub(crate) watch: WatchSeats,
+    pub(crate) watch: SharedWatch,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) stop: Arc<StopFlag>,
 }
 
-/// Why a shard has not started.
+/// The reason that a shard did not start.
 #[derive(Debug)]
-pub(crate) enum NotStarted {
-    /// The machine does not give what it needs.
+pub(crate) enum ShardStartError {
+    /// A resource of the machine is missing.
     Start(StartError),
-    /// What is set up on it cannot be.
+    /// An embedder's setup failed.
     Setup(SetupError),
 }
 
-impl From<StartError> for NotStarted {
+impl From<StartError> for ShardStartError {
     fn from(error: StartError) -> Self {
         Self::Start(error)
     }
 }
 
-/// Raises limits, tries the ring and takes the port.
+/// Raises limits, tries the ring and binds the port.
+///
+/// # Errors
+///
+/// [`StartError::OpenFiles`] if the limit of open files is too low; otherwise as [`fitting_ring`]
+/// and [`listen`]; [`StartError::Thread`] if an eventfd cannot be made.
 pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let files = raise_open_files();
     let sessions_max = probe::sessions_max(config, Some(files as u64));
@@ -91,31 +96,33 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let cpus = allowed_cpus();
     let shard_count = probe::shard_count(config);
     let shards = shard_count.count;
-    // On a thread of its own: the kernel interrupts whoever has made a ring once more when it is
-    // gone, and an embedder's thread would see a system call fail with EINTR.
+    // On a thread of its own: the kernel interrupts the thread that made a ring once more after the
+    // ring is gone, and a system call of the embedder's thread would fail with EINTR.
     let probe = std::thread::scope(|scope| {
         scope
             .spawn(|| fitting_ring(&config.ring, shards))
             .join()
-            .expect("a panic there is ours")
+            .expect("the probe does not panic")
     });
     let ring = probe?;
     let listening = listen(config.listen, shards, &config.limits)?;
 
-    let bells: Vec<OwnedFd> = (0..shards).map(|_| new_bell()).collect::<Result<_, _>>()?;
-    let mut ringers: Vec<Bell> = Vec::new();
-    for bell in &bells {
-        let bell = bell.try_clone().map_err(StartError::Thread)?;
-        ringers.push(Some(Box::new(move || ring_bell(&bell))));
+    let eventfds: Vec<OwnedFd> = (0..shards)
+        .map(|_| new_eventfd())
+        .collect::<Result<_, _>>()?;
+    let mut wake_handles: Vec<WakeHandle> = Vec::new();
+    for eventfd in &eventfds {
+        let eventfd = eventfd.try_clone().map_err(StartError::Thread)?;
+        wake_handles.push(Some(Box::new(move || signal_eventfd(&eventfd))));
     }
     let exchange = Exchange::new(
-        ringers,
+        wake_handles,
         config.limits.mailbox_messages_max as usize,
         config.limits.mailbox_bytes_max,
         config.limits.pushes_in_flight_max as usize,
     );
-    // Under a quota the kernel shares out time, not cores: gateways of several containers would all
-    // be pinned to the first cores of the machine.
+    // Under a quota the kernel limits time, not cores. If shards were pinned, gateways in several
+    // containers would all share the machine's first cores.
     let is_pinned = config.pin && shard_count.cores_beyond_quota.is_none();
     let cpus = if is_pinned { cpus } else { Vec::new() };
     Ok(Prepared {
@@ -128,7 +135,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
         },
         shards: shard_count,
         listeners: listening.shards,
-        bells,
+        eventfds,
         cpus,
         ring,
     })
@@ -136,15 +143,19 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, StartError> {
 
 impl Prepared {
     /// Starts one thread for each shard, and returns when all of them accept connections.
-    pub(crate) fn start(self, common: &Common) -> Result<Vec<JoinHandle<()>>, NotStarted> {
+    ///
+    /// # Errors
+    ///
+    /// The first failure of a shard. The other shards have been stopped by then.
+    pub(crate) fn start(self, common: &Common) -> Result<Vec<JoinHandle<()>>, ShardStartError> {
         let (ready, readies) = std::sync::mpsc::channel();
         let mut threads = Vec::new();
-        let seats = self.listeners.into_iter().zip(self.bells).enumerate();
-        for (index, (listeners, bell)) in seats {
-            let seat = Seat {
+        let per_shard = self.listeners.into_iter().zip(self.eventfds).enumerate();
+        for (index, (listeners, eventfd)) in per_shard {
+            let shard_thread = ShardThread {
                 id: ShardId::new(index),
                 listeners,
-                bell,
+                eventfd,
                 cpu: self.cpus.get(index % self.cpus.len().max(1)).copied(),
                 ring: self.ring,
                 seeds: random_seeds().map_err(StartError::Thread)?,
@@ -153,19 +164,20 @@ impl Prepared {
             let ready = ready.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
-                .spawn(move || seat.run(&ready));
+                .spawn(move || shard_thread.run(&ready));
             threads.push(thread.map_err(StartError::Thread)?);
         }
         drop(ready);
-        let started: Vec<Result<(), NotStarted>> = readies.iter().take(threads.len()).collect();
+        let started: Vec<Result<(), ShardStartError>> =
+            readies.iter().take(threads.len()).collect();
         assert_eq!(
             started.len(),
             threads.len(),
-            "each shard says whether it is ready"
+            "each shard reports whether it is ready"
         );
         if let Some(error) = started.into_iter().find_map(Result::err) {
             common.stop.set(StopPlan::default());
-            // All of them before any is waited for: none leaves until all are done.
+            // Wake all before joining any: no shard ends before all are done.
             common.exchange.wake_all();
             for thread in threads {
                 drop(thread.join());
@@ -176,38 +188,38 @@ impl Prepared {
     }
 }
 
-/// What one shard's thread is given.
-struct Seat {
+/// The parts of one shard's thread.
+struct ShardThread {
     id: ShardId,
     listeners: Vec<OwnedFd>,
-    bell: OwnedFd,
+    eventfd: OwnedFd,
     cpu: Option<usize>,
     ring: RingSize,
     seeds: Seeds,
     common: Common,
 }
 
-impl Seat {
-    /// The body of a shard's thread. A panic here ends the process: half a gateway that looks alive
-    /// is worse than none.
-    fn run(self, ready: &Sender<Result<(), NotStarted>>) {
+impl ShardThread {
+    /// Runs the thread's body. A panic in it aborts the process: a gateway that has lost a shard
+    /// still looks alive, which is worse than none.
+    fn run(self, ready: &Sender<Result<(), ShardStartError>>) {
         let _guard = AbortOnPanic;
         if let Some(cpu) = self.cpu {
             pin_to(cpu);
         }
-        let runtime = patiently(PATIENCE, || {
+        let runtime = retry_for(RETRY_TIMEOUT, || {
             tokio_uring::Runtime::new(tokio_uring::builder().entries(RUNTIME_ENTRIES))
         });
         let made = runtime.and_then(|runtime| {
-            let ring = patiently(PATIENCE, || {
-                DataRing::new(self.ring, self.bell.try_clone()?)
+            let ring = retry_for(RETRY_TIMEOUT, || {
+                DataRing::new(self.ring, self.eventfd.try_clone()?)
             });
             Ok((runtime, ring?))
         });
         let (runtime, ring) = match made {
             Ok(made) => made,
             Err(error) => {
-                // Whoever waits for it stops the others.
+                // The receiver stops the other shards.
                 drop(ready.send(Err(StartError::ring(error).into())));
                 self.common.core.commands.close(self.id);
                 self.common.exchange.shard_done();
@@ -216,15 +228,15 @@ impl Seat {
         };
         let stop = Arc::clone(&self.common.stop);
         let counters = runtime.block_on(self.serve(ring, ready));
-        stop.say(Ending::Counted(counters));
-        // Waits for work that blocks, however long that takes.
+        stop.send_ending(Ending::Counted(counters));
+        // This waits for blocking work, without a time limit.
         drop(runtime);
-        stop.say(Ending::Gone);
+        stop.send_ending(Ending::Gone);
     }
 
-    /// Sets the shard up and runs it. It is within the runtime: what an embedder sets up may be
-    /// tasks and timers of its own.
-    async fn serve(self, ring: DataRing, ready: &Sender<Result<(), NotStarted>>) -> Counters {
+    /// Sets up the shard and runs its loop; returns its counters. The setup runs inside the
+    /// runtime, since an embedder may start tasks and timers in it.
+    async fn serve(self, ring: DataRing, ready: &Sender<Result<(), ShardStartError>>) -> Counters {
         let Common {
             host: settings,
             turn_limits,
@@ -248,8 +260,8 @@ impl Seat {
         let host = match Host::build(parts, &setups, watch) {
             Ok(host) => host,
             Err(error) => {
-                drop(ready.send(Err(NotStarted::Setup(error))));
-                // A setup may have given its handle away.
+                drop(ready.send(Err(ShardStartError::Setup(error))));
+                // The setup may have passed its handle to other threads, which must not wait.
                 core.commands.close(self.id);
                 exchange.shard_done();
                 return Counters::default();
@@ -275,11 +287,11 @@ impl Seat {
         };
         let result = shard_loop.run().await;
         core.commands.close(self.id);
-        result.expect("the data ring goes on working once it was made")
+        result.expect("the data ring works once it was created")
     }
 }
 
-/// Ends the process if its thread unwinds.
+/// Aborts the process if its thread unwinds.
 struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
@@ -298,14 +310,14 @@ fn pin_to(cpu: usize) {
     }
 }
 
-fn new_bell() -> Result<OwnedFd, StartError> {
+fn new_eventfd() -> Result<OwnedFd, StartError> {
     rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
         .map_err(|error| StartError::Thread(error.into()))
 }
 
-fn ring_bell(bell: &OwnedFd) {
-    // It is never read, so it can only be full after 2^64 rings.
-    rustix::io::write(bell, &1_u64.to_le_bytes()).expect("an eventfd takes a count");
+fn signal_eventfd(eventfd: &OwnedFd) {
+    // The eventfd is never read, so that it can only be full after 2^64 writes.
+    rustix::io::write(eventfd, &1_u64.to_le_bytes()).expect("an eventfd takes a count");
 }
 
 fn random_seeds() -> io::Result<Seeds> {
@@ -316,4 +328,4 @@ fn random_seeds() -> io::Result<Seeds> {
     })
 }
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(1);

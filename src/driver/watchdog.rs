@@ -1,8 +1,7 @@
-//! Names whatever of an embedder's holds a shard for too long, while it does.
+//! The watchdog: logs an embedder's function that blocks its shard, while it does.
 //!
-//! A shard that is held says nothing itself, so a thread looks at what all shards have said about
-//! what they run ([`WatchSlot`]). It touches nothing of a shard's and costs one wake-up in each
-//! period.
+//! A blocked shard cannot log, so a thread reads from all shards which function they run
+//! ([`WatchSlot`]). It reads nothing else of a shard, and wakes once per `limits.handler_stall_ms`.
 
 use super::start_error::StartError;
 use crate::config::Config;
@@ -13,23 +12,23 @@ use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What the watchdog and the shards agree on.
+/// The state that the watchdog and the shards share.
 #[derive(Clone, Debug)]
-pub(crate) struct WatchSeats {
+pub(crate) struct SharedWatch {
     pub(crate) slots: Arc<[Arc<WatchSlot>]>,
     pub(crate) began: Instant,
     pub(crate) stall: Duration,
 }
 
-/// A watchdog; dropping it ends its thread.
+/// A watchdog. Dropping it ends its thread.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    seats: WatchSeats,
+    shared: SharedWatch,
     running: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Watchdog {
-    /// A watchdog of so many shards, which does not run yet.
+    /// Creates the watchdog of `shards` shards, not started.
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"
@@ -37,7 +36,7 @@ impl Watchdog {
     pub(crate) fn new(config: &Config, shards: usize) -> Self {
         let slots = (0..shards).map(|_| Arc::default()).collect();
         Self {
-            seats: WatchSeats {
+            shared: SharedWatch {
                 slots,
                 began: Instant::now(),
                 stall: Duration::from_millis(u64::from(config.limits.handler_stall_ms)),
@@ -46,20 +45,24 @@ impl Watchdog {
         }
     }
 
-    pub(crate) fn seats(&self) -> WatchSeats {
-        self.seats.clone()
+    pub(crate) fn shared(&self) -> SharedWatch {
+        self.shared.clone()
     }
 
-    /// Begins to watch.
+    /// Starts the watchdog's thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Thread`] if the thread cannot be started.
     pub(crate) fn start(mut self) -> Result<Self, StartError> {
         let (end, ended) = std::sync::mpsc::channel();
-        let seats = self.seats.clone();
+        let shared = self.shared.clone();
         let thread = std::thread::Builder::new()
             .name("watchdog".to_owned())
             .spawn(move || {
-                let mut named = vec![0; seats.slots.len()];
-                while ended.recv_timeout(seats.stall) == Err(RecvTimeoutError::Timeout) {
-                    seats.look(&mut named);
+                let mut logged = vec![0; shared.slots.len()];
+                while ended.recv_timeout(shared.stall) == Err(RecvTimeoutError::Timeout) {
+                    shared.check(&mut logged);
                 }
             });
         self.running = Some((end, thread.map_err(StartError::Thread)?));
@@ -67,29 +70,35 @@ impl Watchdog {
     }
 }
 
-/// A watch that nobody looks at, for a simulation.
-pub(crate) fn watch_of_nobody(config: &Config) -> Watch {
-    let seats = Watchdog::new(config, 1).seats();
-    Watch::new(Arc::clone(&seats.slots[0]), seats.began, seats.stall)
+/// Returns a watch without a watchdog, for a simulation.
+pub(crate) fn detached_watch(config: &Config) -> Watch {
+    let shared = Watchdog::new(config, 1).shared();
+    Watch::new(Arc::clone(&shared.slots[0]), shared.began, shared.stall)
 }
 
-impl WatchSeats {
-    /// Names what has held a shard for too long, once each.
+impl SharedWatch {
+    /// Logs each function that has blocked a shard for longer than `stall`, once per call.
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"
     )]
-    fn look(&self, named: &mut [u64]) {
+    fn check(&self, logged: &mut [u64]) {
         let now = Instant::now().duration_since(self.began);
-        for (shard, (slot, named)) in self.slots.iter().zip(named).enumerate() {
+        for (shard, (slot, logged)) in self.slots.iter().zip(logged).enumerate() {
             let Some(running) = slot.running() else {
                 continue;
             };
             let held = now.saturating_sub(running.since);
-            if held > self.stall && *named != running.turn {
-                *named = running.turn;
+            if held > self.stall && *logged != running.turn {
+                *logged = running.turn;
                 let (handler, held_ms) = (running.label, held.as_millis());
-                limited!(WARN, "a handler is holding its shard", shard, %handler, held_ms);
+                limited!(
+                    WARN,
+                    "a handler blocks its shard; move blocking work to Context::blocking",
+                    shard,
+                    %handler,
+                    held_ms
+                );
             }
         }
     }
@@ -99,7 +108,7 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         if let Some((end, thread)) = self.running.take() {
             drop(end);
-            // A panic of the watchdog's own has been reported.
+            // The panic hook has reported a panic of the watchdog.
             drop(thread.join());
         }
     }

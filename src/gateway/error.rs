@@ -1,49 +1,49 @@
-//! Why a gateway does not start, in words for its operator.
+//! Errors of starting a gateway, with messages for its operator.
 
 use crate::builtin;
 use crate::config::{Config, ConfigErrors};
 use crate::driver::start_error::StartError;
-use crate::driver::threads::NotStarted;
+use crate::driver::threads::ShardStartError;
 use crate::handler::SetupError;
 use crate::hooks;
 use std::path::PathBuf;
 
-/// Why a gateway did not start.
+/// The reason that a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The config is not valid.
+    /// The config is invalid.
     #[error(transparent)]
     Config(ConfigErrors),
-    /// A descriptor set cannot be used.
+    /// A Protocol Buffers descriptor set cannot be used.
     #[error("route {path}: {}: {problem}", file.display())]
     Descriptor {
-        /// The path of the route that names it.
+        /// Path of the route that names the file.
         path: String,
         /// The file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// A file of keys cannot be used.
+    /// A key file cannot be used.
     #[error("route {path}: {problem}")]
     Keys {
-        /// The path of the route that names it.
+        /// Path of the route that names the file.
         path: String,
-        /// The file, and what is wrong with it.
+        /// The file and the problem.
         problem: String,
     },
-    /// A backend cannot be asked.
+    /// A backend's settings cannot be used.
     #[error("backend {name}: {problem}")]
     Backend {
-        /// Its name.
+        /// Name of the backend.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// What the embedder has set up cannot be.
+    /// An embedder's setup failed.
     #[error(transparent)]
     Setup(SetupError),
-    /// The machine does not give what is needed.
+    /// A resource of the machine is missing.
     #[error(transparent)]
     Start(StartError),
 }
@@ -76,23 +76,23 @@ impl Error {
     }
 }
 
-impl From<NotStarted> for Error {
-    fn from(error: NotStarted) -> Self {
+impl From<ShardStartError> for Error {
+    fn from(error: ShardStartError) -> Self {
         match error {
-            NotStarted::Start(error) => Self::Start(error),
-            NotStarted::Setup(error) => Self::Setup(error),
+            ShardStartError::Start(error) => Self::Start(error),
+            ShardStartError::Setup(error) => Self::Setup(error),
         }
     }
 }
 
-impl From<builtin::OpenError> for Error {
-    fn from(error: builtin::OpenError) -> Self {
+impl From<builtin::BuiltinError> for Error {
+    fn from(error: builtin::BuiltinError) -> Self {
         match error {
-            builtin::OpenError::Keys { path, problem } => Self::Keys { path, problem },
-            builtin::OpenError::Backends(hooks::OpenError::Backend { name, problem }) => {
+            builtin::BuiltinError::Keys { path, problem } => Self::Keys { path, problem },
+            builtin::BuiltinError::Backends(hooks::BackendsError::Backend { name, problem }) => {
                 Self::Backend { name, problem }
             }
-            builtin::OpenError::Backends(hooks::OpenError::Random(error)) => {
+            builtin::BuiltinError::Backends(hooks::BackendsError::Random(error)) => {
                 Self::Start(StartError::Thread(error))
             }
         }

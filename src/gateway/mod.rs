@@ -1,4 +1,4 @@
-//! The embedder's handle: build a gateway, start it, stop it.
+//! The embedder's API to build, start and stop a gateway.
 
 mod error;
 mod route_builder;
@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 
 /// A running gateway.
 ///
-/// Dropping it leaves it running; call [`Gateway::stop`].
+/// Dropping it leaves the gateway running; call [`Gateway::stop`].
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
@@ -60,20 +60,20 @@ pub struct Gateway {
     key_files: KeyFiles,
 }
 
-/// A gateway that has not started: its config and the functions of the embedding program.
+/// A gateway that has not started: its config and the embedder's functions.
 #[must_use = "a gateway serves once it is started"]
 pub struct Builder {
     config: Config,
-    /// What an embedder sets up.
+    /// The embedder's setups, in order.
     setups: Vec<SetupFn>,
-    /// What goes for all routes of which that says nothing; the last of a kind counts.
+    /// Defaults for routes without a setting of their own. Of one kind the last one applies.
     defaults: Vec<SetupFn>,
     on_idle: Option<Arc<IdleFunction>>,
     fault: Option<Fault>,
 }
 
 impl Gateway {
-    /// Prepares a gateway that runs with `config`.
+    /// Returns a builder for a gateway with this config.
     pub fn builder(config: Config) -> Builder {
         Builder {
             config,
@@ -84,75 +84,77 @@ impl Gateway {
         }
     }
 
-    /// Where it listens; the port is resolved if the config left it to the kernel.
+    /// Returns the first address that the gateway listens on, with the actual port if the config
+    /// leaves it to the kernel.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addresses[0]
     }
 
-    /// All addresses that it listens on, which `localhost` may have two of. The first is
-    /// [`Gateway::local_addr`].
+    /// Returns all addresses that the gateway listens on. `localhost` may stand for two. The first
+    /// is [`Gateway::local_addr`].
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// How each backend that hooks ask does, as `/health` tells: name, state, counts, last error.
+    /// Returns a report on each backend of the hooks, as in `/health`: name, state, counts, last
+    /// error.
     #[must_use]
     pub fn backend_reports(&self) -> Vec<serde_json::Value> {
         self.backends.report()
     }
 
-    /// The limits that it runs with.
+    /// Returns the limits in force for the process.
     #[must_use]
     pub fn limits(&self) -> ProcessLimits {
         self.limits
     }
 
-    /// How many shards it has.
+    /// Returns the number of shards.
     #[must_use]
     pub fn shards_count(&self) -> usize {
         self.threads.len()
     }
 
-    /// Returns the key files that the config names, which can be read again while it runs.
+    /// Returns the config's key files, which can be reloaded while the gateway runs.
     #[must_use]
     pub fn key_files(&self) -> KeyFiles {
         self.key_files.clone()
     }
 
-    /// Returns how many shards it has, and whether a CPU quota is the reason.
+    /// Returns the number of shards, and whether a CPU quota reduced it.
     #[must_use]
     pub fn shard_count(&self) -> ShardCount {
         self.shards
     }
 
-    /// The gateway in your hand: push, join, close and list, from any thread.
+    /// Returns a handle to publish, join, close and list, from any thread.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::outside(&self.core)
     }
 
-    /// The route of the config with this path.
+    /// Returns the route with this path; `None` if the config has none.
     #[must_use]
     pub fn route(&self, path: &str) -> Option<RouteHandle> {
         self.handle().route(path)
     }
 
-    /// Stops, and returns what all shards have counted.
+    /// Stops the gateway and returns the counters of all shards.
     ///
-    /// For the config's `drain_delay_ms` everything goes on, but `/health` answers 503. Then the
-    /// gateway accepts no more connections, does what it has accepted before, and answers whatever
-    /// is asked from then on with 503 or [`HandleError::Stopping`](crate::handler::HandleError). It
-    /// closes every session with 1001, at the pace of `drain_ms`, and waits for them and for what
-    /// embedders' tasks are doing, at most as long as `grace`.
+    /// First, for the config's `drain_delay_ms`, only `/health` changes: it responds 503. Then the
+    /// gateway accepts no more connections, finishes accepted work, and rejects new work with 503
+    /// or [`HandleError::Stopping`](crate::handler::HandleError). It closes all sessions with 1001
+    /// at the pace of `drain_ms`, and waits for them and for the embedder's tasks. After `grace` it
+    /// aborts what is left.
     ///
-    /// Only a handler that holds its shard can make it take longer. Work that blocks elsewhere and
-    /// is not done then is left to itself.
+    /// A handler that blocks its shard makes this take longer. Other blocking work that is not done
+    /// by then is abandoned.
     ///
     /// # Panics
     ///
-    /// If a shard has panicked, which ends the process before.
+    /// If a shard has panicked, which aborts the process first.
     #[must_use = "what was counted is gone then"]
     #[expect(
         clippy::disallowed_methods,
@@ -160,16 +162,16 @@ impl Gateway {
     )]
     pub fn stop(self, grace: Duration) -> Counters {
         let plan = StopPlan {
-            grace: grace.min(FOREVER),
+            grace: grace.min(GRACE_MAX),
             ..self.stop_plan
         };
-        let until = Instant::now() + plan.delay + plan.grace.max(LEAVING);
+        let until = Instant::now() + plan.delay + plan.grace.max(DESTRUCTORS_TIME_MIN);
         let (sender, endings) = channel();
-        self.stop.set_and_hear(plan, sender);
+        self.stop.set_and_report(plan, sender);
         self.exchange.wake_all();
         let mut all = Counters::default();
-        let (mut running, mut there) = (self.threads.len(), self.threads.len());
-        while there > 0 {
+        let (mut running, mut alive) = (self.threads.len(), self.threads.len());
+        while alive > 0 {
             let ending = if running > 0 {
                 let ending = endings.recv();
                 Ok(ending.expect("a shard that panics ends the process"))
@@ -181,7 +183,7 @@ impl Gateway {
                     all.add(&counters);
                     running -= 1;
                 }
-                Ok(Ending::Gone) => there -= 1,
+                Ok(Ending::Gone) => alive -= 1,
                 Err(_) => break,
             }
         }
@@ -194,22 +196,21 @@ impl Gateway {
 }
 
 impl Builder {
-    /// Has every shard set something up: the closure runs once on each shard's thread, within its
-    /// runtime, before the first connection is accepted. What it makes there may be `!Send`. May be
-    /// called several times.
+    /// Adds a setup. The closure runs once on each shard's thread, inside its runtime, before the
+    /// first connection is accepted, so that it may create `!Send` values. May be called several
+    /// times.
     pub fn shard(mut self, set_up: impl Fn(&mut Setup) + Send + Sync + 'static) -> Self {
         let set_up = DropGuarded::new(set_up);
         self.setups.push(Arc::new(move |setup| set_up(setup)));
         self
     }
 
-    /// Sets up the route of the config with this path, with functions that every shard gets a copy
-    /// of.
+    /// Starts the setup of the route with this path. Each shard gets a clone of its functions.
     pub fn route(self, path: &str) -> RouteBuilder {
         RouteBuilder::new(self, path)
     }
 
-    /// Notes that a function decides who may push on the route with this path.
+    /// Records that a function authorizes pushes on the route with this path.
     pub(crate) fn authorizes_pushes_of(&mut self, path: &str) {
         let mut routes = self.config.routes.iter_mut();
         if let Some(route) = routes.find(|it| it.path == path) {
@@ -217,11 +218,11 @@ impl Builder {
         }
     }
 
-    /// Finds the user that a token in a register message names, on every `wserver` route, in place
-    /// of the config's rule. [`RouteBuilder::authenticate`] does so for one route, and may wait.
+    /// Sets the function that maps the token of a register message to a user, on every `wserver`
+    /// route, in place of the config's rule. It returns `None` if the token names no user. For one
+    /// route, or to wait, see [`RouteBuilder::authenticate`].
     ///
-    /// The function runs on the shard's thread and holds it up: it must not block. If it panics,
-    /// the token names nobody.
+    /// The function runs on the shard's thread and must not block. A panic counts as `None`.
     pub fn authenticate_token(
         mut self,
         function: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
@@ -233,10 +234,11 @@ impl Builder {
         self
     }
 
-    /// Decides who may push and drop, on every route, in place of the config's rule.
+    /// Sets the function that authorizes push and drop requests on every route, in place of the
+    /// config's rule.
     ///
-    /// The function runs on the shard's thread and holds it up: it must not block. If it panics,
-    /// the request is answered with 500.
+    /// The function runs on the shard's thread and must not block. If it panics, the response is
+    /// 500.
     pub fn authorize_push(
         mut self,
         function: impl Fn(&RequestHead<'_>) -> bool + Send + Sync + 'static,
@@ -251,7 +253,8 @@ impl Builder {
         self
     }
 
-    /// Serves a page to try a route, where one can connect, send and close.
+    /// Serves a test page for a route at `path`: connect, send, close. A route that the config does
+    /// not have is an error at the start.
     pub fn playground(mut self, path: &str, route: &str) -> Self {
         let mut routes = self.config.routes.iter_mut();
         if let Some(route) = routes.find(|each| each.path == route) {
@@ -264,9 +267,9 @@ impl Builder {
         })
     }
 
-    /// What every shard sets up: what the config says, then what the embedder does.
+    /// Returns the setups of a shard: those of the config, then the embedder's, then the defaults.
     fn all_setups(&self, builtin: Builtin) -> Setups {
-        let configured = builtin::is_wanted(&self.config)
+        let configured = builtin::is_needed(&self.config)
             .then(|| -> SetupFn { Arc::new(move |setup| builtin.set_up(setup)) });
         let embedder = self
             .setups
@@ -276,14 +279,15 @@ impl Builder {
         configured.into_iter().chain(embedder).collect()
     }
 
-    /// Called on a shard's thread when it has been idle for a second after it gave up memory: the
-    /// moment to have an allocator return what it kept. The library never chooses the allocator.
+    /// Sets a function that a shard's thread calls after one idle second, if it freed memory
+    /// before: the time to make an allocator return memory. The library itself does not choose the
+    /// allocator.
     pub fn on_idle(mut self, function: impl Fn() + Send + Sync + 'static) -> Self {
         self.on_idle = Some(Arc::new(DropGuarded::new(Box::new(function))));
         self
     }
 
-    /// Makes a shard panic in one place, so that a test can see the process end.
+    /// Injects a panic at one place, for tests of the process's end.
     #[doc(hidden)]
     pub fn provoke_panic(mut self, place: Fault) -> Self {
         self.fault = Some(place);
@@ -294,8 +298,12 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the config breaks a rule; [`Error::Start`] if the machine does not give
-    /// what is needed: the port, `io_uring`, lockable memory, open files.
+    /// - [`Error::Config`] if the config is invalid.
+    /// - [`Error::Descriptor`], [`Error::Keys`] or [`Error::Backend`] if a file or a backend that
+    ///   it names cannot be used.
+    /// - [`Error::Setup`] if a setup fails or panics.
+    /// - [`Error::Start`] if the machine lacks the port, `io_uring`, lockable memory, open files or
+    ///   threads.
     pub fn start(self) -> Result<Gateway, Error> {
         self.config.validate().map_err(Error::Config)?;
         let builtin = Builtin::open(&self.config)?;
@@ -312,7 +320,7 @@ impl Builder {
         let mut host = host_settings(&config)?;
         let prepared = threads::prepare(&config).map_err(Error::Start)?;
         let limits = prepared.limits;
-        settle(&mut host, &backends, limits)?;
+        init_host_settings(&mut host, &backends, limits)?;
         let stop = Arc::new(StopFlag::new(prepared.exchange.shards()));
         let stop_plan = stop_plan(&config);
         let core = handle_core(&config, &host, &prepared.exchange);
@@ -324,7 +332,7 @@ impl Builder {
             fault,
             setups,
             core: Arc::clone(&core),
-            watch: watchdog.seats(),
+            watch: watchdog.shared(),
             exchange: Arc::clone(&prepared.exchange),
             stop: Arc::clone(&stop),
         };
@@ -332,7 +340,7 @@ impl Builder {
         let exchange = Arc::clone(&prepared.exchange);
         let shards = prepared.shards;
         let threads = prepared.start(&common)?;
-        // Nothing that the config sets up holds a shard.
+        // Only an embedder's code can block a shard.
         let watchdog = if is_embedded {
             Some(watchdog.start().map_err(Error::Start)?)
         } else {
@@ -363,8 +371,8 @@ impl Builder {
     }
 }
 
-/// Gives a host what is not in the config: keys, the date, and what it reports.
-fn settle(
+/// Sets what is not in the config: keys, the start time and the backends' reports.
+fn init_host_settings(
     host: &mut HostSettings,
     backends: &Arc<Backends>,
     limits: ProcessLimits,
@@ -377,18 +385,18 @@ fn settle(
     let api = Arc::get_mut(&mut host.api).expect("made a moment ago");
     let backends = Arc::clone(backends);
     let [key, _] = random_keys()?;
-    api.settle(key, Arc::new(move || backends.report()), limits);
+    api.init(key, Arc::new(move || backends.report()), limits);
     Ok(())
 }
 
-/// Two keys that nobody can guess.
+/// Returns two random keys.
 fn random_keys() -> Result<[[u64; 2]; 2], Error> {
     entropy::random_keys().map_err(|error| Error::Start(StartError::Thread(error)))
 }
 
 fn log_warnings(config: &Config) {
     for warning in config.warnings() {
-        tracing::warn!(warning, "the config can be used, but");
+        tracing::warn!(warning, "the config is valid but has a problem");
     }
 }
 
@@ -401,8 +409,7 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Reads the files that a valid config names, of keys, certificates and descriptors, as a start
-/// would.
+/// Reads the files that a valid config names, as a start does: keys, certificates and descriptors.
 ///
 /// Returns an error for each that cannot be used.
 #[must_use]
@@ -416,13 +423,13 @@ pub fn check_files(config: &Config) -> Vec<Error> {
     routes.chain(backends).flatten().collect()
 }
 
-/// The most memory that a gateway with this config takes on this machine.
+/// Returns the most memory that a gateway with this config may use on this machine.
 #[must_use]
 pub fn memory_bound(config: &Config) -> MemoryBound {
     MemoryBound::of(config, machine::machine(config))
 }
 
-/// What all shards of a gateway have in common, for a simulation that plays the driver.
+/// The shared parts of a gateway without threads, for a simulator that takes the driver's place.
 pub struct Simulation {
     builder: Builder,
     setups: Setups,
@@ -431,11 +438,12 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// Gateways as `builder` describes them, on the shards of `exchange`.
+    /// Creates the shared parts of the gateway that `builder` describes, on the shards of
+    /// `exchange`.
     ///
     /// # Errors
     ///
-    /// If the config breaks a rule, or names a file that cannot be read.
+    /// As [`Builder::start`], without [`Error::Setup`] and [`Error::Start`].
     pub fn new(builder: Builder, exchange: &Arc<Exchange>) -> Result<Self, Error> {
         builder.config.validate().map_err(Error::Config)?;
         let builtin = Builtin::open(&builder.config)?;
@@ -450,12 +458,11 @@ impl Simulation {
         })
     }
 
-    /// One shard's host. What the embedder has set up runs as tasks of the `LocalSet` that is
-    /// entered.
+    /// Creates the host of one shard. The embedder's setup runs in the current `LocalSet`.
     ///
     /// # Errors
     ///
-    /// If what the embedder sets up cannot be.
+    /// [`Error::Setup`] if a setup fails or panics.
     pub fn host(&self, id: ShardId, seeds: Seeds) -> Result<Host, Error> {
         let parts = HostParts {
             id,
@@ -464,11 +471,11 @@ impl Simulation {
             seeds,
             settings: self.settings.clone(),
         };
-        let watch = watchdog::watch_of_nobody(&self.builder.config);
+        let watch = watchdog::detached_watch(&self.builder.config);
         Host::build(parts, &self.setups, watch).map_err(Error::Setup)
     }
 
-    /// The gateway, from no shard.
+    /// Returns a handle that belongs to no shard.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::outside(&self.core)
@@ -481,17 +488,18 @@ impl fmt::Debug for Simulation {
     }
 }
 
-/// What is granted to the destructors of what embedders keep, when no grace is.
-const LEAVING: Duration = Duration::from_millis(500);
-/// The longest that anybody waits.
-const FOREVER: Duration = Duration::from_secs(1 << 32);
+/// Least time that embedders' destructors get, even if `grace` is shorter.
+const DESTRUCTORS_TIME_MIN: Duration = Duration::from_millis(500);
+/// Upper limit of `grace`.
+const GRACE_MAX: Duration = Duration::from_secs(1 << 32);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    /// A function that decides who may push takes the place of a secret, where others can connect.
+    /// A function that authorizes pushes takes the place of a secret where other machines can
+    /// connect.
     #[test]
     fn a_builder_knows_where_code_authorizes_pushes() {
         let mut config = Config {

@@ -1,4 +1,4 @@
-//! The short way to set up routes: on the builder, with functions that every shard gets a copy of.
+//! Route setup on the builder, with functions that are cloned for each shard.
 
 use crate::dialect::Rejection;
 use crate::gateway::{Builder, Error, Gateway};
@@ -8,8 +8,8 @@ use crate::handler::{
 use crate::vocabulary::content::Failure;
 use std::future::Future;
 
-/// Sets up one route on every shard. Whatever is given is cloned for each; what must be made on its
-/// shard's thread is set up by [`Builder::shard`].
+/// A setup of one route on all shards. Each function is cloned per shard; use [`Builder::shard`]
+/// for values that must be created on the shard's thread.
 #[derive(Debug)]
 #[must_use = "a gateway serves once it is started"]
 pub struct RouteBuilder {
@@ -80,12 +80,12 @@ impl RouteBuilder {
         })
     }
 
-    /// Goes on with another route.
+    /// Continues with another route.
     pub fn route(self, path: &str) -> Self {
         Self::new(self.builder, path)
     }
 
-    /// Goes on with what is not a route's.
+    /// Returns the gateway's builder.
     pub fn done(self) -> Builder {
         self.builder
     }
@@ -107,7 +107,7 @@ impl RouteBuilder {
     }
 }
 
-/// Methods that give the setup of each shard a copy of an async function.
+/// Defines methods that pass a clone of an async function to the setup of each shard.
 macro_rules! async_functions {
     ($($name:ident($($key:ident)?): ($($given:ty),*) -> [$($output:tt)*];)*) => {
         impl RouteBuilder {

@@ -1,4 +1,4 @@
-//! What a config says, in the units of those who need it: shards, hosts, handles.
+//! Conversion of a config to the settings of shards, hosts and handles, in their units.
 
 use super::Error;
 use crate::api::{self, Api};
@@ -20,13 +20,13 @@ use crate::shard::settings::{
 use crate::vocabulary::channel_pattern::ChannelPattern;
 use crate::vocabulary::public_id::IdCipher;
 use crate::vocabulary::time::Ticks;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Duration;
 
-/// Reads what a config leaves to files, and puts everything into the units of those who need it.
+/// Converts a config to the settings of hosts, and reads the files that it names.
 pub(super) fn host_settings(config: &Config) -> Result<HostSettings, Error> {
     let mut shard = shard_settings(config);
     for (route, settings) in config.routes.iter().zip(&mut shard.routes) {
@@ -43,7 +43,7 @@ pub(super) fn host_settings(config: &Config) -> Result<HostSettings, Error> {
     })
 }
 
-/// The part of a config that shards need, in their units. Schemas in files are left out.
+/// Converts a config to the settings of a shard. Schemas in files are left out.
 pub fn shard_settings(config: &Config) -> ShardSettings {
     let limits = &config.limits;
     let namespaces = config.namespaces();
@@ -85,20 +85,20 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
     let dialect = route.dialect;
     let spec = dialect.route_spec();
     let tokens = match &route.tokens {
-        None => TokenRule::Itself,
+        None => TokenRule::UserName,
         Some(tokens) => {
             let pairs = tokens.iter();
             let table = pairs.map(|(token, user)| (token.into(), user.into()));
             TokenRule::Table(Arc::new(table.collect()))
         }
     };
-    let is_concurrent = dialect.habits().concurrent;
+    let is_concurrent = dialect.spec().concurrent;
     RouteSettings {
         dialect,
         options: Options {
             push_kind: match route.push_frame {
-                PushFrame::Binary => Kind::Binary,
-                PushFrame::Text => Kind::Text,
+                PushFrame::Binary => MessageType::Binary,
+                PushFrame::Text => MessageType::Text,
             },
             schema: dialect::Schema::Opaque,
             lenient: route.lenient,
@@ -116,7 +116,7 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
         handles_calls: false,
         observes_ends: false,
         named_by_user: route.from == Sender::User,
-        watches: false,
+        is_tap: false,
         calls_in_flight_max: if is_concurrent {
             u16::try_from(route.limits.requests_in_flight_max).expect("bounded by its range")
         } else {
@@ -130,32 +130,32 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
     }
 }
 
-/// A time that 0 turns off.
+/// Converts a time in milliseconds; `None` for 0, which turns it off.
 fn optional(ms: u32) -> Option<Ticks> {
     (ms > 0).then(|| Ticks::from_ms(ms))
 }
 
-/// The route on which the traffic of another is shown.
+/// Returns the settings of a route's tap.
 fn tap_settings(route: &Route, namespace: u16) -> RouteSettings {
     let tap = route.dialect.route_spec().tap;
     RouteSettings {
         dialect: tap.expect("only routes that have a tap have its path"),
         exclusive: false,
         joins_on_open: Box::default(),
-        watches: true,
+        is_tap: true,
         registration_timeout: None,
         ..route_settings(route, namespace)
     }
 }
 
-/// Gives routes whose publications have the same bytes the same encoding.
+/// Gives routes that encode publications to the same bytes the same encoding.
 fn intern_encodings(routes: &mut [RouteSettings]) {
     for index in 0..routes.len() {
         let (before, rest) = routes.split_at_mut(index);
         let this = &mut rest[0];
-        let same = before
-            .iter()
-            .find(|other| other.dialect == this.dialect && other.options.words_like(&this.options));
+        let same = before.iter().find(|other| {
+            other.dialect == this.dialect && other.options.encodes_like(&this.options)
+        });
         this.encoding = match same {
             Some(other) => other.encoding,
             None => EncodingId(u16::try_from(index).expect("few routes")),
@@ -163,7 +163,7 @@ fn intern_encodings(routes: &mut [RouteSettings]) {
     }
 }
 
-/// What the messages of a route are; a descriptor set is read from its file.
+/// Returns the schema of a route's messages, read from its file if it has one.
 pub(super) fn schema_of(route: &Route) -> Result<dialect::Schema, Error> {
     match route.schema {
         Schema::Opaque => Ok(dialect::Schema::Opaque),
@@ -190,7 +190,7 @@ pub(super) fn schema_of(route: &Route) -> Result<dialect::Schema, Error> {
     }
 }
 
-/// What upgrade requests must show, by route, taps behind the others.
+/// Returns the upgrade rules by route, with those of taps at the end.
 fn upgrade_rules(config: &Config) -> Vec<UpgradeRules> {
     let rules = |route: &Route, tap| UpgradeRules {
         origin: route.origin().clone(),
@@ -214,7 +214,7 @@ fn upgrade_rules(config: &Config) -> Vec<UpgradeRules> {
     own.chain(taps).collect()
 }
 
-/// Every path that is served, in the order of the config.
+/// Returns all served paths, in the order of the config.
 fn served_paths(config: &Config) -> Vec<ServedPath> {
     let mut paths = Vec::new();
     let mut next_tap = config.routes.len();
@@ -247,7 +247,7 @@ fn served_paths(config: &Config) -> Vec<ServedPath> {
     paths
 }
 
-/// The bounds of a shard's host.
+/// Returns the limits of a host.
 fn host_limits(config: &Config) -> HostLimits {
     HostLimits {
         http_connections_max: config.http.http_connections_max as usize,
@@ -261,14 +261,14 @@ fn host_limits(config: &Config) -> HostLimits {
     }
 }
 
-/// What all handles of a gateway share.
+/// Creates the state that all handles of a gateway share.
 pub(super) fn handle_core(
     config: &Config,
     settings: &HostSettings,
     exchange: &Arc<Exchange>,
 ) -> Arc<HandleCore> {
     let routes = config.routes.iter().zip(&settings.shard.routes);
-    let languages = |namespace| {
+    let dialects = |namespace| {
         let of_namespace = routes
             .clone()
             .filter(move |(_, it)| it.namespace == namespace);
@@ -281,7 +281,7 @@ pub(super) fn handle_core(
         namespace: settings.namespace,
         dialect: settings.dialect,
         tokens: settings.tokens.clone(),
-        languages: languages(settings.namespace),
+        dialects: dialects(settings.namespace),
         sessions: AtomicU64::new(0),
     });
     Arc::new(HandleCore {
@@ -296,15 +296,15 @@ pub(super) fn handle_core(
     })
 }
 
-/// The channels that exist while nobody is on them, with their namespaces.
+/// Returns the channels that exist without members, with their namespaces.
 fn declared_channels(config: &Config) -> Box<[(Box<str>, u16)]> {
     let namespaces = config.namespaces();
-    let declared = builtin::channels_in_advance(config);
+    let declared = builtin::declared_channels(config);
     let declared = declared.map(|(route, name)| (name.into(), namespaces[route]));
     declared.collect()
 }
 
-/// How a gateway with this config stops, unless its embedder says otherwise.
+/// Returns the timing of a stop. [`Gateway::stop`](super::Gateway::stop) replaces the grace.
 pub(super) fn stop_plan(config: &Config) -> StopPlan {
     let ms = |ms: u32| Duration::from_millis(ms.into());
     StopPlan {
@@ -321,7 +321,7 @@ pub(super) fn turn_limits(config: &Config, sessions_max: usize) -> TurnLimits {
         busy_poll: Duration::from_micros(config.limits.busy_poll_us.into()),
         sends_per_enter_max: config.limits.sends_per_enter_max,
         sends_per_turn_max: config.limits.sends_per_turn_max,
-        cancel_patience: Duration::from_millis(config.heartbeat.close_grace_ms.into()),
+        cancel_timeout: Duration::from_millis(config.heartbeat.close_grace_ms.into()),
         sessions_max,
     }
 }

@@ -1,14 +1,13 @@
-//! Sums up, now and then, how sessions ended and what was rejected.
+//! A periodic log line with the counts of ended sessions, rejections and failures.
 //!
-//! A thread asks every shard for its counts, by a command like any other, and logs what has come to
-//! them since it asked last. It touches nothing of a shard's, and does not wait for one that is
-//! held: what that has counted is in the next line.
+//! A thread requests the counters of all shards with a command and logs their increase since the
+//! last line. It does not wait for a blocked shard: its counts are in a later line.
 
 use crate::driver::start_error::StartError;
 use crate::handler::HandleCore;
 use crate::logging;
 use crate::vocabulary::id::ShardId;
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -16,17 +15,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::field::{DebugValue, debug};
 
-/// The thread; dropping this ends it.
+/// The summary's thread. Dropping this ends it.
 #[derive(Debug)]
 pub(crate) struct Summary(Option<(Sender<()>, JoinHandle<()>)>);
 
-/// How many hooks have failed since the start, by reason.
+/// Returns the hooks that have failed since the start, by reason.
 pub(crate) type HookFailures = Box<dyn Fn() -> Counts + Send>;
 
-/// How often something happened, by reason.
+/// Counts by reason.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// What has been counted up to some moment, or between two.
+/// Counts since the start, or the increase between two times.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Sums {
     ends: Counts,
@@ -39,17 +38,21 @@ struct Sums {
     hooks: Counts,
 }
 
-/// Whom the thread asks.
-struct Asker {
+/// The state of the summary's thread.
+struct SummaryWorker {
     core: Arc<HandleCore>,
     hook_failures: HookFailures,
-    /// By shard: what it has told last.
+    /// By shard: its last counters.
     latest: Vec<Counters>,
-    told: Sums,
+    reported: Sums,
 }
 
 impl Summary {
-    /// Starts the thread; `None` if it is off.
+    /// Starts the thread; `None` if `interval_ms` is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Thread`] if the thread cannot be started.
     pub(crate) fn start(
         interval_ms: u32,
         core: Arc<HandleCore>,
@@ -60,11 +63,11 @@ impl Summary {
         }
         let interval = Duration::from_millis(interval_ms.into());
         let latest = vec![Counters::default(); core.exchange.shards()];
-        let mut asker = Asker {
+        let mut worker = SummaryWorker {
             core,
             hook_failures,
             latest,
-            told: Sums::default(),
+            reported: Sums::default(),
         };
         let (end, ended) = channel();
         let thread = std::thread::Builder::new()
@@ -72,7 +75,7 @@ impl Summary {
             .spawn(move || {
                 while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                     logging::report_left_out();
-                    asker.sum_up();
+                    worker.log_increase();
                 }
             });
         let thread = thread.map_err(StartError::Thread)?;
@@ -84,57 +87,58 @@ impl Drop for Summary {
     fn drop(&mut self) {
         if let Some((end, thread)) = self.0.take() {
             drop(end);
-            // A panic of its own has been reported.
+            // The panic hook has reported a panic of the thread.
             drop(thread.join());
         }
     }
 }
 
-impl Asker {
-    fn sum_up(&mut self) {
+impl SummaryWorker {
+    fn log_increase(&mut self) {
         if !tracing::enabled!(tracing::Level::INFO) {
             return;
         }
-        self.ask();
+        self.request_counters();
         let mut all = Counters::default();
         self.latest.iter().for_each(|counters| all.add(counters));
         let sums = Sums::of(&all, (self.hook_failures)());
-        let new = sums.since(&self.told);
-        self.told = sums;
+        let new = sums.since(&self.reported);
+        self.reported = sums;
         if new == Sums::default() {
             return;
         }
         tracing::info!(
-            ends = shown(&new.ends),
-            upgrades = shown(&new.upgrades),
-            joins = shown(&new.joins),
-            publishes = shown(&new.publishes),
-            commands = shown(&new.commands),
-            tokens = shown(&new.tokens),
-            requests = shown(&new.requests),
-            hooks = shown(&new.hooks),
-            "sessions ended, and what was rejected or failed"
+            ends = non_empty(&new.ends),
+            upgrades = non_empty(&new.upgrades),
+            joins = non_empty(&new.joins),
+            publishes = non_empty(&new.publishes),
+            commands = non_empty(&new.commands),
+            tokens = non_empty(&new.tokens),
+            requests = non_empty(&new.requests),
+            hooks = non_empty(&new.hooks),
+            "counts of ended sessions, rejections and failed hooks"
         );
     }
 
-    /// Hears the counts of all shards that tell them in time.
-    fn ask(&mut self) {
-        let (sender, answers) = channel();
+    /// Requests the counters of all shards and stores those that arrive within
+    /// [`RESPONSE_TIMEOUT`].
+    fn request_counters(&mut self) {
+        let (sender, responses) = channel();
         for index in 0..self.core.exchange.shards() {
             let sender = sender.clone();
-            let told = self.core.commands.put(
+            let queued = self.core.commands.enqueue(
                 ShardId::new(index),
                 Box::new(move |shard| {
-                    // Nobody need wait for it any more.
+                    // The thread may have stopped waiting.
                     drop(sender.send((index, shard.all_counters())));
                 }),
             );
-            if let Err(error) = told {
+            if let Err(error) = queued {
                 tracing::debug!(shard = index, %error, "a shard is left out of the summary");
             }
         }
         drop(sender);
-        while let Ok((index, counters)) = answers.recv_timeout(ANSWER_TIME) {
+        while let Ok((index, counters)) = responses.recv_timeout(RESPONSE_TIMEOUT) {
             self.latest[index] = counters;
         }
     }
@@ -144,17 +148,17 @@ impl Sums {
     fn of(counters: &Counters, hooks: Counts) -> Self {
         Self {
             ends: counters.ends.clone(),
-            upgrades: counters.rejections_of(Rejected::Upgrade),
-            joins: counters.rejections_of(Rejected::Join),
-            publishes: counters.rejections_of(Rejected::Publish),
-            commands: counters.rejections_of(Rejected::Command),
-            tokens: counters.rejections_of(Rejected::Token),
-            requests: counters.rejections_of(Rejected::Request),
+            upgrades: counters.rejections_of(RejectionKind::Upgrade),
+            joins: counters.rejections_of(RejectionKind::Join),
+            publishes: counters.rejections_of(RejectionKind::Publish),
+            commands: counters.rejections_of(RejectionKind::Command),
+            tokens: counters.rejections_of(RejectionKind::Token),
+            requests: counters.rejections_of(RejectionKind::Request),
             hooks,
         }
     }
 
-    /// What is more than in an earlier one, and nothing else.
+    /// Returns the increase since `before`, without zeros.
     fn since(&self, before: &Self) -> Self {
         let more = |now: &Counts, before: &Counts| -> Counts {
             let more = now.iter().map(|(&reason, &count)| {
@@ -176,10 +180,10 @@ impl Sums {
     }
 }
 
-/// Counts as a field, unless there are none.
-fn shown(counts: &Counts) -> Option<DebugValue<&Counts>> {
+/// Returns counts as a log field; `None` if there are none.
+fn non_empty(counts: &Counts) -> Option<DebugValue<&Counts>> {
     (!counts.is_empty()).then(|| debug(counts))
 }
 
-/// For a shard to tell its counts.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// Time that shards have to respond.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);

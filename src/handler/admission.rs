@@ -1,12 +1,12 @@
-//! The upgrade request as an embedder sees it, and what it may answer.
+//! Admission of an upgrade request: the request, an embedder's decision, and channel validation.
 
 use super::chain::{HandlerFn, erase_handler};
 use super::context::Context;
-use super::handle::RouteHandle;
-use super::program::SessionHandler;
+use super::registry::SessionHandler;
+use super::response::IntoResponse;
+use super::route_handle::RouteHandle;
 use super::session::Session;
 use super::values::Values;
-use super::words::IntoResponse;
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// The head of a request, before anything was done about it.
+/// The head of an HTTP request, before the gateway has processed it.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'r> {
     head: &'r Parts,
@@ -25,61 +25,61 @@ impl<'r> RequestHead<'r> {
         Self { head }
     }
 
-    /// The request's method, such as `GET`.
+    /// Returns the method, such as `GET`.
     #[must_use]
     pub fn method(&self) -> &'r str {
         self.head.method.as_str()
     }
 
-    /// The request's path, without query.
+    /// Returns the path, without the query.
     #[must_use]
     pub fn path(&self) -> &'r str {
         self.head.uri.path()
     }
 
-    /// The request's query, if it has one.
+    /// Returns the query without `?`; `None` if there is none.
     #[must_use]
     pub fn query(&self) -> Option<&'r str> {
         self.head.uri.query()
     }
 
-    /// The value of a header, by its name in any case; the first of several.
+    /// Returns the value of the first header with this name, in any case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'r [u8]> {
         let headers: &'r HeaderMap = &self.head.headers;
         headers.get(name).map(hyper::header::HeaderValue::as_bytes)
     }
 
-    /// The values of all headers of this name.
+    /// Returns the values of all headers with this name, in any case.
     pub(crate) fn header_values(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {
         let values = self.head.headers.get_all(name).into_iter();
         values.map(hyper::header::HeaderValue::as_bytes)
     }
 }
 
-/// An upgrade request that waits to be admitted.
+/// An upgrade request that waits for its admission.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
     pub(crate) head: Rc<Parts>,
     pub(crate) token: Option<Box<str>>,
     pub(crate) claimed_user: Option<Box<str>>,
-    /// Whether the config believes it.
+    /// Whether the config trusts `claimed_user`.
     pub(crate) trusts_claimed_user: bool,
     pub(crate) channel: Option<Box<str>>,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     pub(crate) route: RouteHandle,
-    /// Its peer's address, where failures are logged one by one.
+    /// The peer's address; `None` unless failures are logged one by one.
     pub(crate) address: Option<SocketAddr>,
 }
 
 impl Upgrade {
-    /// Its head: method, path, query and headers.
+    /// Returns the request's head: method, path, query and headers.
     #[must_use]
     pub fn head(&self) -> RequestHead<'_> {
         RequestHead::new(&self.head)
     }
 
-    /// A value in its query, percent-decoded; the first of several.
+    /// Returns the first value of this name in the query, percent-decoded; `None` if there is none.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<String> {
         let query = self.head.uri.query()?;
@@ -89,7 +89,8 @@ impl Upgrade {
             .map(|(_, value)| value.into_owned())
     }
 
-    /// What stands in its path for a parameter of the route's pattern.
+    /// Returns the path segment that matched a parameter of the route's path pattern; `None` if the
+    /// pattern has no such parameter.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let mut all = self.parameters.iter();
@@ -97,34 +98,36 @@ impl Upgrade {
             .map(|(_, value)| &**value)
     }
 
-    /// The token that it shows, where its language has a place for one: the cookie `auth`
-    /// (`easyws`), the subprotocol (`edk`).
+    /// Returns the request's token. `None` if it has none or the dialect has no place for one: the
+    /// cookie `auth` (`easyws`) or the subprotocol (`edk`).
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Who it, or whoever forwards it, says it is (`edk`). Not to be believed unless only a gateway
-    /// that sets the header can connect.
+    /// Returns the user that the client or a proxy names (`edk`); `None` if neither does.
+    ///
+    /// The name is unverified. Trust it only if all connections come through a proxy that sets the
+    /// header.
     #[must_use]
     pub fn claimed_user(&self) -> Option<&str> {
         self.claimed_user.as_deref()
     }
 
-    /// The channel that it asks for (`projectforge`).
+    /// Returns the channel that the request names (`projectforge`); `None` if it names none.
     #[must_use]
     pub fn channel(&self) -> Option<&str> {
         self.channel.as_deref()
     }
 
-    /// The route that it is for.
+    /// Returns the route of the request.
     #[must_use]
     pub fn route(&self) -> &RouteHandle {
         &self.route
     }
 }
 
-/// As whom, and with what, a client is admitted.
+/// An admission: the user, token, profile, channels and values of the new session.
 #[derive(Debug, Default)]
 pub struct Admission {
     pub(crate) user: Option<Box<str>>,
@@ -132,71 +135,71 @@ pub struct Admission {
     pub(crate) profile: Profile,
     pub(crate) channels: Vec<Box<str>>,
     pub(crate) values: Rc<Values>,
-    /// What the gateway itself has put into the values for the client, in bytes.
+    /// Bytes of client data that the gateway itself has put into `values`.
     pub(crate) kept_bytes: usize,
     pub(crate) handler: Option<SessionHandler>,
 }
 
-/// Who somebody is, for others to see.
+/// A client's profile, which other clients may see.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Profile {
-    /// What to call them.
+    /// The display name.
     pub name: String,
-    /// Whatever else is known.
+    /// More fields, by name.
     pub fields: BTreeMap<String, String>,
 }
 
 impl Admission {
-    /// As nobody in particular.
+    /// Creates an admission without user, token or channels.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// As this user: what is pushed to the user reaches the session.
+    /// Binds the session to a user: pushes to the user reach it.
     #[must_use]
     pub fn user(mut self, user: impl Into<Box<str>>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// With the token that it showed, where its language has no place for one.
+    /// Sets the token, for dialects whose upgrade requests have no place for one.
     #[must_use]
     pub fn token(mut self, token: impl Into<Box<str>>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// With this profile.
+    /// Sets the profile.
     #[must_use]
     pub fn profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
         self
     }
 
-    /// On this channel from the start; may be called several times.
+    /// Adds a channel that the session joins when it opens. Each call adds one.
     #[must_use]
     pub fn join(mut self, channel: impl Into<Box<str>>) -> Self {
         self.channels.push(channel.into());
         self
     }
 
-    /// With this value of its type, see [`Values::insert`].
+    /// Adds a value to the session's values, see [`Values::insert`].
     #[must_use]
     pub fn value<T: 'static>(self, value: T) -> Self {
         drop(self.values.insert(value));
         self
     }
 
-    /// With this value of its type, which every shard sees, see [`Values::share`].
+    /// Adds a value that all shards can read, see [`Values::share`].
     #[must_use]
     pub fn share<T: Send + Sync + 'static>(self, value: T) -> Self {
         self.values.share(value);
         self
     }
 
-    /// With a handler of its own, which handles every command in place of the route's. Middleware
-    /// wraps it all the same.
+    /// Sets a handler for every command of this session, in place of the route's handlers. The
+    /// route's middleware still wraps it.
     #[must_use]
     pub fn handler<F, Fut>(mut self, handler: F) -> Self
     where
@@ -210,7 +213,7 @@ impl Admission {
 }
 
 impl Profile {
-    /// Somebody of this name, of whom nothing else is known.
+    /// Creates a profile with this display name and no other fields.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -218,7 +221,7 @@ impl Profile {
         }
     }
 
-    /// Adds something that is known.
+    /// Adds a field.
     #[must_use]
     pub fn with(mut self, field: impl Into<String>, value: impl Into<String>) -> Self {
         self.fields.insert(field.into(), value.into());
@@ -226,37 +229,37 @@ impl Profile {
     }
 }
 
-/// A client that wants to be on a channel, or to publish to it, for a validator to judge.
+/// A client's request to join a channel or to publish to it, as a validator sees it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Joining {
     /// The channel.
     pub channel: Box<str>,
-    /// The session; `None` while its upgrade is being judged.
+    /// The session; `None` if the upgrade request names the channel, before the session exists.
     pub session: Option<Session>,
-    /// The user it was admitted as.
+    /// The user that the client was admitted as.
     pub user: Option<Box<str>>,
-    /// The token that it connected with.
+    /// The token that the client connected with.
     pub token: Option<Box<str>>,
-    /// What it was admitted with.
+    /// The profile that the client was admitted with.
     pub profile: Profile,
-    /// What is kept with it.
+    /// The session's values.
     pub values: Rc<Values>,
 }
 
-/// What has come of an upgrade request, on its way to the session.
+/// The result of an admission, on its way to the new session.
 #[derive(derive_more::Debug)]
 #[debug("Admitted {{ .. }}")]
 pub(crate) struct Admitted {
     pub(crate) admission: Admission,
     pub(crate) token: Option<Box<str>>,
-    /// It is on a channel of its own from the start.
+    /// Whether the session starts on a generated channel of its own.
     pub(crate) wants_fresh_channel: bool,
 }
 
 impl Admitted {
-    /// What is kept with the session that a client could choose, or whoever admits it chose for
-    /// it, in bytes: token, user, profile and claims.
+    /// Returns the bytes that the session keeps of texts from outside: token, user, profile and
+    /// claims. A client or the admitting code determines their length.
     pub(crate) fn kept_bytes(&self) -> usize {
         let Admission {
             user,
@@ -271,5 +274,5 @@ impl Admitted {
     }
 }
 
-/// What a field of a profile takes besides its texts: maps may be half empty.
+/// Memory of one profile field besides its texts, in bytes. Map nodes may be half empty.
 const FIELD_BYTES: usize = 4 * size_of::<String>();

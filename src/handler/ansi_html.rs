@@ -1,5 +1,5 @@
-//! Text with ANSI escape sequences as HTML, as the Go package `ansihtml` writes it: the markup of
-//! `projectforge`'s terminals.
+//! Conversion of text with ANSI escape sequences to HTML, as the Go package `ansihtml` does it: the
+//! markup of `projectforge`'s terminals.
 //!
 //! ```text
 //!   ESC [ 1;31 m error ESC [ m : <x>
@@ -7,10 +7,10 @@
 //!   <span style="font-weight:bold;color:sienna;">error</span>: &lt;x&gt;
 //! ```
 //!
-//! Select Graphic Rendition (ECMA-48 8.3.117) becomes spans; every other escape sequence and
-//! control string is left out, also an incomplete one at the end. Text is escaped, so that no input
-//! becomes markup of its own. The conversion is total on any text. Each span repeats all styles
-//! that are set, so the result can be some hundred times as long as a text of sequences only.
+//! Select Graphic Rendition (ECMA-48 8.3.117) becomes spans. All other escape sequences and control
+//! strings are removed, including an incomplete one at the end. Text is escaped, so no input can
+//! add markup of its own. The conversion accepts any text. Each span repeats all styles in effect,
+//! so the result can be several hundred times as long as an input that consists of sequences only.
 
 use std::fmt::Write as _;
 
@@ -46,19 +46,19 @@ pub fn html(text: &str) -> String {
     html
 }
 
-/// Whether a character begins a sequence: ESC, or a control character of the second set, which
-/// stands for ESC and a letter.
+/// Returns whether a character begins a sequence: ESC, or a C1 control character, which stands for
+/// ESC and a letter.
 fn is_introducer(character: char) -> bool {
     matches!(character, '\x1b' | '\u{80}'..='\u{9f}')
 }
 
-/// Takes the sequence that `text` begins with. Returns what follows its final byte, if that is the
-/// one of a control sequence (CSI) and the sequence is complete, and the rest of the text.
+/// Splits the sequence that `text` begins with from the rest of the text. The sequence is returned
+/// without its introducer if it is a complete control sequence (CSI), and otherwise as `None`.
 fn split_sequence(text: &str) -> (Option<&str>, &str) {
     let mut characters = text.chars();
     let first = characters.next().expect("the introducer");
     let last = if first == '\x1b' {
-        // Intermediate bytes, and then the final one. Anything else ends the sequence.
+        // Intermediate bytes, then the final byte. Any other character ends the sequence.
         let last = characters.find(|it| !matches!(it, ' '..='/'));
         last.unwrap_or_default()
     } else {
@@ -73,8 +73,8 @@ fn split_sequence(text: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// Takes the parameters, intermediate bytes and final byte of a control sequence. A byte that
-/// cannot be there ends the sequence, and is left out with it.
+/// Splits the parameters, intermediate bytes and final byte of a control sequence from the rest of
+/// the text. An invalid character ends the sequence and is removed with it.
 fn split_control_sequence(text: &str) -> (Option<&str>, &str) {
     let mut has_intermediates = false;
     for (at, character) in text.char_indices() {
@@ -89,8 +89,8 @@ fn split_control_sequence(text: &str) -> (Option<&str>, &str) {
     (None, "")
 }
 
-/// Returns what follows a control string: behind its terminator (ST, or BEL for an operating system
-/// command), or behind as much of it as the original reads.
+/// Returns the text after a control string: after its terminator (ST, or BEL for an operating
+/// system command), or after as many bytes of it as the original reads.
 fn behind_string(text: &str, ends_with_bell: bool) -> &str {
     let mut before = '\0';
     for (at, character) in text.char_indices() {
@@ -106,8 +106,8 @@ fn behind_string(text: &str, ends_with_bell: bool) -> &str {
     ""
 }
 
-/// Returns the parameters of a control sequence that is Select Graphic Rendition and has nothing
-/// but numbers.
+/// Returns the parameters of a Select Graphic Rendition sequence; `None` for any other sequence and
+/// if a parameter is not a number.
 fn parameters_of_sgr(sequence: &str) -> Option<&str> {
     let parameters = sequence.strip_suffix('m')?;
     let is_number = |byte: u8| byte.is_ascii_digit() || byte == b';';
@@ -115,7 +115,7 @@ fn parameters_of_sgr(sequence: &str) -> Option<&str> {
     is_plain.then_some(parameters)
 }
 
-/// Returns the number that a parameter spells, at most [`i32::MAX`]; a missing one is 0.
+/// Parses a parameter; the result is at most [`i32::MAX`], and 0 for an empty parameter.
 fn saturated(parameter: &str) -> u32 {
     const MAX: u32 = i32::MAX.unsigned_abs();
     parameter.bytes().fold(0_u32, |number, digit| {
@@ -126,15 +126,15 @@ fn saturated(parameter: &str) -> u32 {
     })
 }
 
-/// Everything that is set for the text that follows.
+/// The styles in effect.
 #[derive(Debug, Default)]
 struct Style {
     /// `font-weight`
     weight: Option<&'static str>,
     is_italic: bool,
-    /// Which of [`LINES`] are drawn.
+    /// Whether each of [`LINES`] is drawn.
     lines: [bool; LINES.len()],
-    /// Which of [`EFFECTS`] are on.
+    /// Whether each of [`EFFECTS`] is on.
     effects: [bool; EFFECTS.len()],
     /// `vertical-align`
     script: Option<&'static str>,
@@ -142,31 +142,31 @@ struct Style {
     colors: [Color; COLORED.len()],
 }
 
-/// One of the three colors.
+/// The state of one of the three colors.
 #[derive(Clone, Copy, Debug, Default)]
 struct Color {
     is_set: bool,
-    /// Which two forms there are.
+    /// Whether the color is `rgb` and not `index`.
     is_rgb: bool,
     index: u8,
     rgb: [u8; 3],
     awaits: Awaits,
 }
 
-/// What the next parameter is for a color.
+/// The meaning of the next parameter for a color.
 #[derive(Clone, Copy, Debug, Default)]
 enum Awaits {
     #[default]
     Nothing,
-    /// 2 or 5.
+    /// The form: 2 (red, green, blue) or 5 (index).
     Form,
     Index,
-    /// This one of red, green and blue.
+    /// The component with this index: red, green or blue.
     Part(usize),
 }
 
 impl Style {
-    /// Applies one parameter. Returns whether it was a reset.
+    /// Applies one parameter. Returns `true` if it was a reset.
     fn apply(&mut self, parameter: u32) -> bool {
         if self.colors.iter_mut().any(|color| color.take(parameter)) {
             return false;
@@ -217,7 +217,7 @@ impl Style {
         false
     }
 
-    /// Opens a span with all styles; returns whether there are any.
+    /// Opens a span with all styles. Returns `false`, and writes nothing, if there are none.
     fn put_span(&self, html: &mut String) -> bool {
         let mut styles = Vec::new();
         if let Some(weight) = self.weight {
@@ -255,7 +255,7 @@ impl Style {
 }
 
 impl Color {
-    /// Takes a parameter if it is for this color.
+    /// Consumes a parameter if this color awaits one. Returns `false` if it does not.
     fn take(&mut self, parameter: u32) -> bool {
         // The original keeps the low bits.
         let byte = parameter.to_le_bytes()[0];
@@ -287,13 +287,13 @@ impl Color {
         (self.is_set, self.is_rgb, self.index) = (true, false, index);
     }
 
-    /// The name of one of the first 16.
+    /// Returns the name of an indexed color below 16; `None` for all other colors.
     fn name(self) -> Option<&'static str> {
         let name = NAMES.get(usize::from(self.index))?;
         (self.is_set && !self.is_rgb).then_some(name)
     }
 
-    /// Red, green and blue of any other.
+    /// Returns red, green and blue of a color without a name; `None` for all other colors.
     fn unnamed(self) -> Option<[u8; 3]> {
         const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
         const CUBE: u8 = 16;
@@ -326,7 +326,7 @@ fn put_text(text: &str, html: &mut String) {
     }
 }
 
-/// The names that the original gives to the first 16 colors.
+/// The names of the original for the first 16 colors.
 const NAMES: [&str; 16] = [
     "black",
     "sienna",
@@ -345,13 +345,13 @@ const NAMES: [&str; 16] = [
     "turquoise",
     "white",
 ];
-/// What has a color.
+/// The CSS properties that take a color.
 const COLORED: [&str; 3] = ["color", "background-color", "text-decoration-color"];
 /// Values of `text-decoration-line`, which is one declaration.
 const LINES: [&str; 3] = ["underline", "line-through", "overline"];
-/// Declarations that are on or off.
+/// CSS declarations that are on or off.
 const EFFECTS: [&str; 3] = ["filter:invert(100%)", "opacity:0", "font-family:sans-serif"];
-/// How many bytes of one sequence, or of one control string, the original reads.
+/// Maximum bytes that the original reads of one sequence or control string.
 const PARAMETER_BYTES_MAX: usize = 255;
 
 #[cfg(test)]

@@ -1,38 +1,45 @@
-//! A call's data as a typed value.
+//! Deserialization of a call's data into a typed value.
 
 use crate::codec::json::typed;
-use crate::codec::json::typed::NotTyped;
+use crate::codec::json::typed::TypedError;
 use garde::Validate;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-/// Why a call's data is not what the handler needs. Its text is what a `wsrv` client is told if the
-/// handler fails with it.
+/// The reason why a call's data cannot be deserialized. A `wsrv` client receives its text if the
+/// handler returns it as an error.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum BindError {
-    /// There is no data.
+    /// The call has no data.
     #[error("unexpected end of JSON input")]
     Missing,
-    /// It is not JSON, or not of this type.
+    /// The data is not JSON, or does not match the type.
     #[error("{0}")]
     Type(String),
-    /// It is of this type, and breaks a rule of it.
+    /// The data matches the type but breaks one of its validation rules.
     #[error("{0}")]
     Value(String),
 }
 
-/// Reads data as a `T` the way Go does: see [`Context::bind`](super::Context::bind).
+/// Deserializes data as Go's `encoding/json` does: see [`Context::bind`](super::Context::bind).
+///
+/// # Errors
+///
+/// [`BindError::Missing`] and [`BindError::Type`].
 pub(super) fn bind<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T, BindError> {
     let data = some(data)?;
     typed::read(data).map_err(|not_typed| {
         BindError::Type(match not_typed {
-            NotTyped::Mismatch(words) => words,
-            NotTyped::Malformed => not_json(data),
+            TypedError::Mismatch(words) => words,
+            TypedError::Malformed => not_json(data),
         })
     })
 }
 
-/// Reads data as a `T` by serde's own rules. `null` is an object without members to a type that
-/// does not take it.
+/// Deserializes data by serde's rules. If the type does not accept `null`, `null` is read as `{}`.
+///
+/// # Errors
+///
+/// [`BindError::Missing`] and [`BindError::Type`].
 pub(super) fn bind_serde<T: DeserializeOwned>(data: Option<&[u8]>) -> Result<T, BindError> {
     let data = some(data)?;
     let text = String::from_utf8_lossy(data);
@@ -49,7 +56,7 @@ fn some(data: Option<&[u8]>) -> Result<&[u8], BindError> {
         .ok_or(BindError::Missing)
 }
 
-/// What is wrong with data that are not JSON.
+/// Returns a syntax error's text for data that is not JSON.
 fn not_json(data: &[u8]) -> String {
     match serde_json::from_slice::<IgnoredAny>(data) {
         Err(error) => error.to_string(),
@@ -57,7 +64,11 @@ fn not_json(data: &[u8]) -> String {
     }
 }
 
-/// [`bind`], and then the rules of the type.
+/// Runs [`bind`], then the type's `garde` validation.
+///
+/// # Errors
+///
+/// A [`BindError`].
 pub(super) fn bind_valid<T>(data: Option<&[u8]>) -> Result<T, BindError>
 where
     T: DeserializeOwned + Validate<Context = ()>,
@@ -81,7 +92,7 @@ mod tests {
         uid: u32,
     }
 
-    /// The same for both but for what Go forgives.
+    /// Both functions agree, except on input that only Go accepts.
     #[test]
     fn types_are_checked() {
         for read in [bind, bind_serde] {

@@ -1,21 +1,21 @@
-//! The chain that a call goes through: middleware, then the handlers of its command.
+//! The call chain: middleware, then the handlers of the command.
 
 use super::context::Context;
+use super::response::{IntoResponse, Response};
 use super::task::{Label, LocalFuture};
-use super::words::{IntoResponse, Response};
 use crate::vocabulary::content::Reply;
 use smallvec::SmallVec;
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
 
-/// A handler whose type nobody needs to know.
+/// A type-erased handler.
 pub(crate) type HandlerFn = dyn Fn(Context) -> LocalFuture<Response>;
 
-/// Middleware whose type nobody needs to know.
+/// Type-erased middleware.
 pub(crate) type MiddlewareFn = dyn Fn(Context, Next) -> LocalFuture<Response>;
 
-/// Something registered, and the label under which it is watched.
+/// A registered function and the label that the watchdog shows for it.
 pub(crate) struct Registered<F: ?Sized> {
     pub(crate) function: Rc<F>,
     pub(crate) label: Label,
@@ -30,13 +30,13 @@ impl<F: ?Sized> Clone for Registered<F> {
     }
 }
 
-/// What one call goes through.
+/// The middleware and handlers of one call.
 pub(crate) struct Chain {
     pub(crate) middleware: Rc<[Registered<MiddlewareFn>]>,
     pub(crate) handlers: SmallVec<[Registered<HandlerFn>; 1]>,
 }
 
-/// The rest of the chain, as seen by one middleware.
+/// The rest of the call chain, as passed to a middleware.
 #[derive(Clone)]
 pub struct Next {
     chain: Rc<Chain>,
@@ -51,9 +51,14 @@ impl Next {
         }
     }
 
-    /// Runs the rest of the chain, and returns what it came to.
+    /// Runs the rest of the chain and returns its response.
     ///
-    /// Middleware that does not call it has aborted the call: its own response is the response.
+    /// The handlers of the command run in order. The last reply is the response; the first failure
+    /// ends the chain. Middleware that does not call `run` ends the call with its own response.
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`](super::Failure) of a middleware or handler.
     pub async fn run(self, cx: Context) -> Response {
         if let Some(middleware) = self.chain.middleware.get(self.at) {
             let function = Rc::clone(&middleware.function);

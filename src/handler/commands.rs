@@ -1,12 +1,13 @@
-//! What handles have a shard do: closures in its queue, which its own loop runs in their order.
+//! Command queues: closures that handles enqueue and that a shard's own loop runs in FIFO order.
 //!
-//! A command sees its shard as [`ShardCommands`] and nothing else of it. The queues are bounded in
-//! commands; what a shard does not come to before it ends is dropped, and whoever waits hears so.
+//! A command sees its shard only as [`ShardCommands`]. Each queue is limited to `commands_max`
+//! commands. When a shard ends, its queued commands are dropped and their callers receive
+//! [`HandleError::Stopped`].
 
 use super::handle_error::HandleError;
 use super::info::SessionInfo;
 use crate::mailbox::Exchange;
-use crate::shard::Joined;
+use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::id::{SessionId, ShardId};
@@ -21,37 +22,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use tokio::sync::oneshot;
 
-/// Something that a shard is to do, by its own loop.
+/// A command that a shard's loop runs.
 pub(crate) type Command = Box<dyn FnOnce(&mut dyn ShardCommands) + Send>;
 
-/// What a command may ask of its shard.
+/// The operations of a shard that commands may use.
 pub(crate) trait ShardCommands {
-    /// Which shard it is.
+    /// Returns the shard's id.
     fn shard_id(&self) -> ShardId;
 
-    /// Whether changes are not made any more, since the gateway is stopping.
-    fn refuses_commands(&self) -> bool;
+    /// Returns whether changes are rejected because the gateway is stopping.
+    fn rejects_commands(&self) -> bool;
 
-    /// Does what is to be done after the task that has ended first.
-    fn do_next(&mut self);
+    /// Runs the completion of the task that ended first.
+    fn run_next_completion(&mut self);
 
-    /// The session that a public id names; `None` if it is gone.
+    /// Returns the session with this public id; `None` if it has ended.
     fn find(&self, session: PublicId) -> Option<SessionId>;
 
-    /// A session of a route of the config; `None` if it is gone, or shown the traffic of others.
+    /// Returns a session's info; `None` if the session has ended or is a tap.
     fn session_info(&self, session: SessionId) -> Option<SessionInfo>;
 
-    /// What it has counted, with its HTTP side.
+    /// Returns the counters of the shard and of its HTTP side.
     fn all_counters(&self) -> Counters;
 
-    /// How many sessions there are, of all routes.
+    /// Returns the number of sessions of all routes.
     fn sessions_count(&self) -> usize;
 
-    /// The values of this type that sessions of a route share.
+    /// Returns the shared values of this type of a route's sessions.
     fn shared_values(&self, route: u16, of_type: TypeId) -> Vec<(PublicId, SharedValue)>;
 
-    /// Shows the sessions of a list in this slot and the later ones, until enough were shown, which
-    /// is after `count` at the latest; in slot order, unless `count` is [`usize::MAX`].
+    /// Passes the listed sessions to `show`, from `slot` on, until `show` breaks or `count`
+    /// sessions were shown. The order is that of the slots, unless `count` is [`usize::MAX`].
     fn each_session(
         &self,
         of: &SessionsOf,
@@ -60,13 +61,15 @@ pub(crate) trait ShardCommands {
         show: &mut dyn FnMut(SessionInfo) -> ControlFlow<()>,
     );
 
-    /// Shows every name of a list in one namespace, with how many sessions of this shard are there.
+    /// Passes every listed name of a namespace to `show`, with its number of sessions on this
+    /// shard.
     fn each_name(&self, of: NamesOf, namespace: u16, show: &mut dyn FnMut(&[u8], usize));
 
-    /// Publishes, and tells how many sessions it reached on all shards.
+    /// Publishes a message and replies with the number of sessions reached on all shards.
     fn publish(&mut self, audience: &OwnedAudience, message: &Message, reply: ReplyTo<u64>);
 
-    /// Publishes to each of these audiences, and tells the total of all; or to none of them.
+    /// Publishes to all of these audiences and replies with the total number of sessions reached.
+    /// On an error, nothing is published.
     fn publish_to_each(
         &mut self,
         audiences: &[OwnedAudience],
@@ -74,7 +77,8 @@ pub(crate) trait ShardCommands {
         reply: ReplyTo<u64>,
     );
 
-    /// Publishes to a channel that a session is on, if the channel's rule lets its client.
+    /// Publishes to a channel for a session's client, if the session is on the channel and the
+    /// channel's rule allows it. `to_others` excludes the session.
     fn publish_as_client(
         &mut self,
         session: SessionId,
@@ -84,50 +88,51 @@ pub(crate) trait ShardCommands {
         reply: ReplyTo<()>,
     );
 
-    /// Ends the sessions of each of these users, and tells the total of all; or of none of them.
+    /// Closes the sessions of all of these users and replies with their total number. On an error,
+    /// no session is closed.
     fn drop_each(&mut self, targets: Vec<DropTarget>, reply: ReplyTo<u64>);
 
-    /// Puts a session on a channel, whatever the channel's rule.
-    fn join(&mut self, session: SessionId, channel: &str) -> Joined;
+    /// Adds a session to a channel without checking the channel's rule.
+    fn join(&mut self, session: SessionId, channel: &str) -> JoinResult;
 
-    /// Puts a session on a channel if the channel's rule lets its client.
+    /// Adds a session to a channel if the channel's rule allows it.
     fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<()>);
 
-    /// Takes a session off a channel; `false`: it was not there.
+    /// Removes a session from a channel. Returns `false` if it was not on it.
     fn leave(&mut self, session: SessionId, channel: &str) -> bool;
 
-    /// Closes a session behind what it is owed.
+    /// Closes a session after its pending bytes.
     fn close(&mut self, session: SessionId, code: u16, reason: &str);
 }
 
 /// A value that a session shares with other threads.
 pub(crate) type SharedValue = Arc<dyn Any + Send + Sync>;
 
-/// The sessions that a list is of.
+/// A selection of sessions to list.
 #[derive(Clone, Debug)]
 pub(crate) enum SessionsOf {
-    /// Those of these routes.
+    /// The sessions of these routes.
     Routes(Box<[u16]>),
-    /// Those on a channel of this name in any of these namespaces.
+    /// The sessions on the channel of this name in any of these namespaces.
     Channel(Box<[u16]>, Box<str>),
 }
 
-/// The names that a list is of.
+/// A selection of names to list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NamesOf {
-    /// Channels that somebody is on.
+    /// Channels with at least one session.
     Channels,
-    /// Users that somebody speaks for.
+    /// Users with at least one session.
     Users,
 }
 
-/// Whoever waits for what comes of a command, if they still do.
+/// The receiver of a command's result, which may have stopped waiting.
 #[derive(Debug)]
 pub(crate) struct ReplyTo<T>(pub(super) oneshot::Sender<Result<T, HandleError>>);
 
 impl<T> ReplyTo<T> {
-    pub(crate) fn answer(self, result: Result<T, HandleError>) {
-        drop(self.0.send(result)); // nobody need wait for it
+    pub(crate) fn send(self, result: Result<T, HandleError>) {
+        drop(self.0.send(result)); // the receiver may be gone
     }
 
     pub(crate) fn is_awaited(&self) -> bool {
@@ -135,24 +140,24 @@ impl<T> ReplyTo<T> {
     }
 }
 
-/// The commands of every shard.
+/// The command queues of all shards.
 pub(crate) struct CommandQueues {
     exchange: Arc<Exchange>,
-    /// By shard.
+    /// Indexed by shard.
     queues: Box<[CommandQueue]>,
-    /// Of each shard.
+    /// Maximum commands in each queue.
     commands_max: usize,
 }
 
 #[derive(Default)]
 struct CommandQueue {
     commands: SegQueue<Command>,
-    /// The shard's loop has ended, and does nothing any more.
+    /// Whether the shard's loop has ended and runs no more commands.
     is_closed: AtomicBool,
 }
 
 impl CommandQueues {
-    /// Empty queues for the shards of `exchange`, each with room for `commands_max`.
+    /// Creates empty queues for the shards of `exchange`, each for at most `commands_max` commands.
     pub(crate) fn new(exchange: &Arc<Exchange>, commands_max: usize) -> Self {
         let queues = (0..exchange.shards()).map(|_| CommandQueue::default());
         Self {
@@ -162,12 +167,13 @@ impl CommandQueues {
         }
     }
 
-    /// Has a shard do something.
+    /// Enqueues a command on a shard and wakes the shard.
     ///
     /// # Errors
     ///
-    /// If it has too much to do already, or has ended.
-    pub(crate) fn put(&self, shard: ShardId, command: Command) -> Result<(), HandleError> {
+    /// [`HandleError::Busy`] if the queue is full, [`HandleError::Stopped`] if the shard's loop has
+    /// ended.
+    pub(crate) fn enqueue(&self, shard: ShardId, command: Command) -> Result<(), HandleError> {
         let queue = self.of(shard);
         if queue.is_closed.load(Ordering::Acquire) {
             return Err(HandleError::Stopped);
@@ -175,40 +181,41 @@ impl CommandQueues {
         if queue.commands.len() >= self.commands_max {
             return Err(HandleError::Busy);
         }
-        self.put_in_any_case(shard, command);
+        self.enqueue_unchecked(shard, command);
         Ok(())
     }
 
-    /// [`CommandQueues::put`] for what must not be lost and is bounded elsewhere. If the shard has
-    /// ended, nothing happens.
-    pub(crate) fn put_in_any_case(&self, shard: ShardId, command: Command) {
+    /// Enqueues a command without checking the queue's limit, for commands that must not be lost
+    /// and are limited elsewhere. Drops the command if the shard's loop has ended.
+    pub(crate) fn enqueue_unchecked(&self, shard: ShardId, command: Command) {
         let queue = self.of(shard);
         queue.commands.push(command);
         self.exchange.wake(shard);
-        // Pairs with the fence of `close`: the shard sees it, or we see that it has ended.
+        // Pairs with the fence in `close`: either the shard sees the command, or we see
+        // `is_closed`.
         fence(Ordering::SeqCst);
         if queue.is_closed.load(Ordering::Acquire) {
             while queue.commands.pop().is_some() {}
         }
     }
 
-    /// The next thing that a shard is to do.
+    /// Removes and returns a shard's next command; `None` if its queue is empty.
     pub(crate) fn take(&self, shard: ShardId) -> Option<Command> {
         self.of(shard).commands.pop()
     }
 
-    /// Whether a shard is to do something.
-    pub(crate) fn has_some(&self, shard: ShardId) -> bool {
+    /// Returns whether a shard's queue has commands.
+    pub(crate) fn has_commands(&self, shard: ShardId) -> bool {
         !self.of(shard).commands.is_empty()
     }
 
-    /// How many things a shard is to do.
+    /// Returns the number of commands in a shard's queue.
     pub(crate) fn count(&self, shard: ShardId) -> usize {
         self.of(shard).commands.len()
     }
 
-    /// A shard's loop has ended: what it was to do will not be done, and whoever waits for it hears
-    /// so.
+    /// Closes a shard's queue after its loop has ended. Drops the queued commands; their callers
+    /// receive [`HandleError::Stopped`].
     pub(crate) fn close(&self, shard: ShardId) {
         let queue = self.of(shard);
         queue.is_closed.store(true, Ordering::Release);

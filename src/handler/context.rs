@@ -1,137 +1,140 @@
-//! What a handler is given: the call, the session it came from, and the means to act.
+//! The context of a call: the call, its session, and the actions that a handler can take.
 
 use super::bind::{self, BindError};
-use super::handle::RouteHandle;
 use super::pending::Pending;
+use super::route_handle::RouteHandle;
 use super::session::Session;
 use crate::runtime::panic::{Panicked, guarded};
-use crate::shard::Request;
+use crate::shard::OwnedCall;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::public_id::PublicId;
-use crate::ws::Kind;
+use crate::ws::MessageType;
 use garde::Validate;
 use serde::de::DeserializeOwned;
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-/// One call, and everything a handler may do about it. Cheap to clone.
+/// One call and the actions that its handler can take. Clones share the call and are cheap.
 #[derive(Clone)]
 pub struct Context {
     session: Session,
-    call: Rc<Call>,
+    call: Rc<CallState>,
 }
 
-/// What all clones of one call's context share.
-struct Call {
-    request: Request,
-    farewell: RefCell<Option<Farewell>>,
+/// The state shared by all clones of a call's context.
+struct CallState {
+    request: OwnedCall,
+    close_request: RefCell<Option<CloseRequest>>,
 }
 
-/// How a session is closed: a code and a reason that may be sent.
-pub(crate) type Farewell = (u16, Box<str>);
+/// A close to make: a code and a reason, both checked.
+pub(crate) type CloseRequest = (u16, Box<str>);
 
 impl Context {
-    pub(crate) fn new(session: Session, request: Request) -> Self {
-        let farewell = RefCell::default();
-        let call = Rc::new(Call { request, farewell });
+    pub(crate) fn new(session: Session, request: OwnedCall) -> Self {
+        let close_request = RefCell::default();
+        let call = Rc::new(CallState {
+            request,
+            close_request,
+        });
         Self { session, call }
     }
 
-    /// The session that the call came from.
+    /// Returns the session that sent the call.
     #[must_use]
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Its route, and everything that can be done there: push, join, close, list.
+    /// Returns the session's route, with its operations: push, join, close, list.
     #[must_use]
     pub fn route(&self) -> &RouteHandle {
         self.session.route()
     }
 
-    /// The command; empty where the message has none.
+    /// Returns the command; empty if the message has none.
     #[must_use]
     pub fn command(&self) -> &str {
         &self.call.request.correlation.command
     }
 
-    /// The client's name for its request (`seqno` in `wsrv`); empty if it gave none.
+    /// Returns the client's request id (`seqno` in `wsrv`); empty if there is none.
     #[must_use]
     pub fn request_id(&self) -> &str {
         &self.call.request.correlation.id
     }
 
-    /// The channel that the message is about (`projectforge`); empty if it names none. The sender
-    /// need not be on it.
+    /// Returns the channel that the message names (`projectforge`); empty if it names none. The
+    /// sender need not be on it.
     #[must_use]
     pub fn channel(&self) -> &str {
         &self.call.request.correlation.channel
     }
 
-    /// Who the client says it is (`projectforge`); empty if it says nothing. Not to be believed.
+    /// Returns the sender that the client names (`projectforge`), unverified; empty if there is
+    /// none.
     #[must_use]
     pub fn claimed_from(&self) -> &str {
         &self.call.request.from
     }
 
-    /// The type of frame that the message came in.
+    /// Returns the type of the message's frame: text or binary.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> MessageType {
         self.call.request.correlation.kind
     }
 
-    /// Its data as they came: JSON in `wsrv` and `projectforge`, any bytes elsewhere; `None` if it
-    /// has none.
+    /// Returns the message's data as received: JSON in `wsrv` and `projectforge`, any bytes in
+    /// other dialects; `None` if there is none.
     #[must_use]
     pub fn data(&self) -> Option<&[u8]> {
         self.call.request.data.as_deref()
     }
 
-    /// Its data as text; `None` if it has none, or they are not UTF-8.
+    /// Returns the message's data as text; `None` if there is none or it is not UTF-8.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         str::from_utf8(self.data()?).ok()
     }
 
-    /// Its data, read as JSON of this type the way the original of `wsrv` reads them, which is
-    /// Go's `encoding/json`:
+    /// Deserializes the message's data from JSON as the original of `wsrv` does, which uses Go's
+    /// `encoding/json`:
     ///
-    /// - Keys match in any case, and the last of several wins.
-    /// - A member that is missing or `null` is what `#[serde(default)]` says, `None` for an
-    ///   `Option`, and otherwise the zero of its type: 0, `false`, `""`, an empty list or struct.
-    /// - Integers that do not fit and wrong types are errors in Go's words, with the names that
-    ///   serde knows: `json: cannot unmarshal string into Go struct field Register.uid of type
-    ///   int64`.
-    /// - Half a surrogate pair becomes U+FFFD.
+    /// - Keys match in any case. The last of several equal keys wins.
+    /// - A member that is missing or `null` takes its `#[serde(default)]`, `None` for an `Option`,
+    ///   and otherwise the zero value of its type: 0, `false`, `""`, an empty list or struct.
+    /// - Integers out of range and wrong types are errors with Go's texts and serde's names: `json:
+    ///   cannot unmarshal string into Go struct field Register.uid of type int64`.
+    /// - An unpaired surrogate becomes U+FFFD.
     ///
-    /// An enum has no zero. A struct with `#[serde(flatten)]` matches keys to the letter, unless
-    /// a member is missing, and has no zeros for what is flattened. [`Context::bind_serde`] has
-    /// serde's rules.
+    /// An enum has no zero value. A struct with `#[serde(flatten)]` matches keys exactly, unless a
+    /// member is missing, and has no zero values for flattened members. [`Context::bind_serde`]
+    /// uses serde's rules instead.
     ///
     /// # Errors
     ///
-    /// [`BindError::Missing`] and [`BindError::Type`].
+    /// [`BindError::Missing`] if there is no data, [`BindError::Type`] if it does not match.
     pub fn bind<T: DeserializeOwned>(&self) -> Result<T, BindError> {
         bind::bind(self.data())
     }
 
-    /// Its data, read as JSON of this type by serde's rules: keys match to the letter, no key comes
-    /// twice, and what is missing is an error unless the type says otherwise. `null` is an object
-    /// without members to a type that does not take it.
+    /// Deserializes the message's data from JSON by serde's rules: keys match exactly, duplicate
+    /// keys are errors, and so are missing members unless the type has defaults. If the type does
+    /// not accept `null`, `null` is read as `{}`.
     ///
     /// # Errors
     ///
-    /// [`BindError::Missing`] and [`BindError::Type`].
+    /// [`BindError::Missing`] if there is no data, [`BindError::Type`] if it does not match.
     pub fn bind_serde<T: DeserializeOwned>(&self) -> Result<T, BindError> {
         bind::bind_serde(self.data())
     }
 
-    /// [`Context::bind`], and then the rules of the type (crate `garde`).
+    /// Runs [`Context::bind`], then the type's validation rules (crate `garde`).
     ///
     /// # Errors
     ///
-    /// A [`BindError`].
+    /// Those of [`Context::bind`], and [`BindError::Value`] if a rule is broken.
     pub fn bind_valid<T>(&self) -> Result<T, BindError>
     where
         T: DeserializeOwned + Validate<Context = ()>,
@@ -139,17 +142,30 @@ impl Context {
         bind::bind_valid(self.data())
     }
 
-    /// Pushes to this session; before the response, if the handler has not returned.
+    /// Pushes a message to this session. It arrives before the response if the handler has not
+    /// returned yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RouteHandle::push_session`].
     pub fn push(&self, message: Message) -> Pending<u64> {
         self.route().push_session(self.session.id(), message)
     }
 
-    /// Pushes to a channel of the route's namespace.
+    /// Publishes a message to a channel of the route's namespace.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RouteHandle::publish`].
     pub fn publish(&self, channel: impl Into<Box<str>>, message: Message) -> Pending<u64> {
         self.route().publish(channel, message)
     }
 
-    /// Pushes to a channel of the route's namespace, but not to this session.
+    /// Publishes a message to a channel of the route's namespace, except to this session.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RouteHandle::publish`].
     pub fn publish_to_others(
         &self,
         channel: impl Into<Box<str>>,
@@ -159,26 +175,41 @@ impl Context {
             .publish_except(channel, message, &[self.session.id()])
     }
 
-    /// Puts this session on a channel; `false`: it was there already.
+    /// Adds this session to a channel without checking the channel's rule. Returns `false` if it
+    /// was on the channel already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Handle::join`](super::Handle::join).
     pub fn join(&self, channel: impl Into<Box<str>>) -> Pending<bool> {
         self.route().join(self.session.id(), channel)
     }
 
-    /// Puts this session on a channel if the channel's rule lets its client: as if the client had
-    /// asked for it in a language that has words for that.
+    /// Adds this session to a channel if the channel's rule allows it, as if the client had sent a
+    /// join command of its own.
     ///
-    /// [`HandleError::Denied`](super::HandleError::Denied) if it may not, if there is no such
-    /// channel, and if it is there already.
+    /// # Errors
+    ///
+    /// [`HandleError::Denied`](super::HandleError::Denied) if the rule denies it, there is no such
+    /// channel, the session is on it already, or a limit of names or channels is reached;
+    /// [`HandleError::NoSession`](super::HandleError::NoSession) if the session has ended; and
+    /// those of [`Pending`].
     pub fn join_as_client(&self, channel: impl Into<Box<str>>) -> Pending<()> {
         let gateway = self.route().gateway();
         gateway.join_as_client(self.session.id(), channel.into())
     }
 
-    /// Publishes to a channel if this session is on it and the channel's rule lets its client
-    /// ([`RouteSetup::publishers`](super::RouteSetup::publishers)); `to_others` passes over this
-    /// session. A message that names no sender is from the session, as its route names it.
+    /// Publishes a message to a channel if this session is on it and the channel's rule allows it
+    /// ([`RouteSetup::publishers`](super::RouteSetup::publishers)). `to_others` excludes this
+    /// session. If the message has no sender, the sender is the session's name in its dialect.
     ///
-    /// [`HandleError::Denied`](super::HandleError::Denied) if it may not, and if it is not on it.
+    /// # Errors
+    ///
+    /// [`HandleError::Denied`](super::HandleError::Denied) if the rule denies it or the session is
+    /// not on the channel, [`HandleError::BadEvent`](super::HandleError::BadEvent) if a dialect of
+    /// the namespace cannot encode the event,
+    /// [`HandleError::NoSession`](super::HandleError::NoSession) if the session has ended, and
+    /// those of [`Pending`].
     pub fn publish_as_client(
         &self,
         channel: impl Into<Box<str>>,
@@ -189,38 +220,46 @@ impl Context {
         gateway.publish_as_client(id, channel.into(), message, to_others)
     }
 
-    /// Takes this session off a channel; `false`: it was not there.
+    /// Removes this session from a channel. Returns `false` if it was not on it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Handle::leave`](super::Handle::leave).
     pub fn leave(&self, channel: impl Into<Box<str>>) -> Pending<bool> {
         self.route().leave(self.session.id(), channel)
     }
 
-    /// Closes this session with a code and a reason, see [`RouteHandle::close`].
+    /// Closes this session with a close code and a reason, see [`RouteHandle::close`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Handle::close`](super::Handle::close).
     pub fn close(&self, code: u16, reason: impl Into<Box<str>>) -> Pending<()> {
         self.route().close(self.session.id(), code, reason)
     }
 
-    /// Closes this session behind the response to this call, with a code and a reason that may be
-    /// sent.
+    /// Closes this session after the response to this call. The caller has checked that code and
+    /// reason may be sent.
     pub(crate) fn close_behind_response(&self, code: u16, reason: Box<str>) {
-        self.call.farewell.replace(Some((code, reason)));
+        self.call.close_request.replace(Some((code, reason)));
     }
 
-    /// How the session is to be closed behind the response, if it is.
-    pub(crate) fn take_farewell(&self) -> Option<Farewell> {
-        self.call.farewell.take()
+    /// Takes the close that follows the response; `None` if there is none.
+    pub(crate) fn take_close_request(&self) -> Option<CloseRequest> {
+        self.call.close_request.take()
     }
 
-    /// The session's public id.
+    /// Returns the session's public id.
     #[must_use]
     pub fn session_id(&self) -> PublicId {
         self.session.id()
     }
 
-    /// Runs work that blocks, such as a file system's or a slow computation, on a thread that may.
+    /// Runs blocking work, such as file I/O or a slow computation, on a thread outside the shards.
     ///
     /// # Panics
     ///
-    /// If the work panics: the handler then has.
+    /// If the work panics. The panic fails the handler.
     pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -228,7 +267,7 @@ impl Context {
         match tokio::task::spawn_blocking(|| guarded(work)).await {
             Ok(Ok(value)) => value,
             Ok(Err(Panicked)) => std::panic::resume_unwind(Box::new("its blocking work panicked")),
-            Err(_) => std::future::pending().await, // the runtime is going away
+            Err(_) => std::future::pending().await, // the runtime is shutting down
         }
     }
 }

@@ -1,66 +1,66 @@
-//! Why what a handle was asked for has not been done.
+//! Errors of the gateway handle.
 
 use super::Denial;
-use crate::shard::NoRoom;
+use crate::shard::NamesLimit;
 
-/// Why something was not done.
+/// The error of a gateway operation.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum HandleError {
-    /// The shard has too much to do already (`commands_max`). Nothing was done.
-    #[error("the shard has too much to do, nothing was done")]
+    /// The shard's command queue is full (`limits.commands_max`). Nothing was done.
+    #[error("the shard's command queue is full (limits.commands_max); nothing was done")]
     Busy,
-    /// The gateway is stopping and takes no new work. Nothing was done.
+    /// The gateway is stopping and rejects changes. Nothing was done.
     #[error("the gateway is stopping, nothing was done")]
     Stopping,
     /// The gateway has stopped.
     #[error("the gateway has stopped")]
     Stopped,
-    /// There is no such session any more.
+    /// The session does not exist, or has ended.
     #[error("there is no such session")]
     NoSession,
-    /// Not every shard answered in time (`push_timeout_ms`); some may have done it.
+    /// Not every shard responded within `http.push_timeout_ms`; some may have done it.
     #[error("timed out, it may have been done")]
     TimedOut,
-    /// The session is on as many channels as it may be.
+    /// The session is on the maximum number of channels (`channels_per_session_max`).
     #[error("the session is on too many channels")]
     TooManyChannels,
-    /// There is no room for another name of the session (`names_bytes_per_session_max`).
+    /// The session's names would exceed `names_bytes_per_session_max` bytes.
     #[error("the session has too many names")]
     TooManyNames,
-    /// The session's shard has no room for another name (`names_bytes_max`).
+    /// The names on the session's shard would exceed `names_bytes_max` bytes.
     #[error("the shard has no room for another name")]
     NoRoomForNames,
-    /// A name is empty, or longer than `name_bytes_max`.
+    /// A channel or user name is empty, or longer than `name_bytes_max` or `user_bytes_max` bytes.
     #[error("a name is empty or too long")]
     BadName,
-    /// Something of a push or drop by user and event is empty, in the words of the original
+    /// A parameter of a push or drop by user and event is empty. The text is that of the original
     /// (`wserver`).
     #[error("{0}")]
     Empty(&'static str),
-    /// The route's language has no words for such an event, and why.
+    /// A dialect that would have to encode the event cannot. The text is the reason.
     #[error("{0}")]
     BadEvent(&'static str),
-    /// A code that may not be sent (RFC 6455 7.4), or a reason of more than 123 bytes.
-    #[error("a close code or reason that may not be sent")]
+    /// The close code may not be sent (RFC 6455 7.4), or the reason is longer than 123 bytes.
+    #[error("the close code or reason may not be sent")]
     BadClose,
-    /// The rules of the gateway are against it.
+    /// A rule or limit of the gateway denies it.
     #[error("{}", .0.as_str())]
     Denied(Denial),
 }
 
 impl HandleError {
-    /// A push by user and event in which one of them or the message is empty.
+    /// A push by user and event in which user, event or data is empty.
     pub(super) const EMPTY_PUSH: Self =
         Self::Empty("parameters(userId, event, message) can't be empty");
-    /// A drop without a user.
+    /// A drop without a user name.
     pub(super) const EMPTY_DROP: Self = Self::Empty("userID can't be empty");
 }
 
-impl From<NoRoom> for HandleError {
-    fn from(no_room: NoRoom) -> Self {
-        match no_room {
-            NoRoom::Session => Self::TooManyNames,
-            NoRoom::Shard => Self::NoRoomForNames,
+impl From<NamesLimit> for HandleError {
+    fn from(limit: NamesLimit) -> Self {
+        match limit {
+            NamesLimit::Session => Self::TooManyNames,
+            NamesLimit::Shard => Self::NoRoomForNames,
         }
     }
 }

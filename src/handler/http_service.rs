@@ -1,4 +1,4 @@
-//! An embedder's HTTP service and the bodies of its answers, whatever their types are.
+//! Type erasure for an embedder's HTTP service and its response bodies.
 
 use super::task::LocalFuture;
 use crate::runtime::panic::{discard, guarded};
@@ -9,11 +9,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// An embedder's service whose type nobody needs to know.
+/// An embedder's type-erased HTTP service.
 pub(crate) type HttpService =
     dyn Fn(Request<Incoming>) -> LocalFuture<Result<Response<EmbedderBody>, String>>;
 
-/// The body of an embedder's answer, whatever it is. Its panic is its end.
+/// A type-erased body of an embedder's response. A panic in the body becomes its last frame, an
+/// error.
 #[derive(derive_more::Debug)]
 #[debug("EmbedderBody")]
 pub(crate) struct EmbedderBody(Option<ErasedBody>);

@@ -1,51 +1,51 @@
-//! What a gateway tells about its sessions, channels and users.
+//! Snapshots of sessions, channels and users.
 
 use crate::shard::SessionStatistics;
 use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::time::Tick;
 
-/// A session, as it was when it was asked about.
+/// A snapshot of a session.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// Its public id.
+    /// The public id.
     pub id: PublicId,
     /// The path of its route.
     pub path: String,
-    /// Counts the sessions of its route, where an embedder has handlers there; zero elsewhere.
+    /// The session's number on its route, from 1. Zero on a route without an embedder's handlers.
     pub number: u64,
-    /// The users it speaks for.
+    /// The users that the session is bound to.
     pub users: Vec<String>,
-    /// What its profile calls it; empty where it has none.
+    /// The display name of the profile; empty if there is none.
     pub name: String,
-    /// The channels it is on, in the order in which it joined them.
+    /// The channels that the session is on, in the order of joining.
     pub channels: Vec<String>,
-    /// What has gone through it.
+    /// Traffic counters.
     pub statistics: SessionStatistics,
-    /// When it opened, in milliseconds since 1970; exact to 64 ms.
+    /// The time of opening, in milliseconds since 1970, with a resolution of 64 ms.
     pub opened_unix_ms: u64,
 }
 
-/// A channel or a user, and how many sessions are on it or speak for it.
+/// A channel or user and its number of sessions.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub struct MemberCount {
     /// The channel's or user's name.
     pub name: String,
-    /// How many sessions there are.
+    /// The number of sessions.
     pub sessions: usize,
 }
 
-/// A channel or a user on a page of them.
+/// A channel or user as an item of a [`Page`](super::Page).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ListedName {
     /// The channel's or user's name.
     pub name: String,
-    /// How many sessions are on it or speak for it, on all shards; a channel that was declared in
-    /// advance may have none.
+    /// The number of sessions on all shards. Zero for a channel that the config declares and no
+    /// session is on.
     pub sessions: usize,
-    /// The paths of the routes that share its namespace.
+    /// The paths of the routes that share the name's namespace.
     pub routes: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl MemberCount {
         }
     }
 
-    /// The counts of several shards added up, in the order of the names.
+    /// Adds up the counts of several shards. Returns them in the order of the names.
     #[must_use]
     pub fn merge(mut counts: Vec<Self>) -> Vec<Self> {
         counts.sort_unstable();
@@ -71,13 +71,13 @@ impl MemberCount {
 }
 
 impl SessionInfo {
-    /// What its names take, in bytes.
+    /// Returns the bytes of all names in the snapshot.
     pub(super) fn names_bytes(&self) -> usize {
         let names = self.users.iter().chain(&self.channels);
         names.map(String::len).sum::<usize>() + self.name.len()
     }
 
-    /// When it opened, in milliseconds since its shard started.
+    /// Returns the time of opening, in milliseconds since the shard's start.
     #[must_use]
     pub fn opened_ms(&self) -> u64 {
         Tick::begins_at_ms(self.statistics.opened)

@@ -1,12 +1,12 @@
-//! Lists too long for one answer: a page at a time, gathered on a walk from shard to shard.
+//! Paginated lists. A walk visits the shards one after the other and gathers one page.
 //!
 //! ```text
 //!   sessions   shard 0, in slot order | shard 1 | ..   the walk ends where the page is full
-//!   names      every shard adds what it has among the smallest; the walk ends at the last
+//!   names      every shard adds its smallest names; the walk ends at the last shard
 //! ```
 //!
-//! A walk holds one page, however long the list is. What comes and goes while pages are read may be
-//! missed or seen; what stays is seen once.
+//! A walk holds one page, however long the list is. An item that is added or removed while pages
+//! are read may or may not be listed; any other item is listed once.
 
 use super::commands::{NamesOf, ReplyTo, SessionsOf, ShardCommands};
 use super::handle::Handle;
@@ -19,91 +19,94 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Page<T, P> {
-    /// What is on it.
+    /// The items of the page.
     pub items: Vec<T>,
-    /// Behind what the next page begins; `None` if this is the last.
+    /// The position after which the next page begins; `None` on the last page.
     pub next: Option<P>,
 }
 
-/// What has room on a page. One thing always has.
+/// The limits of a page. A page always has limits for one item.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PageRoom {
-    /// How many things.
+pub struct PageLimits {
+    /// Maximum items. 0 counts as 1.
     pub items_max: usize,
-    /// Bytes of names in them; what crosses it is the last on the page.
+    /// Maximum bytes of names in the items. The item that reaches this limit is the last of its
+    /// page.
     pub bytes_max: usize,
 }
 
-/// The place of a channel or a user in a list: after all smaller names. Written as a text without
-/// meaning for whoever is given it.
+/// The position of a channel or user in a list sorted by name. Its text form is opaque to API
+/// clients.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct NamePlace {
     name: Box<str>,
     namespace: u16,
 }
 
-/// A text is not the place of a name.
+/// The error of parsing a text that is not the position of a name.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not the place of a name")]
-pub struct NotPlace;
+#[error("not the position of a name")]
+pub struct NamePlaceError;
 
-/// Something that goes from shard to shard and has an answer at its end.
+/// A computation that visits one shard after the other and has a result at its end.
 pub(super) trait Walk: Send + 'static {
-    type Answer: Send + 'static;
+    type Output: Send + 'static;
 
-    /// Takes what it needs from a shard; says where to go on, if anywhere.
+    /// Reads what it needs from a shard. Returns the next shard; `None` at the end.
     fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId>;
 
-    /// What has come of it.
-    fn answer(self) -> Self::Answer;
+    /// Returns the result.
+    fn finish(self) -> Self::Output;
 }
 
-/// Begins a walk at a shard.
-pub(super) fn walk<W: Walk>(handle: &Handle, first: ShardId, walk: W) -> Pending<W::Answer> {
-    let onward = handle.clone();
-    handle.ask(first, move |shard, reply| {
-        go_on(&onward, walk, shard, reply);
+/// Starts a walk at a shard.
+pub(super) fn walk<W: Walk>(handle: &Handle, first: ShardId, walk: W) -> Pending<W::Output> {
+    let next_handle = handle.clone();
+    handle.enqueue(first, move |shard, reply| {
+        visit_next(&next_handle, walk, shard, reply);
     })
 }
 
-fn go_on<W: Walk>(
+fn visit_next<W: Walk>(
     handle: &Handle,
     mut walk: W,
     shard: &dyn ShardCommands,
-    reply: ReplyTo<W::Answer>,
+    reply: ReplyTo<W::Output>,
 ) {
     match walk.visit(shard) {
-        None => reply.answer(Ok(walk.answer())),
+        None => reply.send(Ok(walk.finish())),
         Some(next) => {
-            let onward = handle.clone();
-            let command = move |shard: &mut dyn ShardCommands| go_on(&onward, walk, shard, reply);
-            // There was room for it where it began.
-            handle.commands().put_in_any_case(next, Box::new(command));
+            let next_handle = handle.clone();
+            let command =
+                move |shard: &mut dyn ShardCommands| visit_next(&next_handle, walk, shard, reply);
+            // The walk passed the limit check of its first shard.
+            handle.commands().enqueue_unchecked(next, Box::new(command));
         }
     }
 }
 
-/// Gathers a page of sessions.
+/// A walk that gathers a page of sessions.
 pub(super) struct SessionsWalk {
     of: SessionsOf,
     shards: usize,
-    /// The slot where it begins on the shard that it comes to next.
+    /// The first slot to read on the next shard.
     slot: u32,
-    room: PageRoom,
+    limits: PageLimits,
     bytes: usize,
     page: Page<SessionInfo, PublicId>,
 }
 
 impl SessionsWalk {
-    /// The walk, and where it begins; `None` if `after` was never the id of a session.
+    /// Creates a walk and returns it with its first shard. Returns `None` if this gateway did not
+    /// issue the id `after`.
     pub(super) fn new(
         handle: &Handle,
         of: SessionsOf,
         after: Option<PublicId>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Option<(ShardId, Self)> {
         let shards = handle.exchange().shards();
         let (first, slot) = match after {
@@ -117,7 +120,7 @@ impl SessionsWalk {
             of,
             shards,
             slot,
-            room,
+            limits,
             bytes: 0,
             page: Page {
                 items: Vec::new(),
@@ -129,19 +132,19 @@ impl SessionsWalk {
 
     fn is_full(&self) -> bool {
         let items = self.page.items.len();
-        items >= self.room.items_max.max(1) || (items > 0 && self.bytes >= self.room.bytes_max)
+        items >= self.limits.items_max.max(1) || (items > 0 && self.bytes >= self.limits.bytes_max)
     }
 }
 
 impl Walk for SessionsWalk {
-    type Answer = Page<SessionInfo, PublicId>;
+    type Output = Page<SessionInfo, PublicId>;
 
     fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId> {
         let slot = std::mem::take(&mut self.slot);
-        let room = self.room.items_max.max(1) - self.page.items.len();
+        let limits = self.limits.items_max.max(1) - self.page.items.len();
         let of = self.of.clone();
-        // One more shows whether there is more.
-        shard.each_session(&of, slot, room + 1, &mut |session| {
+        // Ask for one more than fits, to know whether another page follows.
+        shard.each_session(&of, slot, limits + 1, &mut |session| {
             if self.is_full() {
                 self.page.next = self.page.items.last().map(|last| last.id);
                 return ControlFlow::Break(());
@@ -154,22 +157,22 @@ impl Walk for SessionsWalk {
         (self.page.next.is_none() && next < self.shards).then(|| ShardId::new(next))
     }
 
-    fn answer(self) -> Self::Answer {
+    fn finish(self) -> Self::Output {
         self.page
     }
 }
 
-/// Gathers a page of names.
+/// A walk that gathers a page of names.
 pub(super) struct NamesWalk {
     handle: Handle,
     of: NamesOf,
     namespaces: Box<[u16]>,
     prefix: Box<str>,
     after: Option<NamePlace>,
-    room: PageRoom,
-    /// Shards that it has not come to.
-    left: usize,
-    /// The smallest that were found, one more than have room.
+    limits: PageLimits,
+    /// Shards left to visit.
+    shards_left: usize,
+    /// The smallest names found so far: at most one more than fit on the page.
     found: BTreeMap<NamePlace, usize>,
 }
 
@@ -180,7 +183,7 @@ impl NamesWalk {
         namespaces: Box<[u16]>,
         prefix: &str,
         after: Option<NamePlace>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Self {
         let mut walk = Self {
             handle: handle.clone(),
@@ -188,8 +191,8 @@ impl NamesWalk {
             namespaces,
             prefix: prefix.into(),
             after,
-            room,
-            left: handle.exchange().shards(),
+            limits,
+            shards_left: handle.exchange().shards(),
             found: BTreeMap::new(),
         };
         match of {
@@ -197,7 +200,7 @@ impl NamesWalk {
             NamesOf::Channels => {
                 for (name, namespace) in handle.declared() {
                     if walk.namespaces.contains(namespace) {
-                        walk.find(name, *namespace, 0);
+                        walk.add(name, *namespace, 0);
                     }
                 }
             }
@@ -205,15 +208,15 @@ impl NamesWalk {
         walk
     }
 
-    /// Adds so many sessions to a name, if it belongs on the page as far as is known.
-    fn find(&mut self, name: &str, namespace: u16, sessions: usize) {
+    /// Adds sessions to the count of a name. Skips a name that cannot be on this page.
+    fn add(&mut self, name: &str, namespace: u16, sessions: usize) {
         let is_before = |place: &NamePlace| (&*place.name, place.namespace) < (name, namespace);
         if !name.starts_with(&*self.prefix) || !self.after.as_ref().is_none_or(is_before) {
             return;
         }
-        let is_crowded = self.found.len() > self.room.items_max.max(1);
+        let is_full = self.found.len() > self.limits.items_max.max(1);
         let last = self.found.last_key_value().map(|(place, _)| place);
-        if is_crowded && last.is_some_and(is_before) {
+        if is_full && last.is_some_and(is_before) {
             return;
         }
         let place = NamePlace {
@@ -221,28 +224,28 @@ impl NamesWalk {
             namespace,
         };
         *self.found.entry(place).or_insert(0) += sessions;
-        if self.found.len() > self.room.items_max.max(1) + 1 {
+        if self.found.len() > self.limits.items_max.max(1) + 1 {
             self.found.pop_last();
         }
     }
 }
 
 impl Walk for NamesWalk {
-    type Answer = Page<ListedName, NamePlace>;
+    type Output = Page<ListedName, NamePlace>;
 
     fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId> {
         for namespace in self.namespaces.clone() {
             shard.each_name(self.of, namespace, &mut |name, sessions| {
-                self.find(&String::from_utf8_lossy(name), namespace, sessions);
+                self.add(&String::from_utf8_lossy(name), namespace, sessions);
             });
         }
-        self.left -= 1;
+        self.shards_left -= 1;
         let shards = self.handle.exchange().shards();
         let next = (shard.shard_id().index() + 1) % shards;
-        (self.left > 0).then(|| ShardId::new(next))
+        (self.shards_left > 0).then(|| ShardId::new(next))
     }
 
-    fn answer(self) -> Self::Answer {
+    fn finish(self) -> Self::Output {
         let mut page = Page {
             items: Vec::new(),
             next: None,
@@ -250,7 +253,9 @@ impl Walk for NamesWalk {
         let (mut bytes, mut last) = (0, None);
         for (place, sessions) in self.found {
             let count = page.items.len();
-            if count >= self.room.items_max.max(1) || (count > 0 && bytes >= self.room.bytes_max) {
+            if count >= self.limits.items_max.max(1)
+                || (count > 0 && bytes >= self.limits.bytes_max)
+            {
                 page.next = last;
                 break;
             }
@@ -268,7 +273,7 @@ impl Walk for NamesWalk {
     }
 }
 
-/// Written as the namespace's number, a colon and the name.
+/// Formats the namespace's number, a colon and the name.
 impl fmt::Display for NamePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.namespace, self.name)
@@ -276,19 +281,19 @@ impl fmt::Display for NamePlace {
 }
 
 impl FromStr for NamePlace {
-    type Err = NotPlace;
+    type Err = NamePlaceError;
 
-    fn from_str(text: &str) -> Result<Self, NotPlace> {
-        let (namespace, name) = text.split_once(':').ok_or(NotPlace)?;
+    fn from_str(text: &str) -> Result<Self, NamePlaceError> {
+        let (namespace, name) = text.split_once(':').ok_or(NamePlaceError)?;
         let place = Self {
             name: name.into(),
-            namespace: namespace.parse().map_err(|_| NotPlace)?,
+            namespace: namespace.parse().map_err(|_| NamePlaceError)?,
         };
-        // A number that is written otherwise was not written here.
+        // Reject other spellings of the number, such as `+1` or `01`.
         if place.to_string() == text {
             Ok(place)
         } else {
-            Err(NotPlace)
+            Err(NamePlaceError)
         }
     }
 }

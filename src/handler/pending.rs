@@ -1,4 +1,4 @@
-//! Results that may still be on their way.
+//! Results of operations that may not have finished.
 
 use super::handle_error::HandleError;
 use std::future::Future;
@@ -6,14 +6,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::oneshot;
 
-/// The result of something that one shard does. It is done whether or not anybody waits: `.await`
-/// it, [`Pending::wait`] for it outside of async code, or drop it.
+/// The result of an operation of one shard. The operation runs whether or not its result is
+/// awaited: `.await` it, [`Pending::wait`] for it outside of async code, or drop it.
+///
+/// Each operation can fail with [`HandleError::Busy`] (its shard's command queue is full) or
+/// [`HandleError::Stopped`] (the gateway ended first). An operation that changes something can also
+/// fail with [`HandleError::Stopping`]. A publication or drop, which involves all shards, can also
+/// fail with [`HandleError::TimedOut`].
 #[derive(Debug)]
 pub struct Pending<T>(
     pub(super) Result<oneshot::Receiver<Result<T, HandleError>>, Option<HandleError>>,
 );
 
-/// The results of something that every shard does, put together. See [`Pending`].
+/// The collected results of an operation of every shard, in no particular order. See [`Pending`].
 #[derive(Debug)]
 pub struct Gathered<T> {
     pub(super) parts: Vec<Pending<Vec<T>>>,
@@ -25,15 +30,15 @@ impl<T> Pending<T> {
         Self(Err(Some(error)))
     }
 
-    /// Waits for the result, on a thread that may block.
+    /// Blocks until the result is there.
     ///
     /// # Errors
     ///
-    /// Those of whatever was asked for.
+    /// The error of the operation, see [`Pending`].
     ///
     /// # Panics
     ///
-    /// In async code, such as a handler: `.await` it there.
+    /// If it is called in async code, such as a handler: `.await` it there.
     pub fn wait(self) -> Result<T, HandleError> {
         match self.0 {
             Ok(receiver) => receiver
@@ -59,15 +64,15 @@ impl<T> Future for Pending<T> {
 }
 
 impl<T> Gathered<T> {
-    /// Waits for the results, on a thread that may block.
+    /// Blocks until all results are there.
     ///
     /// # Errors
     ///
-    /// The first one of a shard.
+    /// The first error of a shard, see [`Pending`].
     ///
     /// # Panics
     ///
-    /// In async code, such as a handler: `.await` it there.
+    /// If it is called in async code, such as a handler: `.await` it there.
     pub fn wait(self) -> Result<Vec<T>, HandleError> {
         let mut all = Vec::new();
         for part in self.parts {

@@ -1,47 +1,56 @@
-//! What `projectforge` programs had at hand: the echo and log handlers, terminals, close requests.
+//! Helpers for `projectforge` routes: echo and log handlers, terminals, close requests.
 
 pub use super::ansi_html::html;
 
 use super::context::Context;
-use super::handle::RouteHandle;
 use super::handle_error::HandleError;
 use super::pending::Pending;
-use super::words::EncodeError;
+use super::response::EncodeError;
+use super::route_handle::RouteHandle;
 use crate::dialect::projectforge::{CLOSE_CONNECTION, OUTPUT};
 use crate::logging::limited;
-use crate::vocabulary::content::{Data, Message, Payload};
+use crate::vocabulary::content::{Data, Message, OwnedData};
 use crate::vocabulary::public_id::PublicId;
 use serde::Serialize;
 
-/// Replies to the sender: the same channel, command and parameter, from the sender.
+/// Sends a call's channel, command and parameter back to its sender. A handler.
 ///
 /// # Errors
 ///
-/// If the shard has too much to do, or the sender has left.
+/// Those of [`RouteHandle::push_session`].
 pub async fn echo(cx: Context) -> Result<(), HandleError> {
     let data = cx.data().map_or(Data::None, Data::Json);
     let message = Message {
-        data: Payload::copy(data),
+        data: OwnedData::copy(data),
         ..Message::new(cx.command())
     };
     let message = message.from(cx.session_id().to_string()).on(cx.channel());
     cx.push(message).await.map(|_| ())
 }
 
-/// Logs messages, as many a second as one place may log, and replies nothing.
+/// Logs a call's session and command, subject to the log's rate limit. A handler without reply.
 #[expect(clippy::unused_async, reason = "it is a handler, and those are async")]
 pub async fn log(cx: Context) {
     limited!(INFO, "message", session = %cx.session_id(), command = cx.command());
 }
 
-/// Asks a client to close its connection, as its original asks: the client does so half a second
-/// later. [`RouteHandle::close`] does not ask.
+/// Sends a client the original's request to close its connection; the client closes it half a
+/// second later. [`RouteHandle::close`] closes the session without its help.
+///
+/// # Errors
+///
+/// Those of [`RouteHandle::push_session`].
 pub fn request_close(route: &RouteHandle, session: PublicId) -> Pending<u64> {
     route.push_session(session, Message::new(CLOSE_CONNECTION))
 }
 
-/// Writes what a terminal shows to a channel, line by line: the command `output`, with the text and
-/// the same as HTML ([`html`]), with the markup of the original.
+/// Returns a function that publishes one text of a terminal to a channel. It sends the command
+/// `output` with the text and its HTML form ([`html`]), which has the markup of the original.
+///
+/// # Errors
+///
+/// The function's errors: [`EncodeError`] never in practice, as its input is text; its result has
+/// those of [`RouteHandle::publish`].
 pub fn terminal(
     route: &RouteHandle,
     channel: &str,

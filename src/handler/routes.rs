@@ -1,29 +1,30 @@
-//! Several routes of a gateway taken together: what is said through them is said once in each of
-//! their namespaces, whatever number of routes share it.
+//! Several routes as one target: a publication is made once in each of their namespaces, whatever
+//! number of routes share it.
 
 use super::commands::{NamesOf, SessionsOf};
-use super::handle::{Handle, RouteHandle, RouteInfo, check_push};
+use super::handle::Handle;
 use super::handle_error::HandleError;
-use super::pages::{NamePlace, NamesWalk, Page, PageRoom, SessionsWalk, walk};
+use super::pages::{NamePlace, NamesWalk, Page, PageLimits, SessionsWalk, walk};
 use super::pending::Pending;
+use super::route_handle::{RouteHandle, RouteInfo, check_push};
 use super::{ListedName, SessionInfo};
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::Message;
 use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::publication::OwnedAudience;
 
-/// Some routes of a gateway, with the users and channels of their namespaces; made by
-/// [`Handle::all_routes`] and [`RouteHandle::alone`]. Cheap to clone while routes are few.
+/// A set of routes, with the users and channels of their namespaces; made by [`Handle::all_routes`]
+/// and [`RouteHandle::alone`]. Cheap to clone while routes are few.
 ///
-/// Users and channels belong to a namespace, which routes may share: what is pushed to a user of
-/// one route reaches the sessions of that user on every route of the namespace.
+/// Users and channels belong to a namespace, which routes may share: a push to a user of one route
+/// reaches the sessions of that user on every route of the namespace.
 #[derive(Clone, derive_more::Debug)]
 #[debug("Routes {{ indices: {indices:?}, .. }}")]
 pub struct Routes {
     handle: Handle,
-    /// In order.
+    /// Route indices, ascending.
     indices: Box<[u16]>,
-    /// In order, each once.
+    /// Namespaces of these routes, ascending and unique.
     namespaces: Box<[u16]>,
 }
 
@@ -42,29 +43,33 @@ impl Routes {
         }
     }
 
-    /// The paths of all routes whose clients could be reached, also those that only share a
-    /// namespace with one of these.
+    /// Returns the paths of all routes that a publication can reach, including routes that only
+    /// share a namespace with this set.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.reachable().map(|route| route.path.as_str())
     }
 
-    /// How many namespaces they have together.
+    /// Returns the number of namespaces.
     pub(crate) fn namespaces_count(&self) -> usize {
         self.namespaces.len()
     }
 
-    /// Sees whether every language has words for an event that could have to say it.
+    /// Checks that the dialect of each reachable route can encode an event.
     ///
     /// # Errors
     ///
-    /// [`HandleError::BadEvent`], with the reason of the first that has none.
+    /// [`HandleError::BadEvent`] with the reason of the first dialect that cannot.
     pub fn check_event(&self, event: &str) -> Result<(), HandleError> {
         let mut routes = self.reachable();
         let checked = routes.try_for_each(|route| route.dialect.check_event(event));
         checked.map_err(HandleError::BadEvent)
     }
 
-    /// See [`RouteHandle::publish_except`].
+    /// Publishes a message to a channel in each namespace, see [`RouteHandle::publish_except`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RouteHandle::publish`].
     pub fn publish_except(
         &self,
         channel: impl Into<Box<str>>,
@@ -83,7 +88,11 @@ impl Routes {
         })
     }
 
-    /// See [`RouteHandle::push_user_event`].
+    /// Pushes a message to a user in each namespace, see [`RouteHandle::push_user_event`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RouteHandle::push_user_event`].
     pub fn push_user_event(
         &self,
         user: impl Into<Box<str>>,
@@ -97,8 +106,8 @@ impl Routes {
         self.push_user_for_event(&user, &event, message)
     }
 
-    /// [`Routes::push_user_event`], also of an event without data, for which some languages have
-    /// words.
+    /// Pushes a message to a user in each namespace. Unlike [`Routes::push_user_event`], accepts an
+    /// event without data, which some dialects can encode.
     pub(crate) fn push_user_for_event(
         &self,
         user: &str,
@@ -115,7 +124,11 @@ impl Routes {
         })
     }
 
-    /// See [`RouteHandle::broadcast_except`].
+    /// Pushes a message to all sessions of each namespace, see [`RouteHandle::broadcast_except`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RouteHandle::broadcast`].
     pub fn broadcast_except(&self, message: Message, except: &[PublicId]) -> Pending<u64> {
         let except = self.handle.sessions_of(except);
         self.push(message, |namespace| OwnedAudience::Everyone {
@@ -124,7 +137,11 @@ impl Routes {
         })
     }
 
-    /// See [`RouteHandle::drop_user`].
+    /// Closes the sessions of a user in each namespace, see [`RouteHandle::drop_user`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RouteHandle::drop_user`].
     pub fn drop_user(&self, user: impl Into<Box<str>>, event: Option<&str>) -> Pending<u64> {
         let user: Box<str> = user.into();
         if user.is_empty() {
@@ -141,63 +158,84 @@ impl Routes {
         let targets: Vec<DropTarget> = self.namespaces.iter().map(target).collect();
         let home = self.handle.home();
         self.handle
-            .change(home, move |shard, reply| shard.drop_each(targets, reply))
+            .enqueue_change(home, move |shard, reply| shard.drop_each(targets, reply))
     }
 
-    /// A page of the sessions of these routes. A session that is open while all pages are read is
-    /// on one of them, and on no two.
+    /// Returns a page of the sessions of these routes. `after` is the `next` of the page before;
+    /// `None` requests the first page.
     ///
-    /// `after` is what the page before said is `next`.
+    /// A session that is open while all pages are read is on exactly one of them.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError::NoSession`] if this gateway did not issue the id `after`, and those of
+    /// [`Pending`].
     pub fn sessions_page(
         &self,
         after: Option<PublicId>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Pending<Page<SessionInfo, PublicId>> {
-        self.page_of(SessionsOf::Routes(self.indices.clone()), after, room)
+        self.page_of(SessionsOf::Routes(self.indices.clone()), after, limits)
     }
 
-    /// A page of the sessions on a channel, as in [`Routes::sessions_page`].
+    /// Returns a page of the sessions on a channel, as in [`Routes::sessions_page`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Routes::sessions_page`].
     pub fn members_page(
         &self,
         channel: impl Into<Box<str>>,
         after: Option<PublicId>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Pending<Page<SessionInfo, PublicId>> {
         let namespaces = self.namespaces.clone();
-        self.page_of(SessionsOf::Channel(namespaces, channel.into()), after, room)
+        self.page_of(
+            SessionsOf::Channel(namespaces, channel.into()),
+            after,
+            limits,
+        )
     }
 
-    /// A page of the channels whose names begin with `prefix`, in the order of the names: those
-    /// that somebody is on, and those that the config declares in advance. Linear in the channels
-    /// of the gateway.
+    /// Returns a page of the channels whose names begin with `prefix`, sorted by name: channels
+    /// with sessions and channels that the config declares. `after` is the `next` of the page
+    /// before; `None` requests the first page.
     ///
-    /// `after` is what the page before said is `next`.
+    /// The time is linear in the number of channels of the gateway.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pending`].
     pub fn channels_page(
         &self,
         prefix: &str,
         after: Option<NamePlace>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Pending<Page<ListedName, NamePlace>> {
-        self.names_page(NamesOf::Channels, prefix, after, room)
+        self.names_page(NamesOf::Channels, prefix, after, limits)
     }
 
-    /// A page of the users that somebody speaks for, as in [`Routes::channels_page`].
+    /// Returns a page of the users with sessions, as in [`Routes::channels_page`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pending`].
     pub fn users_page(
         &self,
         prefix: &str,
         after: Option<NamePlace>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Pending<Page<ListedName, NamePlace>> {
-        self.names_page(NamesOf::Users, prefix, after, room)
+        self.names_page(NamesOf::Users, prefix, after, limits)
     }
 
     fn page_of(
         &self,
         of: SessionsOf,
         after: Option<PublicId>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Pending<Page<SessionInfo, PublicId>> {
-        match SessionsWalk::new(&self.handle, of, after, room) {
+        match SessionsWalk::new(&self.handle, of, after, limits) {
             Some((first, list)) => walk(&self.handle, first, list),
             None => Pending::failed(HandleError::NoSession),
         }
@@ -208,10 +246,10 @@ impl Routes {
         of: NamesOf,
         prefix: &str,
         after: Option<NamePlace>,
-        room: PageRoom,
+        limits: PageLimits,
     ) -> Pending<Page<ListedName, NamePlace>> {
         let namespaces = self.namespaces.clone();
-        let list = NamesWalk::new(&self.handle, of, namespaces, prefix, after, room);
+        let list = NamesWalk::new(&self.handle, of, namespaces, prefix, after, limits);
         walk(&self.handle, self.handle.home(), list)
     }
 
@@ -221,7 +259,7 @@ impl Routes {
         }
         let audiences: Vec<OwnedAudience> = self.namespaces.iter().copied().map(audience).collect();
         let home = self.handle.home();
-        self.handle.change(home, move |shard, reply| {
+        self.handle.enqueue_change(home, move |shard, reply| {
             shard.publish_to_each(&audiences, &message, reply);
         })
     }
@@ -233,7 +271,7 @@ impl Routes {
 }
 
 impl Handle {
-    /// All routes of the gateway, taken together.
+    /// Returns all routes of the gateway as one target.
     #[must_use]
     pub fn all_routes(&self) -> Routes {
         Routes::new(self, 0..self.routes().len())
@@ -241,7 +279,7 @@ impl Handle {
 }
 
 impl RouteHandle {
-    /// The route, in the shape of several.
+    /// Returns this route as a set of one.
     #[must_use]
     pub fn alone(&self) -> Routes {
         Routes::new(self.gateway(), std::iter::once(self.index()))

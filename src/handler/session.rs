@@ -1,8 +1,8 @@
-//! A session as an embedder sees it.
+//! The embedder's view of a session.
 
 use super::admission::Profile;
-use super::handle::RouteHandle;
-use super::program::SessionHandler;
+use super::registry::SessionHandler;
+use super::route_handle::RouteHandle;
 use super::values::Values;
 use crate::vocabulary::id::SessionId;
 use crate::vocabulary::public_id::PublicId;
@@ -10,19 +10,19 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// One client, from the end of its handshake to its close. Cheap to clone; it can be kept after the
-/// end of the session, for which it then stands alone.
+/// One client's session, from the end of its handshake to its close. Cheap to clone. It may be kept
+/// after the session has ended; see [`Session::is_open`].
 #[derive(Clone, derive_more::Debug)]
 #[debug("Session {{ id: {:?}, number: {:?}, .. }}", self.id(), self.number())]
 pub struct Session(Rc<SessionState>);
 
-/// What a shard's host keeps of a session for the embedder.
+/// The state of a session that a host keeps for the embedder.
 #[derive(derive_more::Debug)]
 #[debug("SessionState {{ session: {session:?}, tasks: {tasks:?}, ended: {ended:?}, .. }}")]
 pub(crate) struct SessionState {
     pub(crate) session: SessionId,
     pub(crate) public_id: PublicId,
-    /// Its peer's address, where failures are logged one by one.
+    /// The peer's address; `None` unless failures are logged one by one.
     pub(crate) address: Option<Box<SocketAddr>>,
     pub(crate) number: u64,
     pub(crate) route: RouteHandle,
@@ -30,20 +30,23 @@ pub(crate) struct SessionState {
     pub(crate) token: Option<Box<str>>,
     pub(crate) profile: Profile,
     pub(crate) values: Rc<Values>,
-    /// Handles every command in place of the route's handlers.
+    /// The handler of every command, in place of the route's handlers.
     pub(crate) handler: Option<SessionHandler>,
-    /// Tasks that are at work for it.
+    /// Running tasks of the session.
     pub(crate) tasks: Cell<u32>,
-    /// What its calls hold that are at work, in bytes of their data.
+    /// Data bytes of the session's running calls.
     pub(crate) calls_bytes: Cell<usize>,
-    /// Wishes of its calls that were denied and counted, and that no call has answered with yet.
+    /// Denials that were counted when they happened and that no call has returned to its client
+    /// yet.
     pub(crate) denials: Cell<u32>,
-    /// Its close has been told to the embedder, or will be when no task is at work for it.
+    /// Whether the session has ended. `on_close` has run, or runs when no task of the session is
+    /// left.
     pub(crate) ended: Cell<bool>,
 }
 
 impl SessionState {
-    /// Whether a call that answers with a denial answers with one that was counted already.
+    /// Takes one counted denial. Returns `false` if there is none, so that the caller counts its
+    /// own.
     pub(crate) fn take_denial(&self) -> bool {
         let denials = self.denials.get();
         self.denials.set(denials.saturating_sub(1));
@@ -56,54 +59,55 @@ impl Session {
         Self(state)
     }
 
-    /// Its public id, a random UUID: the name under which anything can be pushed to it.
+    /// Returns the session's public id, a random UUID. Pushes to the session name it.
     #[must_use]
     pub fn id(&self) -> PublicId {
         self.0.public_id
     }
 
-    /// Its peer's address, where failures are logged one by one.
+    /// Returns the peer's address; `None` unless failures are logged one by one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.0.address.as_deref().copied()
     }
 
-    /// Counts the sessions of its route from 1, on all shards; no two have the same.
+    /// Returns the session's number. The sessions of a route are numbered from 1, over all shards.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.0.number
     }
 
-    /// The user it was admitted as. One that names its user in a message later is not known here.
+    /// Returns the user that the session was admitted as. A user named by a later message is not
+    /// included.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.0.user.as_deref()
     }
 
-    /// The token that the client connected with.
+    /// Returns the token that the client connected with.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.0.token.as_deref()
     }
 
-    /// What it was admitted with.
+    /// Returns the profile that the session was admitted with.
     #[must_use]
     pub fn profile(&self) -> &Profile {
         &self.0.profile
     }
 
-    /// What is kept with it.
+    /// Returns the values kept with the session.
     #[must_use]
     pub fn values(&self) -> &Values {
         &self.0.values
     }
 
-    /// Its route, and everything that can be done there.
+    /// Returns the session's route, with its operations.
     #[must_use]
     pub fn route(&self) -> &RouteHandle {
         &self.0.route
     }
 
-    /// Whether it has not ended yet, as far as its shard knows.
+    /// Returns whether the session has not ended, as far as its shard knows.
     #[must_use]
     pub fn is_open(&self) -> bool {
         !self.0.ended.get()

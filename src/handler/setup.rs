@@ -1,18 +1,19 @@
-//! What an embedder sets up on each shard: the routes' functions and handlers.
+//! The setup of a shard: an embedder registers its routes' functions and handlers.
 
+use super::access_rules::{AccessRule, AccessRules};
 use super::admission::{Admission, Joining, RequestHead, Upgrade};
 use super::chain::{Next, Registered, erase_handler, erase_middleware};
 use super::context::Context;
-use super::handle::{Handle, RouteHandle, RouteInfo};
+use super::handle::Handle;
 use super::http_service::{EmbedderBody, HttpService};
-use super::permissions::{Gate, Gates};
-use super::program::{HeadFn, Program, RouteProgram};
+use super::registry::{HeadFn, Registry, RouteRegistry};
+use super::response::IntoResponse;
+use super::route_handle::{RouteHandle, RouteInfo};
 use super::session::Session;
 use super::task::{Label, LocalFuture};
-use super::words::IntoResponse;
 use crate::dialect::{Rejection, TokenPlace};
 use crate::runtime::panic::DropGuarded;
-use crate::vocabulary::channel_pattern::{BadPattern, ChannelPattern};
+use crate::vocabulary::channel_pattern::{ChannelPattern, PatternError};
 use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::Failure;
 use hyper::body::Incoming;
@@ -22,32 +23,32 @@ use std::future::{Future, ready};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// What every shard sets up, in order.
+/// The setup functions of every shard, in order.
 pub(crate) type Setups = Arc<[SetupFn]>;
 
-/// One of them.
+/// A setup function.
 pub(crate) type SetupFn = Arc<dyn Fn(&mut Setup) + Send + Sync>;
 
-/// What an embedder sets up on one shard. The closure given to [`Builder::shard`] runs once on each
-/// shard's thread; what it makes there may be `!Send` and is used on that shard alone.
+/// The setup of one shard. The closure given to [`Builder::shard`] runs once on each shard's
+/// thread. The values it creates may be `!Send` and are used on that shard only.
 ///
 /// [`Builder::shard`]: crate::Builder::shard
 #[derive(Debug)]
 pub struct Setup {
     handle: Handle,
-    program: Program,
+    registry: Registry,
     error: Option<SetupError>,
 }
 
-/// Sets up one route.
+/// The setup of one route on one shard.
 #[derive(Debug)]
 pub struct RouteSetup<'s> {
     setup: &'s mut Setup,
-    /// `None` if there is no such route, which has been noted.
+    /// `None` if there is no such route. That error is recorded, and the other methods do nothing.
     index: Option<usize>,
 }
 
-/// Why a gateway cannot start with what an embedder has set up.
+/// An error in an embedder's setup. The gateway does not start.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct SetupError(pub(super) String);
@@ -60,42 +61,42 @@ impl SetupError {
 
 impl Setup {
     pub(crate) fn new(handle: Handle) -> Self {
-        let program = Program::empty(handle.routes().len());
+        let registry = Registry::empty(handle.routes().len());
         Self {
             handle,
-            program,
+            registry,
             error: None,
         }
     }
 
-    /// Everything that was set up, for so many routes.
+    /// Finishes the setup and returns the registry, for `routes_count` routes.
     ///
     /// # Errors
     ///
-    /// The first thing that cannot be.
-    pub(crate) fn finish(mut self, routes_count: usize) -> Result<Program, SetupError> {
-        // Behind the routes of the config there may be others, such as taps.
-        self.program
+    /// The first error recorded.
+    pub(crate) fn finish(mut self, routes_count: usize) -> Result<Registry, SetupError> {
+        // Routes that are not in the config, such as taps, follow those of the config.
+        self.registry
             .routes
-            .resize_with(routes_count, RouteProgram::default);
-        let mut routes = self.handle.routes().iter().zip(&self.program.routes);
-        let never_asked = routes.find(|(info, program)| {
+            .resize_with(routes_count, RouteRegistry::default);
+        let mut routes = self.handle.routes().iter().zip(&self.registry.routes);
+        let never_called = routes.find(|(info, registry)| {
             let place = info.dialect.route_spec().token;
-            program.authenticate.is_some()
+            registry.authenticate.is_some()
                 && matches!(place, TokenPlace::None | TokenPlace::Sources)
         });
-        if let Some((info, _)) = never_asked {
-            let (path, language) = (&info.path, info.dialect.name());
-            self.complain(format!(
-                "{path}: {language:?} has no place for a token, so authenticate would never be \
-                 asked; use admit"
+        if let Some((info, _)) = never_called {
+            let (path, dialect) = (&info.path, info.dialect.name());
+            self.record_error(format!(
+                "{path}: dialect {dialect:?} has no place for a token, so authenticate would never \
+                 run; use admit"
             ));
         }
-        self.error.map_or(Ok(self.program), Err)
+        self.error.map_or(Ok(self.registry), Err)
     }
 
-    /// Sets up the route of the config with this path. That there is none is an error when the
-    /// gateway starts.
+    /// Returns the setup of the route with this path. If the config has no such route, the gateway
+    /// does not start.
     pub fn route(&mut self, path: &str) -> RouteSetup<'_> {
         let index = self
             .handle
@@ -103,22 +104,22 @@ impl Setup {
             .iter()
             .position(|info| info.path == path);
         if index.is_none() {
-            self.complain(format!("there is no route {path} in the config"));
+            self.record_error(format!("there is no route {path} in the config"));
         }
         RouteSetup { setup: self, index }
     }
 
-    /// Has a function find the users of tokens in messages, on every route on which nothing else
-    /// does. A shard that asks it waits for it.
+    /// Registers a function that maps tokens in messages to users, on every route without one. The
+    /// calling shard blocks while it runs.
     pub(crate) fn authenticate_messages_by_default<F>(&mut self, function: &Arc<DropGuarded<F>>)
     where
         F: Fn(&str) -> Option<String> + 'static,
     {
-        for index in 0..self.program.routes.len() {
+        for index in 0..self.registry.routes.len() {
             let mut route = self.route_at(index);
-            let is_free = |(info, program): (&RouteInfo, &mut RouteProgram)| {
+            let is_free = |(info, registry): (&RouteInfo, &mut RouteRegistry)| {
                 info.dialect.route_spec().token == TokenPlace::Message
-                    && program.authenticate.is_none()
+                    && registry.authenticate.is_none()
             };
             if route.parts().is_some_and(is_free) {
                 let function = Arc::clone(function);
@@ -127,13 +128,13 @@ impl Setup {
         }
     }
 
-    /// Has a function decide who may push and drop, on every route on which nothing else does.
+    /// Registers a function that authorizes pushes and drops over HTTP, on every route without one.
     pub(crate) fn authorize_pushes_by_default<F>(&mut self, function: &Arc<DropGuarded<F>>)
     where
         F: Fn(&RequestHead<'_>) -> bool + 'static,
     {
-        for index in 0..self.program.routes.len() {
-            if self.program.routes[index].authorize_push.is_none() {
+        for index in 0..self.registry.routes.len() {
+            if self.registry.routes[index].authorize_push.is_none() {
                 let function = Arc::clone(function);
                 self.route_at(index)
                     .authorize_push(move |head| function(head));
@@ -148,10 +149,11 @@ impl Setup {
         }
     }
 
-    /// Serves whatever nothing else is served for, on the gateway's own port: any hyper service.
-    /// Each request is a local task. Its error, or panic, is answered with 500. One with a body
-    /// must be answered within `body_timeout_ms`; parts of an answer may come for as long as no two
-    /// are further apart than `keep_alive_timeout_ms`.
+    /// Registers a hyper service for all requests on the gateway's port that nothing else serves.
+    ///
+    /// Each request runs as a local task. The response to an error or panic is 500. A request with
+    /// a body must be answered within `body_timeout_ms`. Consecutive parts of a response may be up
+    /// to `keep_alive_timeout_ms` apart.
     pub fn http<F, Fut, B, E>(&mut self, service: F) -> &mut Self
     where
         F: Fn(Request<Incoming>) -> Fut + 'static,
@@ -164,65 +166,65 @@ impl Setup {
         let service: Rc<HttpService> = Rc::new(move |request| {
             let future = service(request);
             Box::pin(async move {
-                let answered = future.await.map_err(|error| error.to_string());
-                answered.map(|response| response.map(EmbedderBody::new))
+                let result = future.await.map_err(|error| error.to_string());
+                result.map(|response| response.map(EmbedderBody::new))
             })
         });
-        self.program.http = Some((service, label));
+        self.registry.http = Some((service, label));
         self
     }
 
-    /// The gateway, for whatever is set up here: on this shard, in order with its handlers.
+    /// Returns a handle to the gateway that uses this shard: its operations are ordered with those
+    /// of this shard's handlers.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Index of this shard, from zero.
+    /// Returns the index of this shard, from zero.
     #[must_use]
     pub fn shard_index(&self) -> usize {
         self.handle.home().index()
     }
 
     fn label(&mut self, text: impl Into<Box<str>>) -> Label {
-        let index = u32::try_from(self.program.labels.len()).expect("registered one by one");
-        self.program.labels.push(text.into());
+        let index = u32::try_from(self.registry.labels.len()).expect("registered one by one");
+        self.registry.labels.push(text.into());
         Label(index)
     }
 
-    /// Notes that this cannot be set up: the gateway does not start.
-    pub(crate) fn complain(&mut self, problem: String) {
+    /// Records an error, if it is the first. The gateway does not start.
+    pub(crate) fn record_error(&mut self, problem: String) {
         self.error.get_or_insert(SetupError(problem));
     }
 }
 
 impl RouteSetup<'_> {
-    /// Handles a command. Where a language lets several handlers run for one (`wsrv`), a second is
-    /// appended; elsewhere it is an error when the gateway starts, and so is a command that no
-    /// client of the language could send.
+    /// Registers a handler for a command, in place of the config's handler of that command.
     ///
-    /// A command of the config's is taken over.
+    /// A second handler of a command is appended in dialects that allow several (`wsrv`). In other
+    /// dialects it is a setup error. So is a command that no client of the dialect can send.
     pub fn handle<F, Fut>(&mut self, command: &str, handler: F) -> &mut Self
     where
         F: Fn(Context) -> Fut + 'static,
         Fut: Future<Output: IntoResponse> + 'static,
     {
-        if let Some((_, program)) = self.parts()
-            && program.configured.remove(command)
+        if let Some((_, registry)) = self.parts()
+            && registry.configured.remove(command)
         {
-            program.handlers.remove(command);
+            registry.handlers.remove(command);
         }
         self.add_handler(command, handler)
     }
 
-    /// Handles a command as the config says, until code does.
+    /// Registers a handler of the config, which a handler in code replaces.
     pub(crate) fn handle_configured<F, Fut>(&mut self, command: &str, handler: F) -> &mut Self
     where
         F: Fn(Context) -> Fut + 'static,
         Fut: Future<Output: IntoResponse> + 'static,
     {
-        if let Some((_, program)) = self.parts() {
-            program.configured.insert(command.into());
+        if let Some((_, registry)) = self.parts() {
+            registry.configured.insert(command.into());
         }
         self.add_handler(command, handler)
     }
@@ -235,62 +237,69 @@ impl RouteSetup<'_> {
         let Some((info, _)) = self.parts() else {
             return self;
         };
-        let (dialect, habits, path) = (info.dialect, info.dialect.habits(), info.path.clone());
+        let (dialect, spec, path) = (info.dialect, info.dialect.spec(), info.path.clone());
         if let Err(problem) = dialect.check_command(command) {
-            self.setup.complain(format!("{path}: {problem}"));
+            self.setup.record_error(format!("{path}: {problem}"));
             return self;
         }
         let registered = self.register(format!("{command:?} of {path}"), erase_handler(handler));
-        let (_, program) = self.parts().expect("just seen");
-        let handlers = program.handlers.entry(command.into()).or_default();
-        if handlers.is_empty() || habits.appends_handlers {
+        let (_, registry) = self.parts().expect("just seen");
+        let handlers = registry.handlers.entry(command.into()).or_default();
+        if handlers.is_empty() || spec.appends_handlers {
             handlers.push(registered);
         } else {
             self.setup
-                .complain(format!("{path}: command {command} already exists"));
+                .record_error(format!("{path}: command {command} already exists"));
         }
         self
     }
 
-    /// Decides who may push and drop over HTTP, in place of the config's rule. It must not block.
+    /// Sets the function that authorizes pushes and drops over HTTP, in place of the config's rule.
+    /// It must not block.
     ///
-    /// On a gateway that others than this machine can connect to, the config of the route must say
-    /// [`push_authorized_by_code`](crate::config::Route::push_authorized_by_code), which
-    /// [`RouteBuilder::authorize_push`](crate::gateway::RouteBuilder::authorize_push) does by
-    /// itself.
+    /// If other machines can connect to the gateway, the route's config must have
+    /// [`push_authorized_by_code`](crate::config::Route::push_authorized_by_code).
+    /// [`RouteBuilder::authorize_push`](crate::gateway::RouteBuilder::authorize_push) sets it.
     pub fn authorize_push(
         &mut self,
         rule: impl Fn(&RequestHead<'_>) -> bool + 'static,
     ) -> &mut Self {
         let rule: Rc<HeadFn> = Rc::new(rule);
         let registered = self.register_here("authorize_push", rule);
-        self.with(|program| program.authorize_push = Some(registered))
+        self.with(|registry| registry.authorize_push = Some(registered))
     }
 
-    /// Decides from where pages may connect, in place of the config's rule. It must not block.
+    /// Sets the function that checks the origin of an upgrade request, in place of the config's
+    /// rule. `false` rejects the request. It must not block.
     pub fn origin(&mut self, rule: impl Fn(&RequestHead<'_>) -> bool + 'static) -> &mut Self {
         let rule: Rc<HeadFn> = Rc::new(rule);
         let registered = self.register_here("origin", rule);
-        self.with(|program| program.origin = Some(registered))
+        self.with(|registry| registry.origin = Some(registered))
     }
 
-    /// Decides which requests are for this route, in place of its path. Routes with a path of
-    /// theirs come first. It must not block.
+    /// Sets the function that selects this route's requests, in place of its path. Routes with a
+    /// path are tried first. It must not block.
     pub fn matcher(&mut self, rule: impl Fn(&RequestHead<'_>) -> bool + 'static) -> &mut Self {
         let rule: Rc<HeadFn> = Rc::new(rule);
         let registered = self.register_here("matcher", rule);
-        self.with(|program| program.matcher = Some(registered))
+        self.with(|registry| registry.matcher = Some(registered))
     }
 
-    /// Declares a channel of the route's namespace that anyone may join; or all whose names fit a
-    /// pattern ([`ChannelPattern`]). A name goes before a pattern, and of several patterns the
-    /// first that fits counts.
+    /// Declares a channel of the route's namespace, or all channels that match a pattern
+    /// ([`ChannelPattern`]). Any client may join.
+    ///
+    /// A name takes precedence over patterns; of several matching patterns the first one declared
+    /// applies.
     pub fn channel(&mut self, name: &str) -> &mut Self {
-        self.declare(name, |gates| &mut gates.joins, Gate::Open)
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.joins,
+            AccessRule::Open,
+        )
     }
 
-    /// The same for clients whom `validator` lets in, whatever language they ask in. They are never
-    /// told why not.
+    /// Declares a channel or pattern as [`RouteSetup::channel`] does, for clients that `validator`
+    /// allows. A client never receives the validator's reason.
     pub fn channel_with<F, Fut>(&mut self, name: &str, validator: F) -> &mut Self
     where
         F: Fn(Joining) -> Fut + 'static,
@@ -298,17 +307,26 @@ impl RouteSetup<'_> {
     {
         let label = format!("the validator of {name:?}");
         let registered = self.register_here(&label, erase(validator));
-        self.declare(name, |gates| &mut gates.joins, Gate::Ask(registered))
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.joins,
+            AccessRule::Validator(registered),
+        )
     }
 
-    /// The same for no client: only the embedder's code and the server API put sessions on it.
+    /// Declares a channel or pattern as [`RouteSetup::channel`] does, closed to clients: only the
+    /// embedder's code and the server API can add sessions.
     pub fn channel_closed(&mut self, name: &str) -> &mut Self {
-        self.declare(name, |gates| &mut gates.joins, Gate::Closed)
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.joins,
+            AccessRule::Closed,
+        )
     }
 
-    /// Lets only those publish to a channel, or to all that fit a pattern, whom `validator` lets,
-    /// when they do so by themselves ([`Context::publish_as_client`]). Otherwise whoever is on a
-    /// channel may.
+    /// Restricts client publications ([`Context::publish_as_client`]) to a channel, or to all
+    /// channels that match a pattern, to those that `validator` allows. Without a rule, every
+    /// session on a channel may publish.
     pub fn publishers<F, Fut>(&mut self, name: &str, validator: F) -> &mut Self
     where
         F: Fn(Joining) -> Fut + 'static,
@@ -316,26 +334,34 @@ impl RouteSetup<'_> {
     {
         let label = format!("the publishers of {name:?}");
         let registered = self.register_here(&label, erase(validator));
-        self.declare(name, |gates| &mut gates.publishers, Gate::Ask(registered))
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.publishers,
+            AccessRule::Validator(registered),
+        )
     }
 
-    /// Lets no client publish to a channel, or to all that fit a pattern, by itself.
+    /// Denies client publications to a channel, or to all channels that match a pattern.
     pub fn no_publishers(&mut self, name: &str) -> &mut Self {
-        self.declare(name, |gates| &mut gates.publishers, Gate::Closed)
+        self.declare(
+            name,
+            |access_rules| &mut access_rules.publishers,
+            AccessRule::Closed,
+        )
     }
 
-    /// The route, for whatever is set up here.
+    /// Returns a handle to the route.
     ///
     /// # Panics
     ///
-    /// If there is no such route.
+    /// If the config has no such route.
     #[must_use]
     pub fn handle_of_route(&self) -> RouteHandle {
         let index = self.index.expect("there is no such route");
         self.setup.handle.route_at(index)
     }
 
-    /// Goes on with another route.
+    /// Returns the setup of another route, see [`Setup::route`].
     pub fn route(&mut self, path: &str) -> RouteSetup<'_> {
         self.setup.route(path)
     }
@@ -343,37 +369,37 @@ impl RouteSetup<'_> {
     fn declare(
         &mut self,
         name: &str,
-        rules: fn(&mut Gates) -> &mut ChannelRules<Gate>,
-        gate: Gate,
+        rules: fn(&mut AccessRules) -> &mut ChannelRules<AccessRule>,
+        rule: AccessRule,
     ) -> &mut Self {
-        let Some((info, program)) = self.parts() else {
+        let Some((info, registry)) = self.parts() else {
             return self;
         };
-        let rules = rules(&mut program.gates);
+        let rules = rules(&mut registry.access_rules);
         let problem = match ChannelPattern::parse(name) {
-            Err(BadPattern::Empty) => "a channel's name may not be empty".to_owned(),
+            Err(PatternError::Empty) => "a channel's name may not be empty".to_owned(),
             Err(problem) => format!("channel {name} {problem}"),
             Ok(pattern) => {
-                if rules.declare(pattern, gate).is_ok() {
+                if rules.declare(pattern, rule).is_ok() {
                     return self;
                 }
                 format!("channel {name} already exists")
             }
         };
         let problem = format!("{}: {problem}", info.path);
-        self.setup.complain(problem);
+        self.setup.record_error(problem);
         self
     }
 
-    fn parts(&mut self) -> Option<(&RouteInfo, &mut RouteProgram)> {
+    fn parts(&mut self) -> Option<(&RouteInfo, &mut RouteRegistry)> {
         let index = self.index?;
         let info = &self.setup.handle.routes()[index];
-        Some((info, &mut self.setup.program.routes[index]))
+        Some((info, &mut self.setup.registry.routes[index]))
     }
 
-    fn with(&mut self, change: impl FnOnce(&mut RouteProgram)) -> &mut Self {
-        if let Some((_, program)) = self.parts() {
-            change(program);
+    fn with(&mut self, change: impl FnOnce(&mut RouteRegistry)) -> &mut Self {
+        if let Some((_, registry)) = self.parts() {
+            change(registry);
         }
         self
     }
@@ -389,10 +415,10 @@ impl RouteSetup<'_> {
     }
 }
 
-/// Methods of [`RouteSetup`] that register an async function.
+/// Defines the methods of [`RouteSetup`] that register an async function.
 macro_rules! async_functions {
     ($($(#[$doc:meta])* $name:ident ($($given:ty),*) -> [$($output:tt)*]: $label:literal,
-        $erase:expr, |$program:ident, $registered:ident| $file:expr;)*) => {
+        $erase:expr, |$registry:ident, $registered:ident| $file:expr;)*) => {
         impl RouteSetup<'_> {
             $(
                 $(#[$doc])*
@@ -402,7 +428,7 @@ macro_rules! async_functions {
                     Fut: Future<$($output)*> + 'static,
                 {
                     let $registered = self.register_here($label, $erase(function));
-                    self.with(|$program| $file)
+                    self.with(|$registry| $file)
                 }
             )*
         }
@@ -410,37 +436,41 @@ macro_rules! async_functions {
 }
 
 async_functions! {
-    /// Handles commands that have no handler of their own, and messages without a command.
+    /// Registers the handler for commands without a handler and for messages without a command.
     fallback(Context) -> [Output: IntoResponse]: "the fallback",
-        erase_handler, |program, it| program.fallback = Some(it);
-    /// Wraps the rest of the chain of every call; the first one added is outermost. It sees the
-    /// call, runs the rest by [`Next::run`] or aborts, and sees and may change the response.
+        erase_handler, |registry, it| registry.fallback = Some(it);
+    /// Registers middleware around every call of the route; the first one registered is outermost.
+    /// It sees the call, runs the rest of the chain with [`Next::run`] or skips it, and may change
+    /// the response.
     middleware(Context, Next) -> [Output: IntoResponse]: "middleware",
-        erase_middleware, |program, it| program.middleware.push(it);
-    /// Called for every message that is a call, before its chain. What it returns is the response
-    /// if nothing else handles the call.
+        erase_middleware, |registry, it| registry.middleware.push(it);
+    /// Registers a function that is called for every call before its chain. Its result is the
+    /// response if no handler exists for the call.
     on_message(Context) -> [Output: IntoResponse]: "on_message",
-        erase_handler, |program, it| program.on_message.push(it);
-    /// Called when a session has opened. Its messages wait until this is done.
+        erase_handler, |registry, it| registry.on_message.push(it);
+    /// Registers a function that is called when a session has opened. The session's messages wait
+    /// until it has finished.
     on_open(Session) -> [Output = ()]: "on_open",
-        erase, |program, it| program.on_open.push(it);
-    /// Called once when a session has ended and its handlers are done.
+        erase, |registry, it| registry.on_open.push(it);
+    /// Registers a function that is called once when a session has ended and its handlers have
+    /// finished.
     on_close(Session) -> [Output = ()]: "on_close",
-        erase, |program, it| program.on_close.push(it);
-    /// Decides whom an upgrade request is from and with what it is admitted, or refuses it with a
-    /// status and a body. It comes before everything that RFC 6455 asks of the request, and in
-    /// place of the config's tokens.
+        erase, |registry, it| registry.on_close.push(it);
+    /// Registers the function that admits an upgrade request or rejects it with a status and a
+    /// body, in place of the config's tokens. It runs before the checks of RFC 6455.
     admit(Upgrade) -> [Output = Result<Admission, Rejection>]: "admit",
-        erase, |program, it| program.admit = Some(it);
-    /// Finds the user that a token names, in place of the config's rule; `None` if it names nobody.
-    /// The token is that of a register message (`wserver`) or of the upgrade request. Where a
-    /// language has no place for tokens (`wsrv`, `projectforge`, `echo`) it is an error when the
-    /// gateway starts: there [`RouteSetup::admit`] finds the token too.
+        erase, |registry, it| registry.admit = Some(it);
+    /// Registers the function that maps a token to its user, in place of the config's rule; `None`
+    /// means that the token is invalid.
+    ///
+    /// The token is that of a register message (`wserver`) or of the upgrade request. In a dialect
+    /// without a place for tokens (`wsrv`, `projectforge`, `echo`) it is a setup error: use
+    /// [`RouteSetup::admit`] there.
     authenticate(Box<str>) -> [Output = Option<String>]: "authenticate",
-        erase, |program, it| program.authenticate = Some(it);
+        erase, |registry, it| registry.authenticate = Some(it);
 }
 
-/// Has a function's future be of a type that nobody needs to know.
+/// Erases the type of a function's future.
 fn erase<A, T, F, Fut>(function: F) -> Rc<dyn Fn(A) -> LocalFuture<T>>
 where
     F: Fn(A) -> Fut + 'static,

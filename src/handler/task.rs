@@ -1,8 +1,8 @@
-//! How an embedder's futures are run: guarded, and watched.
+//! Execution of an embedder's functions and futures: panics are caught, run times are watched.
 //!
-//! A guarded future's panic ends that future and nothing else, its destructor's too. While it is
-//! polled, its shard's watch says what runs and since when, so that the watchdog can name what
-//! holds the shard.
+//! A panic in a guarded future, or in its destructor, ends only that future. While the future is
+//! polled, the shard's [`WatchSlot`] holds its label and start time, so that the watchdog can name
+//! a function that blocks its shard.
 
 use crate::logging::limited;
 use crate::runtime::panic::{Panicked, guarded};
@@ -17,44 +17,45 @@ use std::time::{Duration, Instant};
 /// A future that stays on its thread.
 pub(crate) type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// The name of something that an embedder has registered, as an index into [`Watch`]'s labels.
+/// The name of a registered function, as an index into the labels of a [`Watch`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Label(pub(crate) u32);
 
 impl Label {
-    /// Middleware, where no handler is at the end of its chain.
+    /// Middleware of a call without a handler.
     pub(crate) const MIDDLEWARE: Self = Self(u32::MAX);
     /// The handler that a session was admitted with.
     pub(crate) const SESSION_HANDLER: Self = Self(u32::MAX - 1);
-    /// What sets a shard up.
+    /// The setup of a shard.
     pub(crate) const SETUP: Self = Self(u32::MAX - 3);
-    /// What was asked of the server API under an idempotency key.
+    /// A server API request with an idempotency key.
     pub(crate) const API: Self = Self(u32::MAX - 4);
-    /// The destructors of what was kept with a session.
+    /// The destructors of a session's values.
     pub(crate) const CLOSING: Self = Self(u32::MAX - 2);
 }
 
-/// What a watchdog may see of one shard.
+/// The state of one shard that the watchdog reads.
 #[derive(Debug, Default)]
 pub(crate) struct WatchSlot {
-    /// Microseconds since the gateway started, plus one; zero while nothing of an embedder's runs.
+    /// Start of the running function, in microseconds since the gateway's start, plus one; zero
+    /// while no embedder's function runs.
     since_us: AtomicU64,
     label: AtomicU32,
     labels: OnceLock<Box<[Box<str>]>>,
 }
 
-/// What runs on a shard.
+/// A function of an embedder that is running on a shard.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Running {
-    /// Since when, as time since the gateway started.
+    /// The start, as the time since the gateway's start.
     pub(crate) since: Duration,
-    /// Differs from one run to the next.
+    /// The number of the run; two runs have different numbers.
     pub(crate) turn: u64,
-    /// Its name.
+    /// The function's name.
     pub(crate) label: String,
 }
 
-/// One shard's side of the watch.
+/// A shard's write access to its [`WatchSlot`].
 #[derive(Clone, derive_more::Debug)]
 #[debug("Watch {{ .. }}")]
 pub(crate) struct Watch {
@@ -64,7 +65,7 @@ pub(crate) struct Watch {
 }
 
 impl WatchSlot {
-    /// What runs; `None` while nothing does.
+    /// Returns the running function; `None` if there is none.
     pub(crate) fn running(&self) -> Option<Running> {
         let turn = self.since_us.load(Ordering::Acquire);
         let since = Duration::from_micros(turn.checked_sub(1)?);
@@ -84,7 +85,7 @@ impl WatchSlot {
             Label::CLOSING => "the values of a session",
             Label::SETUP => "the setup",
             Label::API => "the server API",
-            Label(_) => registered().unwrap_or("something that was not registered"),
+            Label(_) => registered().unwrap_or("an unregistered function"),
         }
     }
 }
@@ -94,7 +95,11 @@ impl Watch {
         Self { slot, began, stall }
     }
 
-    /// Makes the names of what was registered known, once.
+    /// Sets the names of the registered functions.
+    ///
+    /// # Panics
+    ///
+    /// If they were set before.
     pub(crate) fn name(&self, labels: Vec<Box<str>>) {
         let named = self.slot.labels.set(labels.into_boxed_slice());
         named.expect("a shard is set up once");
@@ -104,15 +109,20 @@ impl Watch {
         self.slot.label(label)
     }
 
-    /// Drops a value of an embedder's. A panic in its destructor has been reported then, and hurts
-    /// nobody.
+    /// Drops a value of an embedder's type. A panic in its destructor is caught; the panic hook has
+    /// reported it.
     pub(crate) fn discard<T>(&self, label: Label, value: T) {
         match self.run(label, || drop(value)) {
             Ok(()) | Err(Panicked) => {}
         }
     }
 
-    /// Runs an embedder's function guarded and watched.
+    /// Runs an embedder's function: catches its panic and records its run time. Logs a warning if
+    /// it ran longer than the stall limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Panicked`] if the function panicked.
     #[expect(
         clippy::disallowed_methods,
         reason = "how long an embedder's code takes is the one thing that it must not say itself"
@@ -129,13 +139,18 @@ impl Watch {
         if held > self.stall {
             let held_ms = held.as_millis();
             let handler = self.label(label);
-            limited!(WARN, "a handler has held its shard", %handler, held_ms);
+            limited!(
+                WARN,
+                "a handler blocked its shard; move blocking work to Context::blocking",
+                %handler,
+                held_ms
+            );
         }
         result
     }
 }
 
-/// A future of an embedder's: its panic is its output.
+/// A future of an embedder. A panic becomes its output.
 pub(crate) struct Guarded<T> {
     future: Option<LocalFuture<T>>,
     label: Label,
@@ -154,7 +169,7 @@ impl<T> Guarded<T> {
     fn discard(&mut self) {
         let future = self.future.take();
         if future.is_some() {
-            self.watch.discard(self.label, future); // its destructors are an embedder's
+            self.watch.discard(self.label, future); // its destructors are an embedder's code
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What an embedder keeps with a session: values by their type, for as long as it lives.
+//! An embedder's values of a session, keyed by type.
 
 use crate::runtime::panic::discard;
 use std::any::{Any, TypeId};
@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// Values of one session, at most one of each type. Any type that lives on its own will do, also
-/// one that may not leave its thread.
+/// The values of one session, at most one of each type. They live as long as the session. Any
+/// `'static` type is allowed, including `!Send` types.
 #[derive(Default)]
 pub struct Values {
     own: RefCell<BTreeMap<TypeId, Box<dyn Any>>>,
@@ -16,40 +16,40 @@ pub struct Values {
 }
 
 impl Values {
-    /// Keeps `value`, and gives back the one of its type that was kept before.
+    /// Stores `value` and returns the previous value of its type.
     pub fn insert<T: 'static>(&self, value: T) -> Option<T> {
         let before = self
             .own
             .borrow_mut()
             .insert(TypeId::of::<T>(), Box::new(value));
-        Some(*before?.downcast().expect("filed under its type"))
+        Some(*before?.downcast().expect("stored under its type"))
     }
 
-    /// A copy of the value of this type.
+    /// Returns a clone of the value of this type; `None` if there is none.
     #[must_use]
     pub fn get<T: Clone + 'static>(&self) -> Option<T> {
         self.with(|value: &mut T| value.clone())
     }
 
-    /// Lends the value of this type to `look`; `None` if there is none.
+    /// Calls `look` with the value of this type; returns `None` if there is none.
     ///
     /// # Panics
     ///
-    /// If `look` comes back to the values of the same session.
+    /// If `look` uses the values of the same session.
     pub fn with<T: 'static, R>(&self, look: impl FnOnce(&mut T) -> R) -> Option<R> {
         let mut own = self.own.borrow_mut();
         let value = own.get_mut(&TypeId::of::<T>())?;
-        Some(look(value.downcast_mut().expect("filed under its type")))
+        Some(look(value.downcast_mut().expect("stored under its type")))
     }
 
-    /// Takes the value of this type out.
+    /// Removes and returns the value of this type; `None` if there is none.
     pub fn remove<T: 'static>(&self) -> Option<T> {
         let value = self.own.borrow_mut().remove(&TypeId::of::<T>())?;
-        Some(*value.downcast().expect("filed under its type"))
+        Some(*value.downcast().expect("stored under its type"))
     }
 
-    /// Keeps `value` where every shard can see it ([`RouteHandle::shared`]), in place of the one of
-    /// its type that was shared before.
+    /// Shares `value` with all shards ([`RouteHandle::shared`]), in place of the previous shared
+    /// value of its type. Shared values are separate from the values of [`Values::insert`].
     ///
     /// [`RouteHandle::shared`]: super::RouteHandle::shared
     pub fn share<T: Send + Sync + 'static>(&self, value: T) {
@@ -60,18 +60,18 @@ impl Values {
         drop(before);
     }
 
-    /// The value of this type that is shared.
+    /// Returns the shared value of this type; `None` if there is none.
     #[must_use]
     pub fn shared<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let value = self.shared.borrow().get(&TypeId::of::<T>()).cloned()?;
-        Some(value.downcast().expect("filed under its type"))
+        Some(value.downcast().expect("stored under its type"))
     }
 
     pub(crate) fn shared_by_type(&self, of_type: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
         self.shared.borrow().get(&of_type).cloned()
     }
 
-    /// Shares the value of this type no more.
+    /// Removes the shared value of this type.
     pub fn unshare<T: Send + Sync + 'static>(&self) {
         let before = self.shared.borrow_mut().remove(&TypeId::of::<T>());
         drop(before);
@@ -79,8 +79,8 @@ impl Values {
 }
 
 impl Drop for Values {
-    /// Destructors of an embedder's may panic; that has been reported then, and hurts nobody. Each
-    /// goes by itself: a second panic while the first one unwinds would end the process.
+    /// Drops each value separately and catches panics of an embedder's destructors: a second panic
+    /// while the first one unwinds would abort the process.
     fn drop(&mut self) {
         for (_, value) in self.own.take() {
             discard(value);

@@ -1,15 +1,15 @@
-//! The way to a backend: one pool of connections for each shard, and what is done when one fails.
+//! The HTTP client of a backend: one connection pool for each shard, with timeouts and retries.
 //!
-//! A hook has one id, however often it is tried. It is tried again when nothing of it was sent, and
-//! if it only asks or tells also when the connection was lost or something in between says 502,
-//! 503 or 504. Waiting, trying and reading have `timeout_ms` together; for `close`, which nobody
-//! waits for, waiting does not count. Nothing here knows what is asked or what an answer means.
+//! A hook keeps its id over all attempts. It is sent again if nothing of it was sent. A hook
+//! without side effects is also sent again if the connection was lost, or on status 502, 503 or
+//! 504. Waiting, attempts and reading share `timeout_ms`; for `close`, which delays no client,
+//!      waiting does not count. This module does not interpret requests or responses.
 
-use super::answers::Nonsense;
-use super::asks::Hook;
 use super::connect::ConnectTimeout;
+use super::requests::Hook;
+use super::responses::InvalidResponse;
 use super::state::BackendState;
-use super::{HookError, OpenError};
+use super::{BackendsError, HookError};
 use crate::config::{Backend, Config};
 use crate::logging::limited;
 use crate::runtime::deadline::within;
@@ -34,24 +34,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a connection to a backend is kept that nobody uses: less than the five seconds after
-/// which Node.js closes it, so that as a rule it is ours to close.
+/// Idle time after which a connection to a backend is closed. Below the five seconds of Node.js, so
+/// that we usually close it first.
 const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 
-/// Names the kind of hook.
+/// The header with the kind of hook.
 const HOOK: HeaderName = HeaderName::from_static("campanile-hook");
 
-/// Names the hook, the same however often it is tried.
+/// The header with the hook's id, which is the same in all attempts.
 const HOOK_ID: HeaderName = HeaderName::from_static("campanile-hook-id");
 
-/// The backends of a gateway, as all its shards see them.
+/// The backends of a gateway, shared by its shards.
 #[derive(Debug)]
 pub(crate) struct Backends {
     all: Vec<Arc<OpenBackend>>,
     seed: [u8; 32],
 }
 
-/// A backend whose files have been read.
+/// A backend with its files read and its URL checked.
 #[derive(derive_more::Debug)]
 #[debug("OpenBackend {{ state: {state:?}, .. }}")]
 struct OpenBackend {
@@ -62,11 +62,11 @@ struct OpenBackend {
     limits: BackendLimits,
 }
 
-/// The backends, as one shard asks them.
+/// The clients of all backends on one shard.
 #[derive(Debug)]
 pub(crate) struct ShardBackends(Vec<Rc<BackendClient>>);
 
-/// One backend, as one shard asks it.
+/// The client of one backend on one shard.
 #[derive(derive_more::Debug)]
 #[debug("BackendClient {{ name: {:?}, .. }}", self.name())]
 pub(super) struct BackendClient {
@@ -75,21 +75,22 @@ pub(super) struct BackendClient {
     ids: Rc<HookIds>,
 }
 
-/// Where the ids of a shard's hooks come from.
+/// The generator of a shard's hook ids.
 struct HookIds(RefCell<ChaCha12Rng>);
 
 impl Backends {
-    /// Reads what the backends of a config leave to files.
+    /// Opens the backends of a config: reads their files and checks their settings.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Backend`] if one of them can never be asked.
-    pub(crate) fn open(config: &Config) -> Result<Arc<Self>, OpenError> {
+    /// [`BackendsError::Backend`] if a backend can never be used, [`BackendsError::Random`] if the
+    /// kernel has no random numbers.
+    pub(crate) fn open(config: &Config) -> Result<Arc<Self>, BackendsError> {
         let all = config.backends.iter().map(open_backend);
-        let all: Result<Vec<_>, OpenError> = all.collect();
+        let all: Result<Vec<_>, BackendsError> = all.collect();
         Ok(Arc::new(Self {
             all: all?.into_iter().map(Arc::new).collect(),
-            seed: random_bytes().map_err(OpenError::Random)?,
+            seed: random_bytes().map_err(BackendsError::Random)?,
         }))
     }
 
@@ -97,23 +98,24 @@ impl Backends {
     ///
     /// # Errors
     ///
-    /// [`OpenError::Backend`] if no request can be sent to it.
-    pub(crate) fn check(backend: &Backend) -> Result<(), OpenError> {
+    /// [`BackendsError::Backend`] if no request can be sent to it.
+    pub(crate) fn check(backend: &Backend) -> Result<(), BackendsError> {
         open_backend(backend).map(drop)
     }
 
-    /// How each of them does, in the order of the config. Nothing in it is secret.
+    /// Returns the health report of each backend, in the order of the config. It contains no
+    /// secrets.
     pub(crate) fn report(&self) -> Vec<serde_json::Value> {
         let states = self.all.iter().map(|backend| &backend.state);
         states.map(BackendState::report).collect()
     }
 
-    /// Logs what was lost. To be called when the gateway has stopped.
+    /// Logs how many hooks were lost. Call it after the gateway has stopped.
     pub(crate) fn log_lost(&self) {
         self.all.iter().for_each(|it| it.state.log_lost());
     }
 
-    /// How many hooks have failed since the start, by reason.
+    /// Returns the number of failed hooks since the start, by reason.
     pub(crate) fn failures(&self) -> BTreeMap<&'static str, u64> {
         let mut failures = BTreeMap::new();
         for backend in &self.all {
@@ -124,18 +126,19 @@ impl Backends {
         failures
     }
 
-    /// The backends for one shard. To be called on the shard's thread, in its runtime, which the
-    /// connections then live in.
+    /// Creates one shard's clients. Call it on the shard's thread, in its runtime: the connections
+    /// live there.
     ///
     /// # Errors
     ///
-    /// What is wrong with one of them, which was not wrong when they were opened.
-    pub(crate) fn on_shard(&self, shard_index: usize) -> Result<Rc<ShardBackends>, OpenError> {
+    /// [`BackendsError::Backend`] if a client that could be created by [`Backends::open`] now
+    /// cannot.
+    pub(crate) fn on_shard(&self, shard_index: usize) -> Result<Rc<ShardBackends>, BackendsError> {
         let mut random = ChaCha12Rng::from_seed(self.seed);
         random.set_stream(shard_index as u64);
         let ids = Rc::new(HookIds(RefCell::new(random)));
         let client = |backend: &Arc<OpenBackend>| {
-            let http = backend.client().map_err(|problem| OpenError::Backend {
+            let http = backend.client().map_err(|problem| BackendsError::Backend {
                 name: backend.state.name().to_owned(),
                 problem,
             })?;
@@ -145,20 +148,20 @@ impl Backends {
                 ids: Rc::clone(&ids),
             }))
         };
-        let all: Result<Vec<_>, OpenError> = self.all.iter().map(client).collect();
+        let all: Result<Vec<_>, BackendsError> = self.all.iter().map(client).collect();
         Ok(Rc::new(ShardBackends(all?)))
     }
 }
 
-fn open_backend(backend: &Backend) -> Result<OpenBackend, OpenError> {
-    OpenBackend::open(backend).map_err(|problem| OpenError::Backend {
+fn open_backend(backend: &Backend) -> Result<OpenBackend, BackendsError> {
+    OpenBackend::open(backend).map_err(|problem| BackendsError::Backend {
         name: backend.name.clone(),
         problem,
     })
 }
 
 impl ShardBackends {
-    /// The backend of that name.
+    /// Returns the client of the backend with this name; `None` if there is none.
     pub(super) fn find(&self, name: &str) -> Option<Rc<BackendClient>> {
         let mut all = self.0.iter();
         all.find(|client| client.name() == name).cloned()
@@ -169,17 +172,17 @@ impl OpenBackend {
     fn open(backend: &Backend) -> Result<Self, String> {
         let mut url = match Url::parse(&backend.url) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
-            Ok(_) => return Err("its url is not one of http or https with a host".to_owned()),
-            Err(error) => return Err(format!("its url is not usable: {error}")),
+            Ok(_) => return Err("its url is not an http or https url with a host".to_owned()),
+            Err(error) => return Err(format!("its url is not valid: {error}")),
         };
         let authorization = authorization_of(backend, &url)?;
-        // What stands before the host is said in a header, and shown nowhere.
+        // User and password go into a header, so that no log or report shows them.
         if url
             .set_username("")
             .and_then(|()| url.set_password(None))
             .is_err()
         {
-            return Err("its url is not usable: it takes no user".to_owned());
+            return Err("its url is not valid: it cannot have a user".to_owned());
         }
         url.set_fragment(None);
         let certificates = match &backend.ca_file {
@@ -203,7 +206,7 @@ impl OpenBackend {
             certificates,
             limits: backend.limits,
         };
-        opened.client().map(drop)?; // tried here, where an operator hears of it
+        opened.client().map(drop)?; // check at start, where an operator sees the error
         Ok(opened)
     }
 
@@ -222,13 +225,17 @@ impl OpenBackend {
         let builder = if self.url.scheme() == "https" {
             builder.tls_certs_merge(certificates)
         } else {
-            builder.tls_certs_only(certificates) // the system's need not even be there
+            builder.tls_certs_only(certificates) // the system may have none
         };
         builder.build().map_err(|error| chain(&error))
     }
 }
 
-/// What shows a backend who asks: its secret, or what its URL has before the host.
+/// Returns the `Authorization` header for a backend: its secret, or user and password of its URL.
+///
+/// # Errors
+///
+/// A text if it has both, or if the secret is not a valid header value.
 fn authorization_of(backend: &Backend, url: &Url) -> Result<Option<HeaderValue>, String> {
     let has_user = !url.username().is_empty() || url.password().is_some();
     let text = match &backend.secret {
@@ -248,7 +255,7 @@ fn authorization_of(backend: &Backend, url: &Url) -> Result<Option<HeaderValue>,
             value.set_sensitive(true);
             Ok(Some(value))
         }
-        Err(_) => Err("its secret cannot stand in a header".to_owned()),
+        Err(_) => Err("its secret has characters that a header cannot have".to_owned()),
     }
 }
 
@@ -261,29 +268,29 @@ impl BackendClient {
         &self.backend.limits
     }
 
-    /// Asks the backend, and has `read` judge the body of its answer; no content is an object
-    /// without members.
+    /// Sends a hook to the backend and reads its response's body with `read`. No content is read as
+    /// an empty object.
     ///
     /// # Errors
     ///
-    /// A [`HookError`]; the backend may have done what it was asked unless it says otherwise.
-    pub(super) async fn ask<T>(
+    /// A [`HookError`]. The backend may have processed the hook unless the error says otherwise.
+    pub(super) async fn send<T>(
         &self,
         hook: Hook,
         body: impl FnOnce(PublicId) -> Vec<u8>,
-        read: impl Fn(&[u8]) -> Result<T, Nonsense>,
+        read: impl Fn(&[u8]) -> Result<T, InvalidResponse>,
     ) -> Result<T, HookError> {
         let id = self.ids.next();
         let state = &self.backend.state;
         let queue = state.queue(hook);
         let progress = queue.begin();
-        let body = Bytes::from(body(id)); // all that is kept of it while it waits
-        let is_under_way = Cell::new(false);
+        let body = Bytes::from(body(id)); // nothing else is kept while it waits
+        let is_in_flight = Cell::new(false);
         let timeout = Duration::from_millis(self.backend.limits.timeout_ms.into());
         let work = async {
-            // Connections that the backend has closed are known as closed from here on.
+            // Let the pool notice connections that the backend has closed.
             tokio::task::yield_now().await;
-            is_under_way.set(true);
+            is_in_flight.set(true);
             Box::pin(self.attempts(hook, id, &body, read)).await
         };
         let in_time = if hook == Hook::Close {
@@ -299,7 +306,7 @@ impl BackendClient {
             within(timeout, turn_and_work).await
         };
         let result = in_time.unwrap_or_else(|| {
-            if is_under_way.get() {
+            if is_in_flight.get() {
                 state.note_attempt(Some(&HookError::TimedOut));
             }
             Err(HookError::TimedOut)
@@ -314,13 +321,14 @@ impl BackendClient {
         result
     }
 
-    /// Tries until there is an answer, or no sense in it.
+    /// Sends the request until it succeeds, fails for good, or `retries_max` retries are used. The
+    /// delay between attempts starts with `retry_delay_ms` and doubles.
     async fn attempts<T>(
         &self,
         hook: Hook,
         id: PublicId,
         body: &Bytes,
-        read: impl Fn(&[u8]) -> Result<T, Nonsense>,
+        read: impl Fn(&[u8]) -> Result<T, InvalidResponse>,
     ) -> Result<T, HookError> {
         let (state, limits) = (&self.backend.state, &self.backend.limits);
         let mut delay = Duration::from_millis(limits.retry_delay_ms.into());
@@ -330,7 +338,7 @@ impl BackendClient {
             let result = attempt.and_then(|answer| Ok(read(&answer)?));
             state.note_attempt(result.as_ref().err());
             match result {
-                Err(error) if retries_left > 0 && is_worth_another_try(&error, hook) => {
+                Err(error) if retries_left > 0 && should_retry(&error, hook) => {
                     retries_left -= 1;
                     tokio::time::sleep(delay).await;
                     delay *= 2;
@@ -343,7 +351,7 @@ impl BackendClient {
 
     async fn attempt(&self, hook: Hook, id: PublicId, body: Bytes) -> Result<Bytes, HookError> {
         let mut request = Request::new(Method::POST, self.backend.url.clone());
-        let id = HeaderValue::from_str(&id.to_string()).expect("an id is ASCII");
+        let id = HeaderValue::from_str(&id.to_string()).expect("a UUID is ASCII");
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(HOOK, HeaderValue::from_static(hook.as_str()));
@@ -362,7 +370,7 @@ impl BackendClient {
             }
         };
         if status.is_redirection() {
-            return Err(HookError::Nonsense(format!("a redirect ({status})")));
+            return Err(HookError::InvalidResponse(format!("a redirect ({status})")));
         }
         if !is_accepted {
             return Err(HookError::Status(status.as_u16()));
@@ -370,7 +378,7 @@ impl BackendClient {
         let bytes_max = self.backend.limits.answer_bytes_max as usize;
         let body = read_body(response, bytes_max).await;
         match hook {
-            // It is read so that the connection can be used again.
+            // The body is read so that the connection can be reused.
             Hook::Close => Ok(body.unwrap_or_default()),
             Hook::Message if status == StatusCode::NO_CONTENT => Ok(Bytes::from_static(b"{}")),
             Hook::Open
@@ -383,9 +391,13 @@ impl BackendClient {
     }
 }
 
-/// Reads a body, as long as it is within its bound.
+/// Reads a body of at most `bytes_max` bytes.
+///
+/// # Errors
+///
+/// [`HookError::InvalidResponse`] if it is longer, [`HookError::Lost`] if the connection fails.
 async fn read_body(response: Response, bytes_max: usize) -> Result<Bytes, HookError> {
-    let too_long = || HookError::Nonsense(format!("more than {bytes_max} bytes"));
+    let too_long = || HookError::InvalidResponse(format!("more than {bytes_max} bytes"));
     if response
         .content_length()
         .is_some_and(|len| len > bytes_max as u64)
@@ -401,21 +413,21 @@ async fn read_body(response: Response, bytes_max: usize) -> Result<Bytes, HookEr
     }
 }
 
-/// Whether a hook that has failed so is tried again: where that cannot have something done twice.
-fn is_worth_another_try(error: &HookError, hook: Hook) -> bool {
+/// Returns whether a failed hook is sent again: only if that cannot repeat a side effect.
+fn should_retry(error: &HookError, hook: Hook) -> bool {
     match error {
         HookError::Unreachable(_) => true,
         HookError::Lost(_) | HookError::Status(502..=504) => hook.is_safe_to_repeat(),
-        // Another attempt would take the descriptor that a client waits for, or find none either.
+        // A retry would take a descriptor that a client could use, or fail for the same reason.
         HookError::NoDescriptor(_)
         | HookError::Busy
         | HookError::TimedOut
         | HookError::Status(_)
-        | HookError::Nonsense(_) => false,
+        | HookError::InvalidResponse(_) => false,
     }
 }
 
-/// What an error of the HTTP client means.
+/// Maps an error of the HTTP client to a [`HookError`].
 fn cause(error: &reqwest::Error) -> HookError {
     let causes = || std::iter::successors(error.source(), |cause| (*cause).source());
     let is_http = |test: fn(&hyper::Error) -> bool| {
@@ -424,34 +436,34 @@ fn cause(error: &reqwest::Error) -> HookError {
     let lacks_descriptor = || {
         let errors = causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
         errors.filter_map(io::Error::raw_os_error).any(|errno| matches!(errno, EMFILE | ENFILE))
-            // A name that could not be looked up does not say why.
+            // The error of a name lookup does not include the cause.
             || !can_open_a_file()
     };
     let text = chain(error);
     if error.is_connect() && lacks_descriptor() {
         HookError::NoDescriptor(text)
     } else if error.is_connect() || is_http(hyper::Error::is_canceled) {
-        HookError::Unreachable(text) // hyper cancels only what it has not begun to write
+        HookError::Unreachable(text) // hyper cancels only requests it has not begun to write
     } else if is_http(hyper::Error::is_parse) {
-        HookError::Nonsense(text)
+        HookError::InvalidResponse(text)
     } else {
         HookError::Lost(text)
     }
 }
 
-/// Whether the process and the system have a file descriptor left.
+/// Returns whether the process and the system have a file descriptor left.
 fn can_open_a_file() -> bool {
     let opened = fs::File::open("/dev/null");
     let errno = opened.err().and_then(|error| error.raw_os_error());
     !matches!(errno, Some(EMFILE | ENFILE))
 }
 
-/// The process has no descriptor left.
+/// The error code if the process has no descriptor left.
 const EMFILE: i32 = rustix::io::Errno::MFILE.raw_os_error();
-/// The system has no descriptor left.
+/// The error code if the system has no descriptor left.
 const ENFILE: i32 = rustix::io::Errno::NFILE.raw_os_error();
 
-/// An error with its causes, without the URL, which may hold a secret.
+/// Formats an error's causes, without the URL, which may contain a secret.
 fn chain(error: &reqwest::Error) -> String {
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
@@ -460,7 +472,7 @@ fn chain(error: &reqwest::Error) -> String {
         next = cause.source();
     }
     if causes.is_empty() {
-        // Nothing but the error itself says what it is; its text may end in the URL.
+        // There are no causes, so use the error's own text, which may end with the URL.
         let text = error.to_string();
         causes.push(
             text.split(" for url (")
@@ -473,7 +485,7 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 impl HookIds {
-    /// A random UUID of version 4.
+    /// Returns a random UUID of version 4.
     fn next(&self) -> PublicId {
         let mut bytes = [0; 16];
         self.0.borrow_mut().fill_bytes(&mut bytes);

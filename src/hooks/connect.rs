@@ -1,5 +1,5 @@
-//! The time-out of connecting to a backend, TLS included: one that counts what has arrived while
-//! the process was paused, as reqwest's own does not. It knows nothing of what it connects to.
+//! The connect timeout for backends, including TLS. Unlike reqwest's own, it accepts a connection
+//! that was established while the process was paused. It does not depend on the connector's type.
 
 use crate::runtime::deadline::within;
 use std::error::Error;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Gives a connector so much time.
+/// A layer that adds a timeout to a connector.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectTimeout(pub(super) Duration);
 
-/// A connector that has so much time.
+/// A connector with a timeout.
 #[derive(Clone, Debug)]
 pub(super) struct TimedConnector<C> {
     connector: C,
@@ -51,7 +51,7 @@ where
     fn call(&mut self, target: Target) -> Self::Future {
         let connected = within(self.timeout, self.connector.call(target));
         Box::pin(async move {
-            let timed_out = || Err("not connected in time (connect_timeout_ms)".into());
+            let timed_out = || Err("not connected within connect_timeout_ms".into());
             connected.await.unwrap_or_else(timed_out)
         })
     }

@@ -1,53 +1,53 @@
-//! Why a hook has no answer, for the log and the health report.
+//! Hook errors, for the log and the health report.
 
-use super::answers::Nonsense;
+use super::responses::InvalidResponse;
 use std::io;
 
-/// Why backends cannot be asked at all.
+/// An error that makes backends unusable from the start.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    /// This one never can be.
+pub(crate) enum BackendsError {
+    /// The settings or files of this backend are not valid.
     #[error("backend {name}: {problem}")]
     Backend { name: String, problem: String },
-    /// The kernel has no random numbers for the ids of hooks.
+    /// The kernel has no random numbers for hook ids.
     #[error("no random numbers: {0}")]
     Random(io::Error),
 }
 
-/// Why a hook has no answer.
+/// The error of a hook.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum HookError {
-    /// The queue of this kind of hook is full; nothing was sent.
+    /// The queue of this kind of hook is full. Nothing was sent.
     #[error(
-        "too many hooks of this kind wait for it (requests_waiting_max, \
-         requests_waiting_bytes_max)"
+        "too many hooks of this kind wait for the backend; check it, or raise requests_waiting_max \
+         or requests_waiting_bytes_max"
     )]
     Busy,
-    /// The process has no file descriptor left to connect with; nothing was sent.
+    /// The process has no file descriptor left for a connection. Nothing was sent.
     #[error(
         "no file descriptor is left to connect with; raise the limit of open files \
          (ulimit -n): {0}"
     )]
     NoDescriptor(String),
-    /// There was none within `timeout_ms`.
-    #[error("no answer in time (timeout_ms)")]
+    /// No response came within `timeout_ms`.
+    #[error("no response within timeout_ms")]
     TimedOut,
-    /// The backend cannot be connected to; nothing was sent.
-    #[error("cannot be connected to: {0}")]
+    /// The connection cannot be established. Nothing was sent.
+    #[error("cannot connect: {0}")]
     Unreachable(String),
-    /// The connection was lost before the whole answer had come.
+    /// The connection was lost before the response was complete.
     #[error("the connection was lost: {0}")]
     Lost(String),
-    /// The answer has a status that is not one of success.
-    #[error("answered with status {0}")]
+    /// The response's status is not one of success.
+    #[error("the response has status {0}")]
     Status(u16),
-    /// The answer is not one.
-    #[error("answered nonsense: {0}")]
-    Nonsense(String),
+    /// The response is invalid.
+    #[error("invalid response: {0}")]
+    InvalidResponse(String),
 }
 
 impl HookError {
-    /// Under which it is counted, in the order in which [`HookError::LABELS`] has them.
+    /// The labels under which errors are counted, indexed by [`HookError::label_index`].
     pub(crate) const LABELS: [&str; 7] = [
         "busy",
         "no_descriptor",
@@ -58,7 +58,7 @@ impl HookError {
         "invalid",
     ];
 
-    /// Where its label is in [`HookError::LABELS`].
+    /// Returns the index of the error's label in [`HookError::LABELS`].
     pub(super) fn label_index(&self) -> usize {
         match self {
             Self::Busy => 0,
@@ -67,13 +67,13 @@ impl HookError {
             Self::Unreachable(_) => 3,
             Self::Lost(_) => 4,
             Self::Status(_) => 5,
-            Self::Nonsense(_) => 6,
+            Self::InvalidResponse(_) => 6,
         }
     }
 }
 
-impl From<Nonsense> for HookError {
-    fn from(nonsense: Nonsense) -> Self {
-        Self::Nonsense(nonsense.into_text())
+impl From<InvalidResponse> for HookError {
+    fn from(error: InvalidResponse) -> Self {
+        Self::InvalidResponse(error.into_text())
     }
 }

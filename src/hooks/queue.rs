@@ -1,17 +1,17 @@
-//! The queue and the pool of one kind of hook to one backend, for all shards together.
+//! The queue of one kind of hook to one backend, shared by all shards.
 //!
 //! ```text
 //!   a hook --> waiting --> in flight (requests_in_flight_max) --> answered
 //!     |          requests_waiting_max, requests_waiting_bytes_max   \-> failed
-//!     \-> refused at once, if the queue has no room for it
+//!     \-> refused at once if the queue is full
 //! ```
 //!
-//! No kind of hook waits for another. A hook that is given up, wherever it is, takes itself out of
-//! the counts. What is refused is counted, and there is a log line when that begins and one when it
-//! is over.
+//! Hooks of one kind never wait for another kind. A dropped hook, in any state, removes itself from
+//! the counts. Refused hooks are counted; the log has one line when the queue becomes full and one
+//! when it has room again.
 
 use super::HookError;
-use super::asks::Hook;
+use super::requests::Hook;
 use crate::vocabulary::limits::BackendLimits;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,52 +19,53 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
-/// The hooks of one kind that wait or are in flight, and what was counted of this kind.
+/// The waiting and in-flight hooks of one kind, and the kind's counters.
 #[derive(Debug)]
 pub(super) struct HookQueue {
     backend: Box<str>,
     hook: Hook,
-    turns: Semaphore,
+    permits: Semaphore,
     in_flight_max: u32,
-    /// Those that wait and their bytes, in one number so that both are checked at once.
+    /// The number of waiting hooks and their bytes, packed into one number so that one operation
+    /// checks both limits.
     waiting: AtomicU64,
     waiting_max: u32,
     waiting_bytes_max: u32,
     begun: AtomicU64,
     answered: AtomicU64,
-    /// Without an answer, the refused among them.
+    /// Hooks without a response, including refused ones.
     failed: AtomicU64,
-    refused: AtomicU64,
-    /// Dropped before there was an answer: nobody waits for it any more, or the gateway has
-    /// stopped.
+    rejected: AtomicU64,
+    /// Hooks dropped before their response: their caller stopped waiting, or the gateway stopped.
     abandoned: AtomicU64,
-    /// Whether hooks were refused since there was room. Guards `overflow`, which has a lock.
+    /// Whether hooks were refused since the queue last had room. Checked before `overflow`, which
+    /// has a lock.
     is_full: AtomicBool,
     overflow: watch::Sender<Overflow>,
 }
 
-/// What the log is told about refused hooks.
+/// The state of the log lines about refused hooks.
 #[derive(Debug, Default)]
 struct Overflow {
     is_full: bool,
-    /// The line at the begin was written, so that there will be one at the end.
+    /// Whether the line for "full" was written, so that the line for "room again" must follow.
     is_logged: bool,
-    /// When the last such line was written.
+    /// The time of the last line for "full".
     logged_at: Option<Instant>,
-    /// Refused hooks that no line has counted yet.
+    /// Refused hooks that no line has reported yet.
     uncounted: u64,
 }
 
-/// A hook from its begin to its end. One that is dropped before [`Progress::end`] was abandoned.
+/// A running hook. If it is dropped before [`RunningHook::end`], it counts as abandoned.
 #[derive(Debug)]
-pub(super) struct Progress<'q>(Option<&'q HookQueue>);
+pub(super) struct RunningHook<'q>(Option<&'q HookQueue>);
 
 impl HookQueue {
     pub(super) fn new(backend: &str, hook: Hook, limits: &BackendLimits) -> Self {
         Self {
             backend: backend.into(),
             hook,
-            turns: Semaphore::new(limits.requests_in_flight_max as usize),
+            permits: Semaphore::new(limits.requests_in_flight_max as usize),
             in_flight_max: limits.requests_in_flight_max,
             waiting: AtomicU64::new(0),
             waiting_max: limits.requests_waiting_max,
@@ -72,36 +73,44 @@ impl HookQueue {
             begun: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             overflow: watch::Sender::default(),
         }
     }
 
-    /// A hook of this kind begins.
-    pub(super) fn begin(&self) -> Progress<'_> {
+    /// Counts the begin of a hook.
+    pub(super) fn begin(&self) -> RunningHook<'_> {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        Progress(Some(self))
+        RunningHook(Some(self))
     }
 
-    /// Waits for the turn of a hook with a body of so many bytes, first come, first served. The
-    /// turn lasts until what is returned is dropped. [`HookError::Busy`] if the queue has no room.
+    /// Waits until a hook with a body of `body_bytes` bytes may be sent, in FIFO order. The permit
+    /// is released when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`HookError::Busy`] if the queue is full.
     pub(super) async fn turn(&self, body_bytes: usize) -> Result<SemaphorePermit<'_>, HookError> {
-        if let Ok(permit) = self.turns.try_acquire() {
-            self.note_room(); // nobody waits for it
+        if let Ok(permit) = self.permits.try_acquire() {
+            self.note_room(); // no hook waits
             return Ok(permit);
         }
-        let Some(_place) = Place::take(self, body_bytes) else {
-            self.note_refused();
+        let Some(_slot) = WaitingSlot::take(self, body_bytes) else {
+            self.note_rejected();
             return Err(HookError::Busy);
         };
-        Ok(self.turns.acquire().await.expect("it is never closed"))
+        Ok(self
+            .permits
+            .acquire()
+            .await
+            .expect("the semaphore is never closed"))
     }
 
     /// Counts a refused hook, and logs the first one.
-    fn note_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    fn note_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
         let mut is_first = false;
         self.overflow.send_modify(|overflow| {
             self.is_full.store(true, Ordering::Relaxed);
@@ -123,7 +132,7 @@ impl HookQueue {
                 hook,
                 waiting,
                 waiting_bytes,
-                "the queue of hooks is full, more are refused; check the backend, or raise \
+                "the queue of hooks is full, more are rejected; check the backend, or raise \
                  requests_waiting_max or requests_waiting_bytes_max"
             );
         }
@@ -132,34 +141,39 @@ impl HookQueue {
     /// Logs that the queue has room again, once it is at most half full.
     fn note_room(&self) {
         if !self.is_full.load(Ordering::Relaxed) {
-            return; // as a rule
+            return; // the usual case
         }
         let (waiting, waiting_bytes) = self.waiting();
         let (waiting_max, bytes_max) = (self.waiting_max.into(), self.waiting_bytes_max.into());
         if waiting * 2 > waiting_max || waiting_bytes * 2 > bytes_max {
             return;
         }
-        let mut refused = None;
+        let mut rejected = None;
         self.overflow.send_modify(|overflow| {
             self.is_full.store(false, Ordering::Relaxed);
             overflow.is_full = false;
             if std::mem::take(&mut overflow.is_logged) {
-                refused = Some(std::mem::take(&mut overflow.uncounted));
+                rejected = Some(std::mem::take(&mut overflow.uncounted));
             }
         });
-        if let Some(refused) = refused {
+        if let Some(rejected) = rejected {
             let (backend, hook) = (&self.backend, self.hook.as_str());
-            tracing::warn!(backend, hook, refused, "the queue of hooks has room again");
+            tracing::warn!(
+                backend,
+                hook,
+                refused = rejected,
+                "the queue of hooks has room again"
+            );
         }
     }
 
-    /// How many wait, and their bytes.
+    /// Returns the number of waiting hooks and their bytes.
     fn waiting(&self) -> (u64, u64) {
         unpack(self.waiting.load(Ordering::Relaxed))
     }
 
     fn in_flight(&self) -> u64 {
-        let free = self.turns.available_permits() as u64;
+        let free = self.permits.available_permits() as u64;
         u64::from(self.in_flight_max).saturating_sub(free)
     }
 
@@ -169,11 +183,11 @@ impl HookQueue {
         totals.waiting += self.waiting().0;
         totals.answered += self.answered.load(Ordering::Relaxed);
         totals.failed += self.failed.load(Ordering::Relaxed);
-        totals.refused += self.refused.load(Ordering::Relaxed);
+        totals.rejected += self.rejected.load(Ordering::Relaxed);
         totals.abandoned += self.abandoned.load(Ordering::Relaxed);
     }
 
-    /// The counts of this kind by their names; `None` if there was no hook of it.
+    /// Returns the kind's name and its counts as JSON; `None` if there was no hook of this kind.
     pub(super) fn report(&self) -> Option<(&'static str, Value)> {
         let mut totals = Totals::default();
         self.add_to(&mut totals);
@@ -184,28 +198,29 @@ impl HookQueue {
             "waiting_bytes": waiting_bytes,
             "answered": totals.answered,
             "failed": totals.failed,
-            "refused": totals.refused,
+            "refused": totals.rejected,
             "abandoned": totals.abandoned,
         });
         (totals != Totals::default()).then(|| (self.hook.as_str(), report))
     }
 
-    /// Logs how many hooks of this kind were lost, if any. To be called
-    /// when the gateway has stopped, also if its tasks are still being dropped.
+    /// Logs how many hooks of this kind were lost, if any. Call it after the gateway has stopped;
+    /// some of its tasks may not have been dropped yet.
     pub(super) fn log_lost(&self) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let over = count(&self.answered) + count(&self.failed);
         let unanswered = count(&self.begun).saturating_sub(over);
-        let refused = count(&self.refused);
-        // A client that leaves abandons the hooks that only it waits for; an end is told or lost.
+        let rejected = count(&self.rejected);
+        // A client that leaves abandons its own hooks, which is no loss. A `close` hook without a
+        // response is a lost event.
         let failed = count(&self.failed);
         let is_loss = self.hook == Hook::Close && unanswered + failed > 0;
-        if refused > 0 || is_loss {
+        if rejected > 0 || is_loss {
             let (backend, hook) = (&self.backend, self.hook.as_str());
             tracing::warn!(
                 backend,
                 hook,
-                refused,
+                refused = rejected,
                 failed,
                 unanswered,
                 "hooks were refused, have failed, or were not answered before the gateway stopped"
@@ -214,21 +229,21 @@ impl HookQueue {
     }
 }
 
-/// The counts of all kinds of hook.
+/// Counts of one kind of hook, or of all kinds of a backend.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Totals {
     pub(super) in_flight: u64,
     pub(super) waiting: u64,
     pub(super) answered: u64,
     pub(super) failed: u64,
-    pub(super) refused: u64,
+    pub(super) rejected: u64,
     pub(super) abandoned: u64,
 }
 
-impl Progress<'_> {
-    /// The hook is over, with an answer or without one.
+impl RunningHook<'_> {
+    /// Counts the end of the hook, with a response or without one.
     pub(super) fn end(mut self, is_answered: bool) {
-        let queue = self.0.take().expect("it ends once");
+        let queue = self.0.take().expect("a hook ends once");
         let count = if is_answered {
             &queue.answered
         } else {
@@ -238,7 +253,7 @@ impl Progress<'_> {
     }
 }
 
-impl Drop for Progress<'_> {
+impl Drop for RunningHook<'_> {
     fn drop(&mut self) {
         if let Some(queue) = self.0 {
             queue.abandoned.fetch_add(1, Ordering::Relaxed);
@@ -246,14 +261,14 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// A place in a queue, until it is dropped.
-struct Place<'q> {
+/// A waiting hook's share of the queue's limits, returned on drop.
+struct WaitingSlot<'q> {
     queue: &'q HookQueue,
     taken: u64,
 }
 
-impl<'q> Place<'q> {
-    /// `None`: the queue has no room for it.
+impl<'q> WaitingSlot<'q> {
+    /// Takes a slot for a hook; `None` if the queue is full.
     fn take(queue: &'q HookQueue, body_bytes: usize) -> Option<Self> {
         let bytes = body_bytes as u64 + WAITING_BYTES;
         let one_more = |packed| {
@@ -271,15 +286,15 @@ impl<'q> Place<'q> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingSlot<'_> {
     fn drop(&mut self) {
         self.queue.waiting.fetch_sub(self.taken, Ordering::Relaxed);
         self.queue.note_room();
     }
 }
 
-/// A count and bytes in one number: neither can overflow into the other, since their bounds have
-/// ranges below 2^20 and 2^44.
+/// Packs a count and bytes into one number. Neither overflows: their limits are below 2^20 and
+/// 2^44.
 fn pack(count: u64, bytes: u64) -> u64 {
     count << BYTES_BITS | bytes
 }
@@ -290,10 +305,10 @@ fn unpack(packed: u64) -> (u64, u64) {
 
 const BYTES_BITS: u32 = 44;
 
-/// What a waiting hook takes beside its body: its task and the functions that wait in it.
+/// Memory of a waiting hook besides its body, in bytes: its task and the functions waiting in it.
 pub(super) const WAITING_BYTES: u64 = 2_048;
 
-/// The least time between two lines that say that a queue is full.
+/// Minimum time between two log lines about a full queue.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -312,11 +327,11 @@ mod tests {
         HookQueue::new("b", Hook::Close, &limits)
     }
 
-    /// In flight, waiting, refused.
+    /// Returns the counts of hooks in flight, waiting and refused.
     fn counts(queue: &HookQueue) -> [u64; 3] {
         let mut totals = Totals::default();
         queue.add_to(&mut totals);
-        [totals.in_flight, totals.waiting, totals.refused]
+        [totals.in_flight, totals.waiting, totals.rejected]
     }
 
     #[test]
@@ -362,17 +377,17 @@ mod tests {
         assert!(first.is_ready(), "it does not wait");
         let mut second = pin!(queue.turn(10));
         assert!(second.as_mut().poll(cx).is_pending());
-        let refused = pin!(queue.turn(21)).poll(cx);
-        assert!(matches!(refused, Poll::Ready(Err(HookError::Busy))));
+        let rejected = pin!(queue.turn(21)).poll(cx);
+        assert!(matches!(rejected, Poll::Ready(Err(HookError::Busy))));
         let mut third = pin!(queue.turn(20));
         assert!(third.as_mut().poll(cx).is_pending());
-        let refused = pin!(queue.turn(0)).poll(cx);
-        assert!(matches!(refused, Poll::Ready(Err(HookError::Busy))));
+        let rejected = pin!(queue.turn(0)).poll(cx);
+        assert!(matches!(rejected, Poll::Ready(Err(HookError::Busy))));
         assert_eq!(counts(&queue), [1, 2, 2]);
     }
 
     #[test]
-    fn what_is_refused_is_counted_until_the_queue_is_half_empty() {
+    fn what_is_rejected_is_counted_until_the_queue_is_half_empty() {
         let queue = queue(1, 4, 1 << 20);
         let cx = &mut Context::from_waker(Waker::noop());
         let mut held = Some(pin!(queue.turn(0)).poll(cx));
@@ -386,9 +401,9 @@ mod tests {
                 queue.overflow.borrow().uncounted,
             )
         };
-        for refused in 1..=3 {
+        for rejected in 1..=3 {
             assert!(pin!(queue.turn(0)).poll(cx).is_ready());
-            assert_eq!(is_full(), (true, refused));
+            assert_eq!(is_full(), (true, rejected));
         }
         for expected in [(true, 3), (false, 0)] {
             drop(held.replace(Poll::Pending));
@@ -397,7 +412,7 @@ mod tests {
         }
         drop(held);
         assert!(pin!(queue.turn(0)).poll(cx).is_pending(), "in their order");
-        // Soon after a line there is no other, and its hooks are counted by a later one.
+        // No second line within LOG_INTERVAL; a later line reports those hooks.
         let mut more: Vec<_> = (0..2).map(|_| Box::pin(queue.turn(0))).collect();
         for turn in &mut more {
             assert!(turn.as_mut().poll(cx).is_pending());

@@ -1,9 +1,9 @@
-//! A route's hooks: what its functions ask the backend, and what is done with the answers.
+//! The hooks of a route: sends them to the route's backend and applies the responses.
 
 use super::HookError;
-use super::answers::{self, Actions, Bounds, OpenAnswer, Push, Target};
-use super::asks::{self, Asker, Hook, Question};
 use super::client::{BackendClient, ShardBackends};
+use super::requests::{self, AccessRequest, Hook, Requester};
+use super::responses::{self, Actions, HookLimits, OpenResponse, PushAction, PushTarget};
 use super::values::{FirstMessage, HookValues};
 use crate::config::{Config, HookKind, Hooks, OnFailure, Route};
 use crate::dialect::Rejection;
@@ -19,22 +19,22 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// The hooks of one route, on one shard.
+/// The hooks of one route on one shard.
 #[derive(Debug)]
 pub(crate) struct HookClient {
     backend: Rc<BackendClient>,
     hooks: Hooks,
     route: RouteHandle,
-    bounds: Bounds,
+    limits: HookLimits,
 }
 
 impl HookClient {
-    /// The hooks of a route of the config; `None` if it has none. The handle is the route's, of
-    /// this shard.
+    /// Creates the hooks of a route; `None` if its config has none. `handle` is this shard's handle
+    /// to the route.
     ///
     /// # Panics
     ///
-    /// If there is no such backend, which a valid config rules out.
+    /// If there is no such backend. Config validation prevents that.
     pub(crate) fn new(
         backends: &ShardBackends,
         config: &Config,
@@ -44,7 +44,7 @@ impl HookClient {
         let hooks = route.hooks.clone()?;
         let backend = backends.find(&hooks.backend);
         let backend = backend.expect("a valid config has every backend that its routes name");
-        let bounds = Bounds {
+        let limits = HookLimits {
             name_bytes_max: handle.gateway().name_bytes_max(),
             values_bytes_max: backend.limits().values_bytes_max as usize,
             channels_max: config.limits.channels_per_session_max as usize,
@@ -54,21 +54,21 @@ impl HookClient {
             backend,
             hooks,
             route: handle,
-            bounds,
+            limits,
         }))
     }
 
-    /// Whether the route has this hook.
-    pub(crate) fn asks(&self, kind: HookKind) -> bool {
+    /// Returns whether the route has this hook.
+    pub(crate) fn has_hook(&self, kind: HookKind) -> bool {
         self.hooks.asks(kind)
     }
 
-    /// Asks whether a client may connect, as whom and with what. `user` is the one whom the config
-    /// has found already; the client is admitted as that one unless the backend names another.
+    /// Sends an `open` hook, which admits or rejects an upgrade request. `user` is the user that
+    /// the config's rules have found; a user in the response replaces it.
     ///
     /// # Errors
     ///
-    /// How the backend refuses it, or 503 if the backend does not answer.
+    /// The backend's [`Rejection`], or one with status 503 if the hook fails.
     pub(crate) async fn open(
         &self,
         upgrade: &Upgrade,
@@ -76,11 +76,11 @@ impl HookClient {
         user: Option<&str>,
         claims: Option<&serde_json::Map<String, serde_json::Value>>,
     ) -> Result<Admission, Rejection> {
-        let body = |id| asks::open(id, upgrade, token, user, claims);
-        let read = |json: &[u8]| answers::read_open(json, &self.bounds);
-        let admitted = match self.backend.ask(Hook::Open, body, read).await {
-            Ok(OpenAnswer::Admit(admitted)) => *admitted,
-            Ok(OpenAnswer::Refuse(rejection)) => return Err(rejection),
+        let body = |id| requests::open(id, upgrade, token, user, claims);
+        let read = |json: &[u8]| responses::read_open(json, &self.limits);
+        let admitted = match self.backend.send(Hook::Open, body, read).await {
+            Ok(OpenResponse::Admit(admitted)) => *admitted,
+            Ok(OpenResponse::Reject(rejection)) => return Err(rejection),
             Err(error) => {
                 self.log_failure(Hook::Open, None, upgrade.address, &error);
                 return Err(Rejection::new(
@@ -101,74 +101,76 @@ impl HookClient {
         Ok(admission)
     }
 
-    /// Pushes what the backend wanted a session to be told first. To be called when it has opened.
+    /// Pushes the first message that the backend's `open` response contained. Call it when the
+    /// session has opened.
     pub(crate) async fn opened(&self, session: Session) {
         if let Some(FirstMessage(message)) = session.values().remove() {
             let pushed = self.route.push_session(session.id(), message).await;
-            log_undone("a first message", pushed);
+            log_failed_actions("a first message", pushed);
         }
     }
 
-    /// Asks which user a token names; nobody, if the backend does not answer.
+    /// Sends an `authenticate` hook and returns the token's user; `None` if the token is invalid or
+    /// the hook fails.
     pub(crate) async fn authenticate(&self, token: &str) -> Option<String> {
-        let body = |id| asks::authenticate(id, &self.route, token);
-        let read = |json: &[u8]| answers::read_user(json, &self.bounds);
-        let answered = self.backend.ask(Hook::Authenticate, body, read).await;
-        answered
-            .inspect_err(|error| self.log_failure(Hook::Authenticate, None, None, error))
+        let body = |id| requests::authenticate(id, &self.route, token);
+        let read = |json: &[u8]| responses::read_user(json, &self.limits);
+        let user = self.backend.send(Hook::Authenticate, body, read).await;
+        user.inspect_err(|error| self.log_failure(Hook::Authenticate, None, None, error))
             .ok()
             .flatten()
     }
 
-    /// Asks what is to be done about a call, and does it. When it returns, joins and leaves have
-    /// been done, and pushes are in the shard's queue, so that the response comes behind them.
+    /// Sends a `message` hook for a call and applies the response. When it returns, joins and
+    /// leaves have been done and pushes are in the shard's queue, so that the response follows
+    /// them.
     pub(crate) async fn message(&self, cx: Context) -> Response {
-        let body = |id| asks::message(id, &cx);
-        let read = |json: &[u8]| answers::read_message(json, &self.bounds);
-        let actions = match self.backend.ask(Hook::Message, body, read).await {
+        let body = |id| requests::message(id, &cx);
+        let read = |json: &[u8]| responses::read_message(json, &self.limits);
+        let actions = match self.backend.send(Hook::Message, body, read).await {
             Ok(actions) => actions,
             Err(error) => {
                 self.log_failure_of(Hook::Message, cx.session(), &error);
                 return self.failed(&cx);
             }
         };
-        let problem = if !self.are_worded(&actions.pushes) {
-            Some("an answer pushes an event that a language of the namespace has no words for")
+        let problem = if !self.can_encode_all(&actions.pushes) {
+            Some("the response pushes an event that a dialect of the namespace cannot encode")
         } else if !self.may_join_all(&cx, &actions.joins).await {
-            Some("an answer joins more channels than a session may be on")
+            Some("the response joins more channels than a session may be on")
         } else {
             None
         };
         if let Some(problem) = problem {
             let backend = self.backend.name();
-            limited!(WARN, "an answer cannot be used", backend, problem);
+            limited!(WARN, "a hook response cannot be used", backend, problem);
             return self.failed(&cx);
         }
         self.act(&cx, actions).await
     }
 
-    /// Asks whether somebody may do something; nobody may, if the backend does not answer.
-    pub(crate) async fn allows(&self, asker: Asker<'_>, question: Question<'_>) -> bool {
-        let body = |id| asks::question(id, &self.route, asker, question);
-        let hook = question.hook();
-        match self.backend.ask(hook, body, answers::read_allow).await {
+    /// Sends a hook that allows or denies a client's action. Returns `false` if the hook fails.
+    pub(crate) async fn allows(&self, requester: Requester<'_>, access: AccessRequest<'_>) -> bool {
+        let body = |id| requests::access(id, &self.route, requester, access);
+        let hook = access.hook();
+        match self.backend.send(hook, body, responses::read_allow).await {
             Ok(allowed) => allowed,
             Err(error) => {
-                match asker {
-                    Asker::Session(session) => self.log_failure_of(hook, session, &error),
-                    Asker::Connecting { .. } => self.log_failure(hook, None, None, &error),
+                match requester {
+                    Requester::Session(session) => self.log_failure_of(hook, session, &error),
+                    Requester::Connecting { .. } => self.log_failure(hook, None, None, &error),
                 }
                 false
             }
         }
     }
 
-    /// Tells that a session has ended.
+    /// Sends a `close` hook for a session that has ended.
     pub(crate) async fn closed(&self, session: Session) {
         let (public_id, address) = (session.id(), session.address());
-        let body = move |id| asks::close(id, &session); // and the session is let go
-        if let Err(error) = self.backend.ask(Hook::Close, body, |_| Ok(())).await {
-            // It has been counted, and there is nobody else to tell.
+        let body = move |id| requests::close(id, &session); // drops the session before the wait
+        if let Err(error) = self.backend.send(Hook::Close, body, |_| Ok(())).await {
+            // No caller waits for the result; the failure is counted.
             self.log_failure(Hook::Close, Some(public_id), address, &error);
         }
     }
@@ -177,7 +179,7 @@ impl HookClient {
         self.log_failure(hook, Some(session.id()), session.address(), error);
     }
 
-    /// Each of them is a line at `debug`, whatever is left out elsewhere.
+    /// Logs a failed hook at level `debug`, without a rate limit.
     fn log_failure(
         &self,
         hook: Hook,
@@ -197,12 +199,13 @@ impl HookClient {
         );
     }
 
-    /// What becomes of a call that the backend did not answer.
+    /// Returns the response to a call whose hook failed, and closes the session if the config says
+    /// so.
     fn failed(&self, cx: &Context) -> Response {
         match self.hooks.on_failure {
             OnFailure::Fail => Err(Failure::error(UNAVAILABLE)),
             OnFailure::Close => {
-                if left_in_queue(cx.close(1013, UNAVAILABLE)).is_err() {
+                if check_enqueued(cx.close(1013, UNAVAILABLE)).is_err() {
                     cx.close_behind_response(1013, UNAVAILABLE.into());
                 }
                 Ok(None)
@@ -210,40 +213,40 @@ impl HookClient {
         }
     }
 
-    /// Whether all who hear these pushes can be told in their own language.
-    fn are_worded(&self, pushes: &[Push]) -> bool {
+    /// Returns whether the dialects of all possible receivers can encode these pushes.
+    fn can_encode_all(&self, pushes: &[PushAction]) -> bool {
         pushes.iter().all(|push| match push.to {
-            Target::Channel(_) | Target::User(_) | Target::Everyone => {
+            PushTarget::Channel(_) | PushTarget::User(_) | PushTarget::Everyone => {
                 self.route.check_event(&push.message.event).is_ok()
             }
-            Target::Session(_) => true, // its own shard knows its language
+            PushTarget::Session(_) => true, // checked on the session's shard
         })
     }
 
-    /// Whether a session may be on these channels, beside those it is on.
+    /// Returns whether a session may join these channels in addition to its present ones.
     async fn may_join_all(&self, cx: &Context, joins: &[Box<str>]) -> bool {
         if joins.is_empty() {
             return true;
         }
         let Ok(info) = self.route.gateway().session(cx.session_id()).await else {
-            return true; // it has ended, and joins nothing
+            return true; // the session has ended, and joins will fail
         };
         let mut channels: BTreeSet<&str> = info.channels.iter().map(String::as_str).collect();
         channels.extend(joins.iter().map(|channel| &**channel));
-        channels.len() <= self.bounds.channels_max
+        channels.len() <= self.limits.channels_max
     }
 
-    /// Does what an answer asks for, in its order, and returns the response.
+    /// Applies the actions of a response in order and returns the response to the call.
     async fn act(&self, cx: &Context, actions: Actions) -> Response {
-        let mut undone = Undone::default();
+        let mut failed_actions = FailedActions::default();
         for channel in actions.joins {
-            undone.note(cx.join(channel).await.err());
+            failed_actions.note(cx.join(channel).await.err());
         }
         for channel in actions.leaves {
-            undone.note(cx.leave(channel).await.err());
+            failed_actions.note(cx.leave(channel).await.err());
         }
         for push in actions.pushes {
-            undone.note(left_in_queue(self.push(cx, push)).err());
+            failed_actions.note(check_enqueued(self.push(cx, push)).err());
         }
         if let Some(values) = actions.values {
             cx.session().values().insert::<HookValues>(values);
@@ -251,42 +254,46 @@ impl HookClient {
         if let Some((code, reason)) = actions.close {
             cx.close_behind_response(code, reason);
         }
-        match (undone.0, actions.response) {
+        match (failed_actions.0, actions.response) {
             (Some(error), _) => Err(Failure::error(error.to_string())),
-            // Where each request has its response, this is the one that says: done.
-            (None, Ok(None)) if self.bounds.dialect.habits().concurrent => Ok(Some(Reply::ok())),
+            // In a dialect with a response for each request, an empty reply reports success.
+            (None, Ok(None)) if self.limits.dialect.spec().concurrent => Ok(Some(Reply::ok())),
             (None, response) => response,
         }
     }
 
-    fn push(&self, cx: &Context, push: Push) -> Pending<u64> {
+    fn push(&self, cx: &Context, push: PushAction) -> Pending<u64> {
         let sender = [cx.session_id()];
         let except = if push.except_sender { &sender[..] } else { &[] };
         match push.to {
-            Target::Channel(name) => self.route.publish_except(name, push.message, except),
-            Target::Everyone => self.route.broadcast_except(push.message, except),
-            Target::User(user) => self.route.push_user(user, push.message),
-            Target::Session(id) => self.route.push_session(id, push.message),
+            PushTarget::Channel(name) => self.route.publish_except(name, push.message, except),
+            PushTarget::Everyone => self.route.broadcast_except(push.message, except),
+            PushTarget::User(user) => self.route.push_user(user, push.message),
+            PushTarget::Session(id) => self.route.push_session(id, push.message),
         }
     }
 }
 
-/// The first thing that could not be done although it was asked for.
+/// The first error of a response's actions.
 #[derive(Debug, Default)]
-struct Undone(Option<HandleError>);
+struct FailedActions(Option<HandleError>);
 
-impl Undone {
+impl FailedActions {
     fn note(&mut self, error: Option<HandleError>) {
-        // Whoever is gone misses what there is.
+        // An action for a session that has ended is not an error.
         if let Some(error) = error.filter(|&error| error != HandleError::NoSession) {
-            limited!(WARN, "what a backend wants could not be done", %error);
+            limited!(WARN, "an action of a hook response failed", %error);
             self.0.get_or_insert(error);
         }
     }
 }
 
-/// Whether what was asked for is on its way; what comes of it is not waited for.
-fn left_in_queue<T>(mut pending: Pending<T>) -> Result<(), HandleError> {
+/// Checks that a command was enqueued, without waiting for its result.
+///
+/// # Errors
+///
+/// The error if it could not be enqueued.
+fn check_enqueued<T>(mut pending: Pending<T>) -> Result<(), HandleError> {
     let mut cx = std::task::Context::from_waker(Waker::noop());
     match Pin::new(&mut pending).poll(&mut cx) {
         Poll::Ready(result) => result.map(|_| ()),
@@ -294,11 +301,11 @@ fn left_in_queue<T>(mut pending: Pending<T>) -> Result<(), HandleError> {
     }
 }
 
-fn log_undone(what: &str, pushed: Result<u64, HandleError>) {
+fn log_failed_actions(what: &str, pushed: Result<u64, HandleError>) {
     if let Err(error) = pushed {
         tracing::debug!(%error, "{what} was not pushed");
     }
 }
 
-/// What a client is told whose message the backend did not answer, in languages that tell it.
+/// The failure text for a message whose hook failed, in dialects that send one.
 const UNAVAILABLE: &str = "backend unavailable";

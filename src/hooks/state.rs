@@ -1,45 +1,45 @@
-//! How one backend does, as all shards see it: its queues, what was counted, whether it is up.
+//! The state of one backend, shared by all shards: queues, counters and health.
 //!
-//! All of it is shared by the shards. Each kind of hook has a queue of its own (`queue.rs`).
+//! Each kind of hook has its own queue (`queue.rs`).
 
 use super::HookError;
-use super::asks::Hook;
 use super::queue::{HookQueue, Totals};
+use super::requests::Hook;
 use crate::logging::limited;
 use crate::vocabulary::limits::BackendLimits;
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
-/// How one backend does.
+/// The queues, counters and health of one backend.
 #[derive(Debug)]
 pub(super) struct BackendState {
     name: String,
     /// In the order of [`Hook::ALL`].
     queues: [HookQueue; Hook::ALL.len()],
-    /// How many hooks have failed, by [`HookError::label_index`].
+    /// The number of failed hooks, indexed by [`HookError::label_index`].
     failed: [AtomicU64; HookError::LABELS.len()],
     tried_again: AtomicU64,
-    /// The latest is all that counts, and whoever reads it need not wait long.
+    /// The health after the latest attempt. A watch channel, so that readers hardly wait.
     standing: watch::Sender<Standing>,
 }
 
-/// What came of the last attempt.
+/// A backend's health.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Standing {
     state: State,
-    /// The last failure, also when there were successes since.
+    /// The last error, even if later attempts succeeded.
     last_error: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum State {
-    /// Nothing was asked yet.
+    /// No attempt was made yet.
     #[default]
     Unknown,
-    /// The last attempt got an answer that can be used.
+    /// The last attempt got a valid response.
     Up,
-    /// The last attempt got none.
+    /// The last attempt failed.
     Down,
 }
 
@@ -68,28 +68,29 @@ impl BackendState {
         &self.name
     }
 
-    /// The queue of this kind of hook.
+    /// Returns the queue of this kind of hook.
     pub(super) fn queue(&self, hook: Hook) -> &HookQueue {
         &self.queues[hook as usize]
     }
 
-    /// Logs what was lost. To be called when the gateway has stopped.
+    /// Logs how many hooks were lost. Call it after the gateway has stopped.
     pub(super) fn log_lost(&self) {
         self.queues.iter().for_each(HookQueue::log_lost);
     }
 
-    /// An attempt has got an answer that can be used, or has not.
+    /// Records the result of an attempt; `None` means a valid response. Logs changes between up and
+    /// down.
     pub(super) fn note_attempt(&self, error: Option<&HookError>) {
         let Some(error) = error else {
             if self.standing.borrow().state == State::Up {
-                return; // as a rule
+                return; // the usual case
             }
             let mut was = State::Up;
             self.standing.send_modify(|standing| {
                 was = std::mem::replace(&mut standing.state, State::Up);
             });
             if was == State::Down {
-                limited!(INFO, "the backend answers again", backend = self.name);
+                limited!(INFO, "the backend responds again", backend = self.name);
             }
             return;
         };
@@ -103,33 +104,33 @@ impl BackendState {
             let error = error.as_str();
             limited!(
                 WARN,
-                "the backend does not answer, or not as it should",
+                "the backend does not respond, or its response is invalid",
                 backend = self.name,
                 error
             );
         }
     }
 
-    /// A hook is done; counts why it has failed, if it has.
+    /// Counts a hook's error, if it has one.
     pub(super) fn note_failure(&self, error: Option<&HookError>) {
         if let Some(error) = error {
             self.failed[error.label_index()].fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// How many hooks have failed, in the order of [`HookError::LABELS`].
+    /// Returns the number of failed hooks, in the order of [`HookError::LABELS`].
     pub(super) fn failures(&self) -> [u64; HookError::LABELS.len()] {
         self.failed
             .each_ref()
             .map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// A hook is tried again.
+    /// Counts a retry.
     pub(super) fn note_retry(&self) {
         self.tried_again.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How it does, for an operator. Nothing in it is secret.
+    /// Returns the health report for operators. It contains no secrets.
     pub(super) fn report(&self) -> Value {
         let mut totals = Totals::default();
         for queue in &self.queues {
@@ -145,7 +146,7 @@ impl BackendState {
             "waiting": totals.waiting,
             "answered": totals.answered,
             "failed": totals.failed,
-            "refused": totals.refused,
+            "refused": totals.rejected,
             "abandoned": totals.abandoned,
             "tried_again": self.tried_again.load(Ordering::Relaxed),
             "last_error": standing.last_error,

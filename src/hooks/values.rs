@@ -1,26 +1,26 @@
-//! What a backend keeps with a session: values that it is told again with each later hook, and the
-//! message that is pushed when the session has opened.
+//! Data that a backend attaches to a session: values that each later hook contains, and the message
+//! that is pushed when the session has opened.
 
 use crate::vocabulary::content::Message;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::rc::Rc;
 
-/// The values, as one JSON object.
+/// A backend's values of a session, one JSON object.
 #[derive(Clone, Debug)]
 pub(crate) struct HookValues(Rc<RawValue>);
 
-/// What is pushed to a session when it has opened.
+/// The message that is pushed to a session when it has opened.
 #[derive(Clone, Debug)]
 pub(crate) struct FirstMessage(pub(crate) Message);
 
 impl HookValues {
-    /// The values in a text that has been read as JSON, and is an object.
+    /// Creates values from JSON that the caller has checked to be an object.
     pub(super) fn new(json: &RawValue) -> Self {
         Self(json.to_owned().into())
     }
 
-    /// Their JSON.
+    /// Returns the JSON text.
     #[cfg(test)]
     pub(super) fn json(&self) -> &RawValue {
         &self.0
@@ -28,7 +28,7 @@ impl HookValues {
 }
 
 impl Default for HookValues {
-    /// None at all.
+    /// Returns an empty object.
     fn default() -> Self {
         let none = RawValue::from_string("{}".to_owned()).expect("it is JSON");
         Self(none.into())

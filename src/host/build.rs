@@ -1,15 +1,15 @@
-//! How a host comes to be: what is set up on its shard, then the shard itself.
+//! Construction of a host: runs the embedder's setups, then creates the shard.
 
 use super::{Host, HostParts};
 use crate::handler::{Handle, Label, Setup, SetupError, Setups, Watch};
 use std::sync::Arc;
 
 impl Host {
-    /// A host with everything that is set up on its shard.
+    /// Creates a host after running the setups of its shard.
     ///
     /// # Errors
     ///
-    /// If something cannot be set up.
+    /// The [`SetupError`] of the first setup that fails or panics.
     pub(crate) fn build(
         mut parts: HostParts,
         setups: &Setups,
@@ -22,11 +22,11 @@ impl Host {
             }
         }
         let routes_count = parts.settings.shard.routes.len();
-        let mut program = setup.finish(routes_count)?;
+        let mut registry = setup.finish(routes_count)?;
         let mut settings = (*parts.settings.shard).clone();
-        program.settle(&mut settings)?;
+        registry.apply_to(&mut settings)?;
         parts.settings.shard = Arc::new(settings);
-        watch.name(std::mem::take(&mut program.labels));
-        Ok(Self::new(parts, program, watch))
+        watch.name(std::mem::take(&mut registry.labels));
+        Ok(Self::new(parts, registry, watch))
     }
 }

@@ -1,20 +1,21 @@
-//! How questions reach an embedder's code, and how its answers come back.
+//! Requests of the shard to an embedder's code, and their results.
 //!
-//! Every function of an embedder's runs as a local task of the shard's runtime; its answer is left
-//! in the shard's queue of commands, behind whatever it asked for while it ran.
+//! Each function of an embedder's runs as a local task of the shard's runtime. Its result goes
+//! through the shard's command queue, behind the commands that the function has issued.
 
 use super::Host;
 use crate::handler::{
-    Admitted, CallChain, Context, Farewell, Guarded, Joining, Label, LocalFuture, Next, Permission,
-    Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn, Watch,
+    Admitted, CallChain, CloseRequest, Context, Guarded, Joining, Label, LocalFuture, Next,
+    Permission, Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn,
+    Watch,
 };
 use crate::logging::limited;
 use crate::runtime::panic::Panicked;
-use crate::shard::{Answer, Ask, Question, Request};
+use crate::shard::{HostRequest, HostRequestKind, HostResponse, OwnedCall};
 use crate::vocabulary::content::{Cause, Correlation, Failure, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};
-use crate::vocabulary::metrics::Rejected;
-use crate::ws::Kind;
+use crate::vocabulary::metrics::RejectionKind;
+use crate::ws::MessageType;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -22,31 +23,39 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 
 impl Host {
-    /// Takes the shard's questions to whoever answers them. The shard is not borrowed meanwhile.
-    pub(super) fn answer_questions(&mut self) {
-        while let Some(question) = self.shard.poll_question() {
-            let Question {
+    /// Handles the shard's requests to its host. The shard is not borrowed while they run.
+    pub(super) fn handle_host_requests(&mut self) {
+        while let Some(request) = self.shard.poll_host_request() {
+            let HostRequest {
                 session,
                 route,
-                ask,
-            } = question;
-            match ask {
-                Ask::User { token, event } => self.ask_user(session, route, token, event),
-                Ask::Join {
+                kind,
+            } = request;
+            match kind {
+                HostRequestKind::User { token, event } => {
+                    self.authenticate_user(session, route, token, event);
+                }
+                HostRequestKind::Join {
                     channel,
                     correlation,
-                } => self.ask_to_join(session, route, channel, correlation),
-                Ask::Call(request) => self.call(session, request),
+                } => self.authorize_join(session, route, channel, correlation),
+                HostRequestKind::Call(request) => self.call(session, request),
             }
         }
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
-    fn ask_user(&mut self, session: SessionId, route: u16, token: Box<str>, event: Box<str>) {
-        let program = Rc::clone(&self.program);
-        let Some(function) = &program.routes[usize::from(route)].authenticate else {
-            let answer = Answer::User { user: None, event };
-            self.shard.handle_answer(session, &answer);
+    fn authenticate_user(
+        &mut self,
+        session: SessionId,
+        route: u16,
+        token: Box<str>,
+        event: Box<str>,
+    ) {
+        let registry = Rc::clone(&self.registry);
+        let Some(function) = &registry.routes[usize::from(route)].authenticate else {
+            let response = HostResponse::User { user: None, event };
+            self.shard.handle_host_response(session, &response);
             return;
         };
         let tasks = self.state_of(session).as_ref().map(Tasks::begin);
@@ -57,14 +66,14 @@ impl Host {
         self.run(label, future, move |host, user| {
             let user = user.ok().flatten().map(String::into_boxed_str);
             host.end_work(bytes);
-            host.answer(session, &Answer::User { user, event });
+            host.respond(session, &HostResponse::User { user, event });
             if let Some(tasks) = tasks {
                 tasks.end(host);
             }
         });
     }
 
-    fn ask_to_join(
+    fn authorize_join(
         &mut self,
         session: SessionId,
         route: u16,
@@ -72,24 +81,27 @@ impl Host {
         correlation: Correlation,
     ) {
         let route = &self.settings.routes[usize::from(route)];
-        let permission = self.program.may_join(&self.settings, route, &channel);
-        let answer = move |allowed, channel| Answer::Join {
+        let permission = self.registry.may_join(&self.settings, route, &channel);
+        let response = move |allowed, channel| HostResponse::Join {
             allowed,
             channel,
             correlation,
         };
         match (permission, self.state_of(session)) {
-            (Permission::Judged(validator), Some(state)) => {
-                self.judge(&state, validator, channel, move |host, allowed, channel| {
-                    host.answer(session, &answer(allowed, channel));
+            (Permission::Validate(validator), Some(state)) => {
+                self.authorize(&state, validator, channel, move |host, allowed, channel| {
+                    host.respond(session, &response(allowed, channel));
                 });
             }
-            _ => self.shard.handle_answer(session, &answer(false, channel)),
+            _ => self
+                .shard
+                .handle_host_response(session, &response(false, channel)),
         }
     }
 
-    /// Has a validator judge what a session's client wants of a channel.
-    pub(super) fn judge(
+    /// Runs a validator for a session's join or publish, then `done` with its decision. A panic of
+    /// the validator is a denial.
+    pub(super) fn authorize(
         &mut self,
         state: &Rc<SessionState>,
         validator: Registered<ValidateFn>,
@@ -109,11 +121,14 @@ impl Host {
         self.begin_work(bytes);
         let label = validator.label;
         let future: LocalFuture<bool> = Box::pin(async move {
-            let verdict = (validator.function)(joining).await;
-            if let Err(failure) = &verdict {
-                tracing::debug!(reason = failure.text(), "a validator is against it");
+            let result = (validator.function)(joining).await;
+            if let Err(failure) = &result {
+                tracing::debug!(
+                    reason = failure.text(),
+                    "a validator denied a join or publish"
+                );
             }
-            verdict.is_ok()
+            result.is_ok()
         });
         self.run(label, future, move |host, allowed| {
             host.end_work(bytes);
@@ -122,13 +137,13 @@ impl Host {
         });
     }
 
-    fn call(&mut self, session: SessionId, request: Request) {
+    fn call(&mut self, session: SessionId, request: OwnedCall) {
         let Some(state) = self.state_of(session) else {
             let correlation = request.correlation;
             let outcome = Outcome::NotHandled;
-            self.shard.handle_answer(
+            self.shard.handle_host_response(
                 session,
-                &Answer::Call {
+                &HostResponse::Call {
                     outcome,
                     correlation,
                 },
@@ -144,72 +159,72 @@ impl Host {
         } = &request.correlation;
         let echo = command.len() + id.len() + channel.len();
         let bytes = echo + request.from.len() + request.data.as_ref().map_or(0, Bytes::len);
-        // What the answer must repeat is there twice.
+        // The part that the response repeats is stored twice.
         let work_bytes = CALL_BYTES + bytes + echo;
         state.calls_bytes.set(state.calls_bytes.get() + bytes);
         self.begin_work(work_bytes);
         let mut future = self.chain(state, request);
-        let done = move |host: &mut Self, called: Called| {
+        let done = move |host: &mut Self, call_result: CallResult| {
             let of_session = &tasks.0.calls_bytes;
             of_session.set(of_session.get() - bytes);
             host.end_work(work_bytes);
-            host.conclude(session, called);
+            host.finish_call(session, call_result);
             tasks.end(host);
         };
-        // Most handlers have nothing to wait for: they are done at once, and cost no task.
+        // Most handlers do not wait: poll once before paying for a task.
         let mut cx = std::task::Context::from_waker(Waker::noop());
         match future.as_mut().poll(&mut cx) {
-            Poll::Pending => self.spawn(future, move |host, called| {
-                done(host, called);
+            Poll::Pending => self.spawn(future, move |host, call_result| {
+                done(host, call_result);
                 host.resume(session.connection());
             }),
-            Poll::Ready(called) if self.handle.commands().has_some(self.id) => {
-                // What its handlers have asked for is done first.
+            Poll::Ready(call_result) if self.handle.commands().has_commands(self.id) => {
+                // Commands that its handlers issued run first.
                 self.finish_behind(move |host| {
-                    done(host, called);
+                    done(host, call_result);
                     host.resume(session.connection());
                 });
             }
-            Poll::Ready(called) => done(self, called),
+            Poll::Ready(call_result) => done(self, call_result),
         }
     }
 
-    /// Answers a call, and closes its session behind the answer if a handler wants that.
-    fn conclude(&mut self, session: SessionId, called: Called) {
-        let Called {
+    /// Returns a call's outcome to its client, then closes the session if a handler asked for that.
+    fn finish_call(&mut self, session: SessionId, call_result: CallResult) {
+        let CallResult {
             outcome,
             correlation,
-            farewell,
-        } = called;
+            close_request,
+        } = call_result;
         if let (Outcome::Denied(denial), Some(state)) = (&outcome, self.state_of(session))
             && !state.take_denial()
         {
-            self.reject(session, Rejected::Command, denial.label());
+            self.reject(session, RejectionKind::Command, denial.label());
         }
-        let answer = Answer::Call {
+        let response = HostResponse::Call {
             outcome,
             correlation,
         };
-        self.shard.handle_answer(session, &answer);
-        self.close_behind(session, farewell);
+        self.shard.handle_host_response(session, &response);
+        self.close_behind(session, close_request);
     }
 
-    /// Has something done behind the commands that have been left.
+    /// Runs `then` after the commands queued so far.
     fn finish_behind(&mut self, then: impl FnOnce(&mut Self) + 'static) {
         self.tasks_count += 1;
         self.done.borrow_mut().push_back(Box::new(then));
         let commands = self.handle.commands();
-        commands.put_in_any_case(self.id, Box::new(|shard| shard.do_next()));
+        commands.enqueue_unchecked(self.id, Box::new(|shard| shard.run_next_completion()));
     }
 
-    /// What a call goes through.
-    fn chain(&self, state: Rc<SessionState>, request: Request) -> LocalFuture<Called> {
+    /// Builds the future of a call: message observers, middleware, handler.
+    fn chain(&self, state: Rc<SessionState>, request: OwnedCall) -> LocalFuture<CallResult> {
         let CallChain {
             chain,
             label,
             is_handled,
-        } = self.program.chain(&state, &request.correlation.command);
-        let observers = self.program.route_of(&state).on_message.clone();
+        } = self.registry.chain(&state, &request.correlation.command);
+        let observers = self.registry.route_of(&state).on_message.clone();
         let watch = self.watch.clone();
         Box::pin(async move {
             let correlation = request.correlation.clone();
@@ -248,15 +263,15 @@ impl Host {
                     Cause::Denied(_) => unreachable!("it is an outcome of its own"),
                 }
             }
-            Called {
+            CallResult {
                 outcome,
                 correlation,
-                farewell: call.take_farewell(),
+                close_request: call.take_close_request(),
             }
         })
     }
 
-    /// A session has opened on a route with handlers: keeps what the embedder needs of it.
+    /// Creates the state of a session that has opened on a route with handlers.
     pub(super) fn begin_session(
         &mut self,
         id: ConnectionId,
@@ -290,26 +305,27 @@ impl Host {
         state
     }
 
-    /// Whether something is to be run before the first message of a session of this route.
+    /// Returns whether functions run before the first message of a session of this route.
     pub(super) fn opens(&self, route: u16) -> bool {
-        let program = &self.program.routes[usize::from(route)];
+        let registry = &self.registry.routes[usize::from(route)];
         let dialect = self.settings.routes[usize::from(route)].dialect;
-        let open_command = dialect.habits().open_command;
-        !program.on_open.is_empty()
-            || open_command.is_some_and(|command| program.handlers.contains_key(command))
+        let open_command = dialect.spec().open_command;
+        !registry.on_open.is_empty()
+            || open_command.is_some_and(|command| registry.handlers.contains_key(command))
     }
 
-    /// Runs what is to be run before the first message of a session.
+    /// Runs the functions that precede the first message of a session: those of `on_open`, then the
+    /// dialect's opening command.
     pub(super) fn open_session(&mut self, state: &Rc<SessionState>) {
-        let program = Rc::clone(&self.program);
-        let route = program.route_of(state);
+        let registry = Rc::clone(&self.registry);
+        let route = registry.route_of(state);
         let session = state.session;
         let dialect = self.settings.routes[state.route.index()].dialect;
-        let command = dialect.habits().open_command;
+        let command = dialect.spec().open_command;
         let command = command.filter(|&command| route.handlers.contains_key(command));
         let opening = command.map(|command| {
-            let request = Request {
-                correlation: Correlation::of(command, Kind::Text),
+            let request = OwnedCall {
+                correlation: Correlation::of(command, MessageType::Text),
                 from: "".into(),
                 data: Some(state.public_id.to_string().into()),
             };
@@ -326,24 +342,27 @@ impl Host {
             }
         });
         self.spawn(future, move |host, opened| {
-            let farewell = opened.and_then(|called| {
+            let close_request = opened.and_then(|call_result| {
                 let connection = session.connection();
-                host.shard
-                    .say(connection, &called.correlation, &called.outcome);
-                called.farewell
+                host.shard.enqueue_outcome(
+                    connection,
+                    &call_result.correlation,
+                    &call_result.outcome,
+                );
+                call_result.close_request
             });
-            host.shard.handle_answer(session, &Answer::Opened);
-            host.close_behind(session, farewell);
+            host.shard
+                .handle_host_response(session, &HostResponse::Opened);
+            host.close_behind(session, close_request);
             host.resume(session.connection());
             tasks.end(host);
         });
     }
 
-    /// Sessions have ended: what is kept of them goes, and the embedder hears of it when the tasks
-    /// that are at work for them are done.
-    pub(super) fn notice_ends(&mut self) {
+    /// Handles ended sessions: drops their states, and calls `on_close` when their tasks are done.
+    pub(super) fn process_ended_sessions(&mut self) {
         self.log_reports();
-        self.show_departures();
+        self.tap_closed_sessions();
         while let Some(session) = self.shard.poll_ended() {
             let slot = session.connection().index();
             let state = self.sessions.get_mut(slot).and_then(Option::take);
@@ -356,18 +375,19 @@ impl Host {
         }
     }
 
-    /// Tells the embedder that a session has ended.
+    /// Runs the embedder's `on_close` functions for a session.
     fn close_session(&mut self, state: Rc<SessionState>) {
-        let functions = self.program.route_of(&state).on_close.clone();
+        let functions = self.registry.route_of(&state).on_close.clone();
         let watch = self.watch.clone();
         let future = Box::pin(async move {
             run_each(functions, &state, &watch).await;
-            watch.discard(Label::CLOSING, state); // its values are an embedder's
+            watch.discard(Label::CLOSING, state); // its values may run an embedder's `Drop`
         });
         self.spawn(future, |_, ()| {});
     }
 
-    /// Runs a future of an embedder's as a local task, then `done` with its output on the loop.
+    /// Runs a future of an embedder's as a local task, then `done` with its output on the loop. The
+    /// output is `Err` if the future panicked.
     pub(super) fn run<T: 'static>(
         &mut self,
         label: Label,
@@ -378,7 +398,8 @@ impl Host {
         self.spawn(Box::pin(guarded), done);
     }
 
-    /// [`Host::run`] for a future that guards what is an embedder's in it.
+    /// Runs a future as [`Host::run`] does, without catching panics: the future guards an
+    /// embedder's functions itself.
     fn spawn<T: 'static>(
         &mut self,
         future: LocalFuture<T>,
@@ -392,32 +413,34 @@ impl Host {
             let output = future.await;
             let then = Box::new(move |host: &mut Self| done(host, output));
             done_list.borrow_mut().push_back(then);
-            // What comes of it stays behind what it has asked for.
+            // The result follows the commands that the future has issued.
             let commands = handle.commands();
-            commands.put_in_any_case(shard, Box::new(|shard| shard.do_next()));
+            commands.enqueue_unchecked(shard, Box::new(|shard| shard.run_next_completion()));
         }));
     }
 
-    pub(super) fn answer(&mut self, session: SessionId, answer: &Answer) {
-        self.shard.handle_answer(session, answer);
+    /// Gives a response to the shard and resumes the session's input.
+    pub(super) fn respond(&mut self, session: SessionId, response: &HostResponse) {
+        self.shard.handle_host_response(session, response);
         self.resume(session.connection());
     }
 
-    /// Closes a session behind what it was answered, if a handler wants that: what it has said
-    /// since is not looked at then.
-    fn close_behind(&mut self, session: SessionId, farewell: Option<Farewell>) {
-        if let Some((code, reason)) = farewell {
+    /// Closes a session behind its reply, if a handler asked for that. Later input is not read.
+    fn close_behind(&mut self, session: SessionId, close_request: Option<CloseRequest>) {
+        if let Some((code, reason)) = close_request {
             self.close(session, code, &reason);
         }
     }
 
+    /// Returns a session's state; `None` if it has ended or its route has no handlers.
     pub(super) fn state_of(&self, session: SessionId) -> Option<Rc<SessionState>> {
         let state = self.sessions.get(session.connection().index())?.as_ref()?;
         (state.session == session).then(|| Rc::clone(state))
     }
 }
 
-/// Runs what an embedder wants to be told about a session, one after the other.
+/// Runs an embedder's functions about a session one after the other. A panic does not stop the
+/// rest.
 async fn run_each(functions: Vec<Registered<SessionFn>>, state: &Rc<SessionState>, watch: &Watch) {
     for function in functions {
         let session = Session::new(Rc::clone(state));
@@ -428,18 +451,18 @@ async fn run_each(functions: Vec<Registered<SessionFn>>, state: &Rc<SessionState
     }
 }
 
-/// What a call takes that is at work, besides what its client said: its task and its chain, for
-/// which the embedder's own values are not counted.
+/// Bytes counted for a running call besides its message: its task and its chain. Values of the
+/// embedder are not counted.
 const CALL_BYTES: usize = 1024;
 
-/// What has come of a call.
-struct Called {
+/// The result of a call.
+struct CallResult {
     outcome: Outcome,
     correlation: Correlation,
-    farewell: Option<Farewell>,
+    close_request: Option<CloseRequest>,
 }
 
-/// One task at work for a session; the embedder hears of the session's end when there is none.
+/// A running task of a session. `on_close` runs when a closed session has none.
 struct Tasks(Rc<SessionState>);
 
 impl Tasks {

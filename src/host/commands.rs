@@ -1,15 +1,15 @@
-//! What handles have a host do, in the order in which they asked.
+//! The commands of handles, run by the host in the order in which they were issued.
 
 use super::Host;
-use super::pushes::{Sum, TotalTo};
+use super::pushes::{TotalReceiver, TotalSum};
 use crate::handler::{
     HandleError, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
 };
-use crate::shard::Joined;
+use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
 use crate::vocabulary::content::{Denial, Message};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::publication::{Audience, OwnedAudience};
 use std::any::TypeId;
@@ -24,32 +24,32 @@ impl ShardCommands for Host {
     }
 
     fn publish(&mut self, audience: &OwnedAudience, message: &Message, reply: ReplyTo<u64>) {
-        let mut is_answered_here = !reply.is_awaited();
+        let mut is_counted_here = !reply.is_awaited();
         if let OwnedAudience::Session(session) = audience {
-            is_answered_here = true;
+            is_counted_here = true;
             let route = self.shard.route_of(session.connection());
             let route = route.map(|route| &self.settings.routes[usize::from(route)]);
-            let said = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
-            if let Err(why) = said {
-                reply.answer(Err(HandleError::BadEvent(why)));
+            let checked = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
+            if let Err(why) = checked {
+                reply.send(Err(HandleError::BadEvent(why)));
                 return;
             }
         }
-        if is_answered_here {
+        if is_counted_here {
             let reached = self
                 .shard
                 .publish(audience.borrow(), &message.borrow(), None);
-            self.notice_ends();
-            reply.answer(Ok(u64::from(reached)));
+            self.process_ended_sessions();
+            reply.send(Ok(u64::from(reached)));
             return;
         }
-        self.await_total(TotalTo::Handle(reply), |host, ticket| {
+        self.await_total(TotalReceiver::Handle(reply), |host, count_request| {
             host.shard
-                .publish(audience.borrow(), &message.borrow(), Some(ticket))
+                .publish(audience.borrow(), &message.borrow(), Some(count_request))
         });
     }
 
-    fn join(&mut self, session: SessionId, channel: &str) -> Joined {
+    fn join(&mut self, session: SessionId, channel: &str) -> JoinResult {
         self.shard.join(session.connection(), channel)
     }
 
@@ -58,8 +58,9 @@ impl ShardCommands for Host {
     }
 
     fn close(&mut self, session: SessionId, code: u16, reason: &str) {
-        self.shard.close_session(session.connection(), code, reason);
-        self.notice_ends();
+        self.shard
+            .close_session_with(session.connection(), code, reason);
+        self.process_ended_sessions();
     }
 
     fn session_info(&self, session: SessionId) -> Option<SessionInfo> {
@@ -101,7 +102,7 @@ impl ShardCommands for Host {
                     .iter()
                     .flat_map(|&namespace| self.shard.members(namespace, name.as_bytes()));
                 let later = members.filter(|id| id.slot() >= slot);
-                // Names that compare as their slots do, since no two of them are in one slot.
+                // Pairs that compare as their slots: no two sessions share a slot.
                 let mut later = later.map(|id| (id.slot(), id));
                 if count == usize::MAX {
                     show_all(&mut later.map(|(_, id)| id))
@@ -138,10 +139,13 @@ impl ShardCommands for Host {
             return;
         };
         for audience in audiences {
-            self.await_total(TotalTo::Sum(Rc::clone(&sum)), |host, ticket| {
-                host.shard
-                    .publish(audience.borrow(), &message.borrow(), Some(ticket))
-            });
+            self.await_total(
+                TotalReceiver::TotalSum(Rc::clone(&sum)),
+                |host, count_request| {
+                    host.shard
+                        .publish(audience.borrow(), &message.borrow(), Some(count_request))
+                },
+            );
         }
     }
 
@@ -150,17 +154,18 @@ impl ShardCommands for Host {
             return;
         };
         for target in targets {
-            self.await_total(TotalTo::Sum(Rc::clone(&sum)), |host, ticket| {
-                host.shard.drop_user(target, Some(ticket))
-            });
+            self.await_total(
+                TotalReceiver::TotalSum(Rc::clone(&sum)),
+                |host, count_request| host.shard.drop_user(target, Some(count_request)),
+            );
         }
     }
 
-    fn refuses_commands(&self) -> bool {
+    fn rejects_commands(&self) -> bool {
         self.is_stopping && self.commands_before_stop == 0
     }
 
-    fn do_next(&mut self) {
+    fn run_next_completion(&mut self) {
         self.tasks_count -= 1;
         let then = self.done.borrow_mut().pop_front();
         then.expect("one for each command")(self);
@@ -176,12 +181,12 @@ impl ShardCommands for Host {
 
     fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<()>) {
         let Some(state) = self.state_of(session) else {
-            reply.answer(Err(HandleError::NoSession));
+            reply.send(Err(HandleError::NoSession));
             return;
         };
         let route = &self.settings.routes[state.route.index()];
-        let permission = self.program.may_join(&self.settings, route, &channel);
-        let end = (Rejected::Join, reply);
+        let permission = self.registry.may_join(&self.settings, route, &channel);
+        let end = (RejectionKind::Join, reply);
         self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
             host.join_client(session, channel)
         });
@@ -196,11 +201,11 @@ impl ShardCommands for Host {
         reply: ReplyTo<()>,
     ) {
         let Some(state) = self.state_of(session) else {
-            reply.answer(Err(HandleError::NoSession));
+            reply.send(Err(HandleError::NoSession));
             return;
         };
         if let Err(why) = state.route.check_event(&message.event) {
-            reply.answer(Err(HandleError::BadEvent(why)));
+            reply.send(Err(HandleError::BadEvent(why)));
             return;
         }
         let id = session.connection();
@@ -209,13 +214,13 @@ impl ShardCommands for Host {
             message.from = self.shard.name_of(id).unwrap_or_default().into();
         }
         let permission = if self.shard.is_on_channel(id, &channel) {
-            self.program.may_publish(namespace, &channel)
+            self.registry.may_publish(namespace, &channel)
         } else {
             Permission::Denied(Denial::NotJoined)
         };
-        let end = (Rejected::Publish, reply);
+        let end = (RejectionKind::Publish, reply);
         self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
-            // It may have left, or ended, while it was judged.
+            // The session may have left the channel or closed while its validator ran.
             if !host.shard.is_on_channel(id, channel) {
                 return Err(HandleError::Denied(Denial::NotJoined));
             }
@@ -226,18 +231,18 @@ impl ShardCommands for Host {
                 except: if to_others { &except } else { &[] },
             };
             host.shard.publish(audience, &message.borrow(), None);
-            host.notice_ends();
+            host.process_ended_sessions();
             Ok(())
         });
     }
 }
 
 impl Host {
-    /// Does what handles want, as long as there is room for what comes of it; returns how much it
-    /// was.
+    /// Runs queued commands while other shards' mailboxes have room; returns the number of
+    /// commands, at most [`COMMANDS_PER_PASS_MAX`].
     pub(super) fn do_commands(&mut self) -> usize {
         let mut count = 0;
-        while count < COMMANDS_PER_LOOK_MAX && !self.is_blocked() {
+        while count < COMMANDS_PER_PASS_MAX && !self.is_blocked() {
             let Some(command) = self.handle.commands().take(self.id) else {
                 break;
             };
@@ -250,6 +255,7 @@ impl Host {
         count
     }
 
+    /// Returns what handles report about a session; `None` if it is not a session.
     pub(super) fn info_of(&self, id: ConnectionId) -> Option<SessionInfo> {
         let route = usize::from(self.shard.route_of(id)?);
         let route = self.handle.routes().get(route)?;
@@ -273,24 +279,25 @@ impl Host {
         })
     }
 
-    /// A sum of so many totals; `None`, and whoever waits hears so, if there is no room for them.
-    fn begin_sum(&self, count: usize, reply: ReplyTo<u64>) -> Option<Rc<Sum>> {
+    /// Creates a sum of `count` totals. Returns `None` after replying: 0 if `count` is 0,
+    /// [`HandleError::Busy`] if there is no room for them.
+    fn begin_sum(&self, count: usize, reply: ReplyTo<u64>) -> Option<Rc<TotalSum>> {
         if count == 0 {
-            reply.answer(Ok(0));
+            reply.send(Ok(0));
             None
         } else if self.has_room_for_totals(count) {
-            Some(Rc::new(Sum::new(count, reply)))
+            Some(Rc::new(TotalSum::new(count, reply)))
         } else {
-            reply.answer(Err(HandleError::Busy));
+            reply.send(Err(HandleError::Busy));
             None
         }
     }
 }
 
-/// Commands done before the kernel is looked at again.
-const COMMANDS_PER_LOOK_MAX: usize = 1024;
+/// Commands run before the kernel is entered again.
+const COMMANDS_PER_PASS_MAX: usize = 1024;
 
-/// The `count` smallest of these, in order; never holds more than one more.
+/// Returns the `count` smallest items in order. Holds at most `count` items at a time.
 fn smallest<T: Ord>(all: impl Iterator<Item = T>, count: usize) -> Vec<T> {
     let mut kept: BinaryHeap<T> = BinaryHeap::new();
     for one in all {

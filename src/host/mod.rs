@@ -1,14 +1,14 @@
-//! One shard and everything that its connections go through before they are sessions.
+//! The host of a shard: its HTTP connections, its mailbox and the calls of an embedder's code.
 //!
-//! The host knows no ring and no socket: bytes, ends and ticks come in, and what is to be sent,
-//! paused and closed comes out. Whoever moves bytes between it and the kernel is a driver; the one
-//! there is uses `io_uring`, and the simulator in `tests/` needs none.
+//! The host uses no ring and no socket. A driver gives it received bytes, ends of input and the
+//! time, and takes from it bytes to send, reads to pause and sockets to close. `src/driver` does so
+//! with `io_uring`, the simulator in `tests/` without the kernel.
 
 mod build;
 mod calls;
 mod clients;
 mod commands;
-mod held;
+mod deferred_input;
 mod pushes;
 mod reports;
 mod requests;
@@ -17,18 +17,19 @@ mod taps;
 mod time;
 mod upgrades;
 
-use self::held::HeldInput;
-use self::pushes::TotalTo;
+use self::deferred_input::DeferredInput;
+use self::pushes::TotalReceiver;
 pub(crate) use self::stopping::Pace;
 pub use self::time::Moment;
 use crate::api::Api;
 use crate::auth::Keyless;
 use crate::codec::json::Scratch;
-use crate::handler::{Handle, HandleCore, Program, SessionState, Watch};
+use crate::handler::{Handle, HandleCore, Registry, SessionState, Watch};
 use crate::http::{
-    Context, Crowd, HttpConnection, HttpRoute, Reply, ServedPath, UpgradeRules, WakeList,
+    EvictionQueues, HttpConnection, HttpContext, HttpRoute, ResultSlot, ServedPath, UpgradeRules,
+    WakeList,
 };
-use crate::mailbox::{Post, ShardRing};
+use crate::mailbox::{MailboxEndpoint, ShardWaker};
 use crate::runtime::fault::Fault;
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::ShardSettings;
@@ -42,142 +43,147 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A shard with its HTTP connections and its side of the mailboxes.
+/// A shard with its HTTP connections and its end of the mailboxes.
 #[derive(derive_more::Debug)]
 #[debug("Host {{ id: {id:?}, shard: {shard:?}, .. }}")]
 pub struct Host {
     id: ShardId,
     shard: Shard,
     settings: Arc<ShardSettings>,
-    program: Rc<Program>,
+    registry: Rc<Registry>,
     handle: Handle,
     watch: Watch,
-    /// By slot: what is kept of a session for the embedder, on routes with handlers.
+    /// By slot: the state of a session on a route with handlers; `None` elsewhere.
     sessions: Vec<Option<Rc<SessionState>>>,
-    /// By slot: what came from sessions that wait for an answer.
-    held: BTreeMap<u32, HeldInput>,
-    held_bytes: usize,
-    /// What the calls hold that are at work.
+    /// By slot: input of sessions that wait for a response.
+    deferred: BTreeMap<u32, DeferredInput>,
+    /// Bytes of all deferred input.
+    deferred_bytes: usize,
+    /// Bytes held by running calls.
     calls_bytes: usize,
-    /// Calls have ended that had others wait.
+    /// Calls have ended that made sessions wait.
     is_unloaded: bool,
-    /// By slot: requests that wait for what decides about their upgrade, and until when.
+    /// By slot: upgrade requests that wait for a decision.
     upgrades: BTreeMap<u32, WaitingUpgrade>,
-    /// What is to be done after tasks that have ended, one for each command that says so.
+    /// Functions to run after ended tasks, one for each command that asks for it.
     done: Rc<RefCell<VecDeque<AfterTask>>>,
-    /// Tasks may have something to do.
+    /// Tasks of the runtime may be ready.
     tasks_ready: bool,
-    /// Tasks that have not ended.
+    /// Number of tasks that have not ended.
     tasks_count: usize,
-    /// By slot: the HTTP side of a connection, while it has one.
+    /// By slot: the HTTP state of a connection, while it has one.
     http: Vec<Option<Box<HttpConnection>>>,
-    crowd: Crowd,
-    context: Rc<Context>,
+    eviction: EvictionQueues,
+    context: Rc<HttpContext>,
     limits: HostLimits,
     wakes: Arc<WakeList>,
-    answers: VecDeque<ConnectionId>,
+    /// HTTP connections with bytes to send.
+    http_sends: VecDeque<ConnectionId>,
+    /// Sockets to read again (`true`) or to pause (`false`).
     readings: VecDeque<(ConnectionId, bool)>,
-    post: Post,
+    mailbox: MailboxEndpoint,
     pushes: Slab<PendingPush>,
+    /// Start and index of each of `pushes`, oldest first. Completed ones may still be in it.
     pushes_order: VecDeque<(Tick, u32)>,
     scratch: Scratch,
     now: Tick,
-    /// When the process last went on after a pause.
+    /// Time at which the process last resumed after a pause.
     resumed_at: Tick,
     has_resumed: bool,
     shrank: bool,
     is_stopping: bool,
-    /// Commands in the queue that were there before the stop began.
+    /// Queued commands from before the stop began.
     commands_before_stop: usize,
     /// HTTP connections are closed as soon as they are idle.
     closes_idle: bool,
-    /// The slots of HTTP connections that have come to their end during the stop.
+    /// Slots of HTTP connections that have ended during the stop.
     http_ends: BTreeSet<u32>,
     fault: Option<Fault>,
 }
 
-/// The bounds of a host that are not its shard's.
+/// Limits of a host, besides those of its shard.
 #[derive(Clone, Copy, Debug)]
 pub struct HostLimits {
-    /// HTTP connections at one time.
+    /// Maximum concurrent HTTP connections.
     pub http_connections_max: usize,
-    /// Bytes that wait for hyper before a socket is read no further.
+    /// Bytes pending for hyper above which a socket is not read.
     pub http_in_bytes_max: usize,
-    /// Bytes that hyper may write ahead of the socket.
+    /// Maximum bytes that hyper may write ahead of the socket.
     pub http_out_bytes_max: usize,
-    /// What came from one session and waits for an answer, in bytes.
+    /// Maximum bytes of deferred input of one session. A session with more is closed.
     pub held_bytes_per_session_max: usize,
-    /// What strangers who do not read their answers hold together, in bytes.
+    /// Maximum bytes pending for all HTTP clients that do not read their responses.
     pub http_unread_bytes_max: usize,
-    /// One request's body, in bytes, that many included.
+    /// Maximum bytes of a request body, inclusive.
     pub body_bytes_max: usize,
-    /// Pushes that other shards have not answered yet.
+    /// Maximum publications of this shard for which counts of other shards are pending.
     pub pushes_in_flight_max: usize,
-    /// For all shards to answer a push.
+    /// Time within which all shards must report the count of a publication.
     pub push_timeout: Ticks,
 }
 
-/// What a host is made of.
+/// The parts of a host.
 pub(crate) struct HostParts {
     pub(crate) id: ShardId,
     pub(crate) core: Arc<HandleCore>,
-    /// What a test wants to fail.
+    /// A failure injected by a test.
     pub(crate) fault: Option<Fault>,
     pub(crate) seeds: Seeds,
     pub(crate) settings: HostSettings,
 }
 
-/// What keeps strangers from guessing.
+/// Secret random values of a shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Seeds {
-    /// Of the hashes of a shard.
+    /// Seed of the shard's hash tables, so that clients cannot cause collisions.
     pub hash: HashSeed,
-    /// Of the random numbers of a shard.
+    /// Seed of the shard's random numbers.
     pub random: [u8; 32],
 }
 
-/// What a host runs with; the same on every shard of a process.
+/// The settings of a host, the same on all shards of a process.
 #[derive(Clone, Debug)]
 pub(crate) struct HostSettings {
-    /// For the shard itself.
+    /// Settings of the shard.
     pub(crate) shard: Arc<ShardSettings>,
-    /// What is served over HTTP.
+    /// The paths served over HTTP.
     pub(crate) paths: Arc<[ServedPath]>,
-    /// By route: what an upgrade request must show.
+    /// By route: the rules for upgrade requests.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
-    /// Whose pushes and drops are trusted where no secret is asked for.
+    /// The peers whose pushes and drops are accepted without a secret.
     pub(crate) keyless: Keyless,
-    /// The host's own bounds.
+    /// Limits of the host.
     pub(crate) limits: HostLimits,
     /// The server API.
     pub(crate) api: Arc<Api>,
 }
 
-/// What is to be done on the loop after a task has ended.
+/// A function to run on the loop after a task has ended.
 type AfterTask = Box<dyn FnOnce(&mut Host)>;
 
-/// A request that waits for what decides about its upgrade.
+/// An upgrade request that waits for a decision.
 #[derive(Debug)]
 struct WaitingUpgrade {
     id: ConnectionId,
-    reply: Rc<Reply>,
+    reply: Rc<ResultSlot>,
     since: Tick,
 }
 
-/// A push or drop that other shards are still working on.
+/// A publication or drop for which counts of other shards are pending.
 #[derive(Debug)]
 struct PendingPush {
-    /// `None` once it has timed out; its answers are still awaited.
-    reply: Option<TotalTo>,
+    /// `None` once it has timed out. The counts are awaited all the same.
+    reply: Option<TotalReceiver>,
+    /// Sessions that it reached on this shard.
     here: u32,
     since: Tick,
 }
 
 impl Host {
-    /// A host for one shard of `exchange`.
+    /// Creates the host of one shard.
     #[must_use]
-    pub(crate) fn new(parts: HostParts, program: Program, watch: Watch) -> Self {
-        let context = Rc::new(context_of(&parts, program, watch));
+    pub(crate) fn new(parts: HostParts, registry: Registry, watch: Watch) -> Self {
+        let context = Rc::new(context_of(&parts, registry, watch));
         let HostParts {
             id,
             core,
@@ -187,7 +193,7 @@ impl Host {
         } = parts;
         let (settings, limits) = (settings.shard, settings.limits);
         let exchange = &core.exchange;
-        let ring = ShardRing {
+        let waker = ShardWaker {
             exchange: Arc::clone(exchange),
             shard: id,
         };
@@ -203,12 +209,12 @@ impl Host {
             id,
             shard,
             settings,
-            program: Rc::clone(&context.program),
+            registry: Rc::clone(&context.registry),
             handle: context.handle.clone(),
             watch: context.watch.clone(),
             sessions: Vec::new(),
-            held: BTreeMap::new(),
-            held_bytes: 0,
+            deferred: BTreeMap::new(),
+            deferred_bytes: 0,
             calls_bytes: 0,
             is_unloaded: false,
             upgrades: BTreeMap::new(),
@@ -216,13 +222,16 @@ impl Host {
             tasks_ready: false,
             tasks_count: 0,
             http: Vec::new(),
-            crowd: Crowd::new(limits.http_connections_max, limits.http_unread_bytes_max),
+            eviction: EvictionQueues::new(
+                limits.http_connections_max,
+                limits.http_unread_bytes_max,
+            ),
             context,
             limits,
-            wakes: Arc::new(WakeList::new(ring)),
-            answers: VecDeque::new(),
+            wakes: Arc::new(WakeList::new(waker)),
+            http_sends: VecDeque::new(),
             readings: VecDeque::new(),
-            post: Post::new(id, Arc::clone(exchange)),
+            mailbox: MailboxEndpoint::new(id, Arc::clone(exchange)),
             pushes: Slab::new(),
             pushes_order: VecDeque::new(),
             scratch: Scratch::new(),
@@ -238,7 +247,7 @@ impl Host {
         }
     }
 
-    /// A socket was accepted. `None`: there is no slot for it, close it.
+    /// Registers an accepted connection. `None` if there is no slot: the driver closes the socket.
     pub fn handle_accepted(&mut self, _now: &Moment) -> Option<ConnectionId> {
         let id = self.shard.handle_accepted()?;
         if self.closes_idle {
@@ -250,7 +259,7 @@ impl Host {
         Some(id)
     }
 
-    /// Bytes came from a connection; they are read in place and not kept.
+    /// Handles received bytes. They are read in place and not kept by reference.
     pub fn handle_received(&mut self, _now: &Moment, id: ConnectionId, bytes: &mut [u8]) {
         if !self.shard.is_http(id) {
             self.feed_session(id, bytes);
@@ -265,11 +274,11 @@ impl Host {
         }
     }
 
-    /// The socket took `taken` bytes of what was lent for this connection; the send is over.
+    /// Completes a send: the socket took `taken` of the bytes lent for this connection.
     #[inline]
     pub fn handle_sent(&mut self, _now: &Moment, id: ConnectionId, taken: u32) {
         match &mut self.http[id.index()] {
-            Some(http) if http.is_flying() => {
+            Some(http) if http.is_sending() => {
                 http.sent(taken as usize);
                 if taken > 0 && http.is_ending() {
                     self.shard.handle_http_progress(id);
@@ -278,62 +287,64 @@ impl Host {
             }
             _ => {
                 self.shard.handle_sent(id, taken);
-                if !self.held.is_empty() {
+                if !self.deferred.is_empty() {
                     self.resume(id);
                 }
             }
         }
     }
 
-    /// Nothing more will come from the peer: its end of input, or, `broken`, its reset.
+    /// Handles the end of a connection's input: the peer's end of stream, or with `broken` an error
+    /// of the socket.
     pub fn handle_hangup(&mut self, _now: &Moment, id: ConnectionId, broken: bool) {
-        self.hang_up(id, broken);
+        self.handle_peer_end(id, broken);
     }
 
-    fn hang_up(&mut self, id: ConnectionId, broken: bool) {
+    fn handle_peer_end(&mut self, id: ConnectionId, broken: bool) {
         match &mut self.http[id.index()] {
             Some(http) if !broken => {
                 http.receive_end();
                 self.poll_http(id);
             }
-            _ => match self.held.get_mut(&id.slot()) {
-                // What it said before is handled first.
-                Some(held) if !broken => held.ended = true,
+            _ => match self.deferred.get_mut(&id.slot()) {
+                // Its deferred input is handled first.
+                Some(deferred) if !broken => deferred.ended = true,
                 _ => {
                     self.shard.handle_hangup(id, broken);
-                    self.notice_ends();
+                    self.process_ended_sessions();
                 }
             },
         }
     }
 
-    /// What [`CloseStep::Measure`] has found: how many bytes the peer has not acknowledged.
+    /// Handles the result of [`CloseStep::Measure`]: the bytes that the peer has not acknowledged.
     pub fn handle_unacknowledged(&mut self, id: ConnectionId, bytes: u32) {
         self.shard.handle_unacknowledged(id, bytes);
     }
 
-    /// The socket is closed and no operation of it is left.
+    /// Frees a connection whose socket is closed and has no operation left.
     pub fn handle_closed(&mut self, _now: &Moment, id: ConnectionId) {
-        self.forget_http(id);
+        self.remove_http(id);
         self.shrank = true;
         self.log_reports();
-        self.forget_held(id);
+        self.remove_deferred(id);
         self.upgrades.remove(&id.slot());
         self.http_ends.remove(&id.slot());
         self.shard.handle_closed(id);
     }
 
-    /// Handles what other shards and woken requests want; returns how much there was.
+    /// Handles mailbox messages, commands, decisions about upgrades, deferred input, counts and
+    /// woken HTTP connections. Returns the number of events.
     pub fn handle_arrivals(&mut self, _now: &Moment) -> usize {
         let mut count = self.handle_messages();
         count += self.do_commands();
-        self.hear_verdicts();
+        self.handle_claim_results();
         count += self.resume_all();
-        self.notice_ends();
-        while let Some((ticket, number)) = self.shard.poll_tally() {
-            self.post.exchange().answer(ticket, number);
+        self.process_ended_sessions();
+        while let Some((count_request, number)) = self.shard.poll_count() {
+            self.mailbox.exchange().add_count(count_request, number);
         }
-        while let Some((index, total)) = self.post.poll_complete() {
+        while let Some((index, total)) = self.mailbox.poll_complete() {
             self.complete_push(index, total);
             count += 1;
         }
@@ -347,11 +358,11 @@ impl Host {
         count
     }
 
-    /// Handles what other shards have told; returns how much it was.
+    /// Handles messages of other shards; returns their number, at most [`ARRIVALS_PER_PASS_MAX`].
     fn handle_messages(&mut self) -> usize {
         let mut count = 0;
-        while count < ARRIVALS_PER_LOOK_MAX {
-            let Some(message) = self.post.receive() else {
+        while count < ARRIVALS_PER_PASS_MAX {
+            let Some(message) = self.mailbox.receive() else {
                 break;
             };
             self.shard.handle_message(&message);
@@ -360,29 +371,31 @@ impl Host {
         count
     }
 
-    /// Sends what the shard has to tell the others, and wakes them.
+    /// Sends the shard's messages to other shards and wakes them.
     pub fn flush_messages(&mut self) {
         self.post_messages();
-        self.post.flush();
+        self.mailbox.flush();
     }
 
-    /// Sends what the shard has to tell the others, which may not wake up for it yet.
+    /// Sends the shard's messages to other shards without waking them.
     fn post_messages(&mut self) {
         while let Some((to, message)) = self.shard.poll_message() {
-            self.post.send(to, message);
+            self.mailbox.send(to, message);
         }
     }
 
-    /// What is to be sent next, to whom: sessions first. It stays until [`Host::handle_sent`].
+    /// Returns the next session and bytes to send; `None` if there are none. The bytes stay in
+    /// place until [`Host::handle_sent`].
     #[inline]
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.shard.poll_send()
     }
 
-    /// The next HTTP answer to be sent. It stays until [`Host::handle_sent`].
-    pub fn poll_answer(&mut self) -> Option<(ConnectionId, &[u8])> {
+    /// Returns the next HTTP connection and bytes to send; `None` if there are none. The bytes stay
+    /// in place until [`Host::handle_sent`].
+    pub fn poll_http_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         let id = loop {
-            let id = self.answers.pop_front()?;
+            let id = self.http_sends.pop_front()?;
             let Some(http) = &mut self.http[id.index()] else {
                 continue;
             };
@@ -394,20 +407,21 @@ impl Host {
             }
         };
         let http = self.http[id.index()].as_mut().expect("just seen");
-        http.lend().map(|bytes| (id, bytes))
+        http.begin_send().map(|bytes| (id, bytes))
     }
 
-    /// The next connection whose socket is to be read again (`true`) or not (`false`).
+    /// Returns the next connection whose reads start (`true`) or pause (`false`).
     pub fn poll_reading(&mut self) -> Option<(ConnectionId, bool)> {
         self.readings.pop_front()
     }
 
-    /// The next connection to be shut or closed.
+    /// Returns the next connection to shut down or close, and how.
     pub fn poll_close(&mut self) -> Option<(ConnectionId, CloseStep)> {
         self.shard.poll_close()
     }
 
-    /// When the host must be told the time, and [`Host::fire_deadlines`] be called, at the latest.
+    /// Returns the time of the next deadline; `None` if there is none. The driver calls
+    /// [`Host::set_time`] and [`Host::fire_deadlines`] then at the latest.
     #[must_use]
     pub fn poll_wake(&self) -> Option<Tick> {
         let push = self.pushes_order.front();
@@ -420,116 +434,121 @@ impl Host {
             .min()
     }
 
-    /// Whether something has arrived that [`Host::handle_arrivals`] would handle.
+    /// Returns whether [`Host::handle_arrivals`] has something to do.
     #[must_use]
     pub fn has_arrivals(&self) -> bool {
-        !self.post.exchange().inbox(self.id).is_empty()
+        !self.mailbox.exchange().inbox(self.id).is_empty()
             || !self.wakes.is_empty()
-            || self.post.can_unblock()
-            || self.shard.has_said()
+            || self.mailbox.can_unblock()
+            || self.shard.has_output()
             || self.is_unloaded
-            || (!self.is_blocked() && self.handle.commands().has_some(self.id))
+            || (!self.is_blocked() && self.handle.commands().has_commands(self.id))
     }
 
-    /// Whether sessions or requests are owed something that could be sent now.
+    /// Returns whether bytes are pending that can be sent now.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
-        self.shard.wants_to_send() || !self.answers.is_empty()
+        self.shard.wants_to_send() || !self.http_sends.is_empty()
     }
 
-    /// Whether other shards' mailboxes are full, so that sessions are not to be read.
+    /// Returns whether other shards' mailboxes are full, so that sessions are not read.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
-        self.post.is_blocked()
+        self.mailbox.is_blocked()
     }
 
-    /// Whether the connection has been upgraded.
+    /// Returns whether the connection has been upgraded.
     #[must_use]
     pub fn is_session(&self, id: ConnectionId) -> bool {
         !self.shard.is_http(id)
     }
 
-    /// Whether the connection is a session that has not begun to end.
+    /// Returns whether the connection is a session that has not begun to close.
     #[must_use]
     pub fn is_open(&self, id: ConnectionId) -> bool {
         self.shard.is_open(id)
     }
 
-    /// Refuses sessions while there are as many connections in the process as there may be.
+    /// Rejects upgrades while the process has as many connections as it may have.
     pub fn set_full(&mut self, is_full: bool) {
         self.context.is_full.set(is_full || self.is_stopping);
     }
 
-    /// Keeps what slow readers hold within bounds; to be called after everything was sent.
-    pub fn relieve(&mut self) {
-        self.shard.relieve();
-        self.notice_ends();
+    /// Limits the memory of publications that slow clients hold. Called after all sends of a turn.
+    pub fn enforce_publication_limit(&mut self) {
+        self.shard.enforce_publication_limit();
+        self.process_ended_sessions();
     }
 
-    /// Cuts every connection.
-    pub fn cut_all(&mut self) {
-        self.shard.cut_all();
-        self.notice_ends();
+    /// Aborts all connections.
+    pub fn abort_all(&mut self) {
+        self.shard.abort_all();
+        self.process_ended_sessions();
     }
 
-    /// How many tasks of an embedder's have not ended.
+    /// Returns the number of an embedder's tasks that have not ended.
     #[must_use]
     pub fn tasks_count(&self) -> usize {
         self.tasks_count
     }
 
-    /// Whether tasks of the runtime may have something to do since the last call.
+    /// Returns whether tasks of the runtime may have become ready since the last call.
     pub fn take_tasks_ready(&mut self) -> bool {
         std::mem::take(&mut self.tasks_ready)
     }
 
-    /// Whether memory was given up since the last call, so that collecting it may pay.
+    /// Returns whether memory was freed since the last call, so that returning it to the system may
+    /// pay.
     pub fn take_shrank(&mut self) -> bool {
         std::mem::take(&mut self.shrank) | self.shard.take_shrank()
     }
 
-    /// Frees what is kept for reuse; for a shard that has been idle for a while.
+    /// Frees memory kept for reuse. For a shard that has been idle for a while.
     pub fn free_spare(&mut self) {
         self.shard.free_spare();
-        if self.answers.is_empty() {
-            self.answers = VecDeque::new();
+        if self.http_sends.is_empty() {
+            self.http_sends = VecDeque::new();
         }
     }
 
-    /// How many connections there are.
+    /// Returns the number of connections.
     #[must_use]
     pub fn connections_count(&self) -> usize {
         self.shard.connections_count()
     }
 
-    /// How many sessions there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub fn sessions_count(&self) -> usize {
         self.shard.sessions_count()
     }
 
-    /// What the shard has counted.
+    /// Returns the shard's counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         self.shard.counters()
     }
 
-    /// Counts a connection whose cancelled operations did not end in time.
+    /// Counts a connection whose cancelled operations did not complete in time.
     pub fn count_late_cancel(&mut self) {
         self.shard.count_late_cancel();
     }
 
-    /// Asserts what shard and host promise. For tests and the simulator.
+    /// Asserts the invariants of shard and host, for tests and the simulator.
+    ///
+    /// # Panics
+    ///
+    /// If an invariant is broken.
     pub fn invariants(&self) {
         self.shard.invariants();
-        self.held_invariants();
-        self.crowd.invariants();
+        self.deferred_invariants();
+        self.eviction.invariants();
         let places = self
             .http
             .iter()
             .flatten()
             .filter(|http| http.place.is_some());
-        assert_eq!(places.count(), self.crowd.len());
+        assert_eq!(places.count(), self.eviction.len());
     }
 
     fn http_ids(&self) -> impl Iterator<Item = ConnectionId> {
@@ -537,26 +556,26 @@ impl Host {
     }
 }
 
-/// What the requests of a host share.
-fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
+/// Creates the context that the HTTP requests of a host share.
+fn context_of(parts: &HostParts, registry: Registry, watch: Watch) -> HttpContext {
     let settings = &parts.settings;
     let paths = settings.paths.iter();
-    Context {
-        routes: paths.map(|path| HttpRoute::new(path, &program)).collect(),
+    HttpContext {
+        routes: paths.map(|path| HttpRoute::new(path, &registry)).collect(),
         settings: Arc::clone(&settings.shard),
-        program: Rc::new(program),
+        registry: Rc::new(registry),
         handle: Handle::new(Arc::clone(&parts.core), parts.id),
         watch,
         upgrades: Arc::clone(&settings.upgrades),
         keyless: settings.keyless,
         body_bytes_max: settings.limits.body_bytes_max,
         partial_bytes_max: settings.shard.partial_bytes_max,
-        asks: RefCell::default(),
+        http_commands: RefCell::default(),
         bodies_bytes: Cell::new(0),
         messages_bytes: Cell::new(0),
         is_full: Cell::new(false),
         is_stopping: Cell::new(false),
-        refuses_work: Cell::new(false),
+        rejects_work: Cell::new(false),
         api: Arc::clone(&settings.api),
         wants_reports: tracing::enabled!(tracing::Level::DEBUG),
         peers: RefCell::default(),
@@ -564,5 +583,5 @@ fn context_of(parts: &HostParts, program: Program, watch: Watch) -> Context {
     }
 }
 
-/// Mailbox messages handled before the kernel is looked at again.
-const ARRIVALS_PER_LOOK_MAX: usize = 1024;
+/// Mailbox messages handled before the kernel is entered again.
+const ARRIVALS_PER_PASS_MAX: usize = 1024;

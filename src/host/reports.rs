@@ -1,20 +1,20 @@
-//! Which sessions ended and what was rejected: a line for each at `debug`, and counts in any case.
+//! Reports of ended sessions and of rejections: always counted, and logged at `debug`.
 
 use super::Host;
 use crate::shard::{Report, ReportedEvent};
 use crate::vocabulary::id::{ConnectionId, SessionId};
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use std::net::SocketAddr;
 use tracing::field::display;
 
 impl Host {
-    /// Whether peers' addresses are wanted: they cost a call of the kernel for each connection.
+    /// Returns whether the host logs peers' addresses, which cost one system call per connection.
     #[must_use]
     pub fn wants_peers(&self) -> bool {
         self.context.wants_reports
     }
 
-    /// A connection's peer has this address.
+    /// Sets the address of a connection's peer.
     pub fn set_peer(&mut self, id: ConnectionId, address: SocketAddr) {
         let mut peers = self.context.peers.borrow_mut();
         if peers.len() <= id.index() {
@@ -23,7 +23,7 @@ impl Host {
         peers[id.index()] = Some((id, address));
     }
 
-    /// What the shard has counted, and the rejections of requests that never reached it.
+    /// Returns the shard's counters, with the rejections of requests that did not reach the shard.
     #[must_use]
     pub fn all_counters(&self) -> Counters {
         let mut counters = self.shard.counters().clone();
@@ -33,12 +33,17 @@ impl Host {
         counters
     }
 
-    /// Counts that something which a session's client wanted was rejected.
-    pub(super) fn reject(&mut self, session: SessionId, rejected: Rejected, reason: &'static str) {
+    /// Counts a rejection of a session's join, publish or command.
+    pub(super) fn reject(
+        &mut self,
+        session: SessionId,
+        rejected: RejectionKind,
+        reason: &'static str,
+    ) {
         self.shard.reject(session.connection(), rejected, reason);
     }
 
-    /// Logs what the shard has to report.
+    /// Logs the shard's reports.
     pub(super) fn log_reports(&mut self) {
         while let Some(report) = self.shard.poll_report() {
             self.log_report(&report);
@@ -53,7 +58,7 @@ impl Host {
         let route = route.map(|route| route.path.as_str());
         let public_id = public_id.map(display);
         match report.event {
-            ReportedEvent::Ended(end) => {
+            ReportedEvent::Closed(end) => {
                 let reason = end.label();
                 let code = end.code();
                 let text = end.reason();
@@ -69,7 +74,7 @@ impl Host {
                         "session ended"
                     );
                 } else {
-                    tracing::debug!(reason, address, "connection ended before it was a session");
+                    tracing::debug!(reason, address, "connection ended before its upgrade");
                 }
             }
             ReportedEvent::Rejected(rejected, reason) => {

@@ -1,34 +1,37 @@
-//! The HTTP side of a host's connections, from their first byte to the upgrade or the end.
+//! The HTTP connections of a host, from the first byte to the upgrade or the end.
 
 use super::Host;
-use crate::http::{HttpConnection, OVERLOADED, Progress, Room, Standing, TIMED_OUT, Upgraded};
+use crate::http::{
+    ConnectionState, EvictionDecision, HttpConnection, OVERLOADED, Progress, TIMED_OUT, Upgraded,
+};
 use crate::logging::limited;
 use crate::runtime::fault::Fault;
 use crate::shard::users::ANY_EVENT;
-use crate::shard::{HttpPhase, Joined};
-use crate::vocabulary::close::End;
+use crate::shard::{HttpPhase, JoinResult};
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use bytes::BytesMut;
 
 impl Host {
-    /// Gives a connection its HTTP side: its first bytes have come.
+    /// Creates the HTTP state of a connection whose first bytes have arrived. If there is no room
+    /// even after an eviction, the connection is sent a 503 and closed.
     pub(super) fn open_http(&mut self, id: ConnectionId) {
-        let mut room = self.crowd.make_room(self.now);
-        if let Room::Evict(other) = room {
+        let mut room = self.eviction.decide_eviction(self.now);
+        if let EvictionDecision::Evict(other) = room {
             self.evict(other);
-            room = Room::Free;
+            room = EvictionDecision::Free;
         }
-        let http = if room == Room::Full {
-            self.shard.reject(id, Rejected::Request, "overloaded");
-            HttpConnection::farewell(id, &self.wakes, OVERLOADED)
+        let http = if room == EvictionDecision::Full {
+            self.shard.reject(id, RejectionKind::Request, "overloaded");
+            HttpConnection::closing_response(id, &self.wakes, OVERLOADED)
         } else {
             let (in_max, out_max) = (
                 self.limits.http_in_bytes_max,
                 self.limits.http_out_bytes_max,
             );
             let mut http = HttpConnection::new(id, &self.context, &self.wakes, in_max, out_max);
-            http.place = Some(self.crowd.enter(id));
+            http.place = Some(self.eviction.insert(id));
             http
         };
         self.http[id.index()] = Some(Box::new(http));
@@ -37,23 +40,25 @@ impl Host {
     /// Closes an HTTP connection to make room for another.
     fn evict(&mut self, id: ConnectionId) {
         let http = self.http[id.index()].as_ref();
-        let phase = http.expect("those in the crowd have it").phase();
+        let phase = http
+            .expect("connections in the eviction queues have HTTP state")
+            .phase();
         tracing::debug!(connection = %id, ?phase, "too many connections, evicted");
         self.shard.count_evicted();
-        self.break_off(id);
+        self.disconnect(id);
     }
 
-    /// Closes an HTTP connection in the middle of whatever it does. What the kernel holds of it is
-    /// freed when its send has been cancelled, everything else now.
-    fn break_off(&mut self, id: ConnectionId) {
+    /// Closes an HTTP connection in any state, without a response. Memory that the kernel may read
+    /// is freed when its send has completed, the rest now.
+    fn disconnect(&mut self, id: ConnectionId) {
         let http = self.http[id.index()].as_mut();
-        let http = http.expect("whoever is broken off has it");
+        let http = http.expect("an aborted HTTP connection has it");
         if let Some(place) = http.place.take() {
-            self.crowd.leave(place);
+            self.eviction.remove(place);
         }
         let is_unread = !http.is_quiet();
-        if http.is_flying() {
-            http.abandon();
+        if http.is_sending() {
+            http.drop_buffers();
             self.shrank = true;
         } else {
             self.drop_http(id);
@@ -65,8 +70,8 @@ impl Host {
         }
     }
 
-    /// Ends the connections whose requests have not become whole, or whose answers have not been
-    /// read, in time. Those that have begun a request are told.
+    /// Closes connections whose requests are incomplete, or whose responses are unread, after their
+    /// timeout. Those that have begun a request are sent a 408.
     pub(super) fn end_expired(&mut self) {
         while let Some((id, phase)) = self.shard.poll_expired() {
             let Some(http) = &mut self.http[id.index()] else {
@@ -74,38 +79,38 @@ impl Host {
                 continue;
             };
             tracing::debug!(connection = %id, ?phase, "timed out");
-            if phase != HttpPhase::Unread && http.end_saying(TIMED_OUT) {
+            if phase != HttpPhase::Unread && http.end_with_response(TIMED_OUT) {
                 if let Some(place) = http.place.take() {
-                    self.crowd.leave(place);
+                    self.eviction.remove(place);
                 }
                 self.after_http(id);
             } else {
-                self.break_off(id);
+                self.disconnect(id);
             }
         }
     }
 
     pub(super) fn drop_http(&mut self, id: ConnectionId) {
         if let Some(http) = &self.http[id.index()] {
-            assert!(!http.is_flying(), "what the kernel holds is not freed");
+            assert!(!http.is_sending(), "what the kernel holds is not freed");
             if http.paused {
                 self.readings.push_back((id, true));
             }
-            self.forget_http(id);
+            self.remove_http(id);
             self.shrank = true;
         }
     }
 
-    /// Frees a connection's HTTP side, if it has one.
-    pub(super) fn forget_http(&mut self, id: ConnectionId) {
+    /// Frees a connection's HTTP state, if it has one.
+    pub(super) fn remove_http(&mut self, id: ConnectionId) {
         if let Some(http) = self.http[id.index()].take()
             && let Some(place) = http.place
         {
-            self.crowd.leave(place);
+            self.eviction.remove(place);
         }
     }
 
-    /// Lets hyper work until it waits, carrying out what its requests ask on the way.
+    /// Polls hyper until it waits, and runs the commands of its requests.
     pub(super) fn poll_http(&mut self, id: ConnectionId) {
         Fault::Http.provoke(self.fault);
         loop {
@@ -117,19 +122,19 @@ impl Host {
                 Progress::Pending => {}
                 Progress::Done => break,
                 Progress::Malformed => {
-                    self.shard.reject(id, Rejected::Request, "malformed");
+                    self.shard.reject(id, RejectionKind::Request, "malformed");
                     break;
                 }
                 Progress::Upgraded(upgraded) => {
-                    http.adopt(upgraded);
+                    http.set_upgrade(upgraded);
                     self.finish_upgrade(id);
                     return;
                 }
             }
-            let worked = self.carry_out_asks();
+            let worked = self.run_http_commands();
             let http = self.http[id.index()]
                 .as_ref()
-                .expect("asks close no connection");
+                .expect("commands close no connection");
             if !worked && !http.take_woken() {
                 break;
             }
@@ -137,13 +142,14 @@ impl Host {
         self.after_http(id);
     }
 
-    /// Looks at what a connection needs after hyper has worked.
+    /// Updates a connection after hyper has run: queues its send, or closes it; sets its timers and
+    /// its eviction queue; pauses or resumes its socket.
     pub(super) fn after_http(&mut self, id: ConnectionId) {
         let Some(http) = &mut self.http[id.index()] else {
             return;
         };
         if !self.shard.is_http(id) {
-            return; // only its send under way and its close are awaited
+            return; // the connection only waits for its send and its close
         }
         if self.closes_idle && http.is_at_rest() {
             http.drain();
@@ -151,9 +157,9 @@ impl Host {
         if http.wants_to_send() {
             if !http.queued {
                 http.queued = true;
-                self.answers.push_back(id);
+                self.http_sends.push_back(id);
             }
-        } else if http.is_done() && !http.is_flying() {
+        } else if http.is_done() && !http.is_sending() {
             let peer_ended = http.peer_ended;
             self.drop_http(id);
             if self.is_stopping {
@@ -172,39 +178,39 @@ impl Host {
         } else {
             http.phase()
         };
-        let (has_moved, served) = (http.take_moved(), http.take_served());
+        let (has_progress, served) = (http.take_has_moved(), http.take_served());
         match phase {
             HttpPhase::Last => self.shard.handle_http_last(id),
-            HttpPhase::Unread => self.shard.handle_http_phase(id, phase, has_moved),
-            HttpPhase::Head | HttpPhase::Body | HttpPhase::Answer | HttpPhase::Idle => {
+            HttpPhase::Unread => self.shard.handle_http_phase(id, phase, has_progress),
+            HttpPhase::Head | HttpPhase::Body | HttpPhase::Response | HttpPhase::Idle => {
                 self.shard.handle_http_phase(id, phase, served);
             }
         }
         if let Some(place) = http.place {
-            let standing = Standing {
+            let standing = ConnectionState {
                 phase,
-                merit: http.take_merit(),
-                has_moved,
+                credit: http.take_credit(),
+                has_progress,
                 unread_bytes: http.unread_bytes(),
             };
-            self.crowd.update(place, &standing, self.now);
+            self.eviction.update(place, &standing, self.now);
         }
         if is_ending {
             return;
         }
-        let (inbound, is_held_up) = (http.inbound_bytes(), http.holds_request());
-        let pause = inbound > self.limits.http_in_bytes_max || (is_held_up && inbound > 0);
-        let resume = inbound * 2 < self.limits.http_in_bytes_max && !is_held_up;
+        let (inbound, is_delayed) = (http.inbound_bytes(), http.delays_request());
+        let pause = inbound > self.limits.http_in_bytes_max || (is_delayed && inbound > 0);
+        let resume = inbound * 2 < self.limits.http_in_bytes_max && !is_delayed;
         if (pause && !http.paused) || (resume && http.paused) {
             http.paused = pause;
             self.readings.push_back((id, !pause));
         }
-        self.bound_unread();
+        self.enforce_unread_limit();
     }
 
-    /// Resets connections while those who do not read hold too much together.
-    fn bound_unread(&mut self) {
-        while let Some(id) = self.crowd.first_unread_beyond_max() {
+    /// Evicts connections while clients that do not read hold too many bytes together.
+    fn enforce_unread_limit(&mut self) {
+        while let Some(id) = self.eviction.first_over_unread_max() {
             self.evict(id);
         }
     }
@@ -216,19 +222,19 @@ impl Host {
         if http.has_upgrade() {
             self.finish_upgrade(id);
         } else if http.take_woken() {
-            // It waited for room to write more.
+            // Hyper waited for room in its output.
             self.poll_http(id);
         } else {
             self.after_http(id);
         }
     }
 
-    /// Makes a session of a connection whose upgrade was granted, once no send of it is under way.
+    /// Turns a connection whose upgrade was accepted into a session, once no send of it is pending.
     pub(super) fn finish_upgrade(&mut self, id: ConnectionId) {
         let http = self.http[id.index()]
             .as_mut()
             .expect("it has just been upgraded");
-        if http.is_flying() || !self.shard.is_http(id) {
+        if http.is_sending() || !self.shard.is_http(id) {
             return;
         }
         let upgraded = http.take_upgrade().expect("granted before");
@@ -237,14 +243,14 @@ impl Host {
         let mut input = self.open(id, *upgraded);
         self.feed_session(id, &mut input);
         if self.is_stopping {
-            self.shard.end_session(id, End::Shutdown);
+            self.shard.close_session(id, CloseCause::Shutdown);
         }
         if peer_ended {
-            self.hang_up(id, false);
+            self.handle_peer_end(id, false);
         }
     }
 
-    /// Makes a session of a connection; returns what its client has said already.
+    /// Turns a connection into a session; returns the input that follows the request.
     fn open(&mut self, id: ConnectionId, upgraded: Upgraded) -> BytesMut {
         let Upgraded {
             route,
@@ -259,24 +265,24 @@ impl Host {
         if let Some(user) = &admission.user {
             self.shard.bind(id, user, ANY_EVENT);
         }
-        self.show_arrival(id, &admission.profile);
+        self.tap_opened_session(id, &admission.profile);
         if is_kept {
-            self.shard.keep(id, admitted.kept_bytes());
+            self.shard.count_host_bytes(id, admitted.kept_bytes());
         }
         for channel in &admission.channels {
             match self.shard.join(id, channel) {
-                Joined::TooManyChannels => {
+                JoinResult::TooManyChannels => {
                     let path = &self.handle.routes()[usize::from(route)].path;
                     let channel = &**channel;
                     limited!(
                         WARN,
-                        "a session begins on more than it may be on",
+                        "a session opens on more channels than channels_per_session_max",
                         path,
                         channel
                     );
                 }
-                Joined::NoRoom(no_room) => self.shard.end_session(id, no_room.end()),
-                Joined::Now | Joined::Before | Joined::Refused => {}
+                JoinResult::NamesLimit(limit) => self.shard.close_session(id, limit.close_cause()),
+                JoinResult::Joined | JoinResult::AlreadyJoined | JoinResult::Invalid => {}
             }
         }
         if admitted.wants_fresh_channel {
@@ -285,8 +291,8 @@ impl Host {
                 "{name}-{}",
                 self.shard.random_text(FRESH_CHANNEL_CHARACTERS)
             );
-            if let Joined::NoRoom(no_room) = self.shard.join(id, &channel) {
-                self.shard.end_session(id, no_room.end());
+            if let JoinResult::NamesLimit(limit) = self.shard.join(id, &channel) {
+                self.shard.close_session(id, limit.close_cause());
             }
         }
         if is_kept && self.shard.is_open(id) {
@@ -295,10 +301,10 @@ impl Host {
                 self.open_session(&state);
             }
         }
-        self.notice_ends();
+        self.process_ended_sessions();
         input
     }
 }
 
-/// How many random characters make the channel of a session that names none (wire.md 5.1).
+/// Random characters in the name of a generated channel (wire.md 5.1).
 const FRESH_CHANNEL_CHARACTERS: usize = 8;

@@ -1,20 +1,20 @@
-//! What becomes of sessions, requests and commands when the gateway stops.
+//! The stop of a host: its sessions, HTTP connections and commands.
 
 use super::Host;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Ticks;
 
-/// How a shard closes its sessions.
+/// The pace at which a shard closes its sessions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Pace {
-    /// So many at once.
+    /// Number of sessions closed at once.
     pub(crate) at_once: usize,
-    /// The others over this time.
+    /// Time over which the others are closed.
     pub(crate) over: Ticks,
 }
 
 impl Pace {
-    /// All sessions now.
+    /// Closes all sessions at once.
     pub(crate) const AT_ONCE: Self = Self {
         at_once: usize::MAX,
         over: Ticks(0),
@@ -22,54 +22,54 @@ impl Pace {
 }
 
 impl Host {
-    /// Has `/health` say that the gateway is stopping. Nothing else changes.
+    /// Makes `/health` report that the gateway is stopping. Nothing else changes.
     pub fn announce_stop(&mut self) {
         self.context.is_stopping.set(true);
     }
 
-    /// Takes no more sessions and no more work: from now on upgrades and pushes are answered with
-    /// 503, and so is what handles ask from then on. What they have asked before is done by
-    /// [`Host::finish_accepted`]. Sessions go on.
+    /// Stops accepting sessions and work. Upgrades and pushes are rejected with 503, and new
+    /// commands of handles fail. [`Host::finish_accepted`] runs the commands issued before.
+    /// Sessions stay open.
     pub fn begin_stop(&mut self) {
         self.is_stopping = true;
         self.context.is_full.set(true);
         self.context.is_stopping.set(true);
-        self.context.refuses_work.set(true);
+        self.context.rejects_work.set(true);
         self.commands_before_stop = self.handle.commands().count(self.id);
     }
 
-    /// Does what was asked before the stop and posts it to the other shards; `false` if their
-    /// mailboxes have no room for all of it yet, and this is to be called again.
+    /// Runs the commands from before the stop and sends their messages to other shards. Returns
+    /// `false` if the mailboxes have no room for all of them; the driver then calls this again.
     pub fn finish_accepted(&mut self) -> bool {
         while self.commands_before_stop > 0 && !self.is_blocked() {
             if self.do_commands() == 0 {
-                self.commands_before_stop = 0; // whoever ended the gateway has taken them
+                self.commands_before_stop = 0; // the queue was closed, with its commands
             }
         }
         self.flush_messages();
         self.commands_before_stop == 0 && !self.is_blocked()
     }
 
-    /// Delivers what other shards have sent, then begins to close the sessions.
+    /// Delivers messages from other shards, then begins to close the sessions.
     pub(crate) fn begin_drain(&mut self, pace: Pace) {
-        self.commands_before_stop = 0; // those that found no room in time
-        // They may go on sending what their clients publish, so not for as long as there is some.
-        let mut left = self.post.exchange().inbox(self.id).messages_count();
+        self.commands_before_stop = 0; // commands that found no room in time are dropped
+        // Only the messages that are there now: other shards may keep sending.
+        let mut left = self.mailbox.exchange().inbox(self.id).messages_count();
         while left > 0 {
             let count = self.handle_messages();
             left = left.saturating_sub(count.max(1));
         }
         self.shard.drain(pace.at_once, pace.over);
-        self.notice_ends();
+        self.process_ended_sessions();
     }
 
-    /// [`Host::begin_drain`] for a simulation: all sessions over so many ticks.
+    /// Begins to close all sessions, over `over` ticks. For the simulator.
     pub fn drain_over(&mut self, over: Ticks) {
         self.begin_drain(Pace { at_once: 0, over });
     }
 
-    /// Whether there are only HTTP connections here, and none of them has begun to ask anything or
-    /// is owed an answer.
+    /// Returns whether there are only HTTP connections, none of which has begun a request or has a
+    /// response pending.
     pub(crate) fn is_idle(&self) -> bool {
         let is_at_rest = |id: ConnectionId| match &self.http[id.index()] {
             Some(http) => http.is_at_rest(),
@@ -79,7 +79,7 @@ impl Host {
         !self.shard.is_draining() && self.shard.is_idle(is_at_rest, was_http)
     }
 
-    /// Closes the connections that are idle, and from now on each of them as soon as it is.
+    /// Closes idle HTTP connections, and from now on each one as soon as it is idle.
     pub fn close_idle(&mut self) {
         self.closes_idle = true;
         let (shard, http) = (&mut self.shard, &self.http);

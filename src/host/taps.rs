@@ -1,44 +1,44 @@
-//! What those who are shown a namespace's traffic are told of sessions that open and close.
+//! Session reports to taps: sessions of a namespace that open and close.
 
 use super::Host;
 use crate::dialect::SessionReport;
 use crate::handler::Profile;
 use crate::runtime::wall_clock::rfc3339;
-use crate::shard::Sighting;
+use crate::shard::SessionSnapshot;
 use crate::vocabulary::content::{Content, Data};
 use crate::vocabulary::id::ConnectionId;
 
 impl Host {
-    /// A session has opened, and joined nothing yet.
-    pub(super) fn show_arrival(&mut self, id: ConnectionId, profile: &Profile) {
-        if let Some(sighting) = self.shard.sighting(id) {
-            self.show_session(true, &sighting, profile);
+    /// Reports a session that has opened and has joined no channel yet.
+    pub(super) fn tap_opened_session(&mut self, id: ConnectionId, profile: &Profile) {
+        if let Some(snapshot) = self.shard.snapshot(id) {
+            self.tap_session(true, &snapshot, profile);
         }
     }
 
-    /// Sessions may have ended.
-    pub(super) fn show_departures(&mut self) {
-        while let Some(sighting) = self.shard.poll_departure() {
-            let state = self.state_of(sighting.session);
+    /// Reports sessions that have ended.
+    pub(super) fn tap_closed_sessions(&mut self) {
+        while let Some(snapshot) = self.shard.poll_ended_snapshot() {
+            let state = self.state_of(snapshot.session);
             let profile = state.map_or_else(Profile::default, |state| state.profile.clone());
-            self.show_session(false, &sighting, &profile);
+            self.tap_session(false, &snapshot, &profile);
         }
     }
 
-    fn show_session(&mut self, is_open: bool, sighting: &Sighting, profile: &Profile) {
+    fn tap_session(&mut self, is_open: bool, snapshot: &SessionSnapshot, profile: &Profile) {
         let mut routes = self.settings.routes.iter();
-        let tap = routes.find(|it| it.watches && it.namespace == sighting.namespace);
+        let tap = routes.find(|it| it.is_tap && it.namespace == snapshot.namespace);
         let tap = tap.expect("what is watched has a tap");
-        let statistics = &sighting.statistics;
+        let statistics = &snapshot.statistics;
         let opened_ms = statistics.opened.begins_at_ms();
-        let user = sighting.user.as_deref().map(String::from_utf8_lossy);
+        let user = snapshot.user.as_deref().map(String::from_utf8_lossy);
         let fields = profile.fields.iter();
         let fields: Vec<(&str, &str)> = fields
             .map(|(field, value)| (field.as_str(), value.as_str()))
             .collect();
         let report = SessionReport {
             is_open,
-            id: &sighting.public_id.to_string(),
+            id: &snapshot.public_id.to_string(),
             user: user.as_deref(),
             name: &profile.name,
             fields: &fields,
@@ -47,8 +47,8 @@ impl Host {
             bytes: [statistics.bytes_sent, statistics.bytes_received],
         };
         let mut json = Vec::new();
-        let told = tap.dialect.report_session(&report, &mut json);
-        let Some((event, channel)) = told else {
+        let encoded = tap.dialect.report_session(&report, &mut json);
+        let Some((event, channel)) = encoded else {
             return;
         };
         let content = Content {
@@ -57,6 +57,6 @@ impl Host {
             channel: channel.into(),
             ..Content::default()
         };
-        self.shard.show(sighting.namespace, &content);
+        self.shard.publish_to_taps(snapshot.namespace, &content);
     }
 }

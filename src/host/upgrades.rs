@@ -1,33 +1,32 @@
-//! Requests that wait for what decides about their upgrade: a claim, or an embedder's function.
+//! Upgrade requests that wait for a decision: an exclusive user's claim, or an embedder's function.
 
 use super::{Host, WaitingUpgrade};
-use crate::http::{Claim, Refused, Replied, Reply};
-use crate::shard::Verdict;
+use crate::http::{CommandError, CommandResult, ResultSlot, UserClaim};
+use crate::shard::ClaimResult;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
 use std::rc::Rc;
 
 impl Host {
-    /// A request wants its connection to be an exclusive user's session.
-    pub(super) fn claim(&mut self, claim: Claim, reply: &Rc<Reply>) {
-        let Claim {
+    /// Claims an exclusive user for an upgrade request.
+    pub(super) fn claim(&mut self, claim: UserClaim, reply: &Rc<ResultSlot>) {
+        let UserClaim {
             id,
             namespace,
             user,
             yields,
         } = claim;
         self.wait_for_upgrade(id, reply);
-        // The user's session may have ended on another shard, as the client knows already: where
-        // this is the home, that is heard first.
+        // The user's session may have ended on another shard, and the client may know. If this
+        // shard is the home, the message about that must be handled first.
         self.handle_messages();
         self.shard.claim(id, namespace, &user, yields);
-        self.hear_verdicts();
-        self.notice_ends();
+        self.handle_claim_results();
+        self.process_ended_sessions();
     }
 
-    /// A request waits for something that decides about its upgrade, for as long as a handshake
-    /// may take.
-    pub(super) fn wait_for_upgrade(&mut self, id: ConnectionId, reply: &Rc<Reply>) {
+    /// Records that an upgrade request waits for a decision, at most for the handshake timeout.
+    pub(super) fn wait_for_upgrade(&mut self, id: ConnectionId, reply: &Rc<ResultSlot>) {
         let waiting = WaitingUpgrade {
             id,
             reply: Rc::clone(reply),
@@ -37,28 +36,32 @@ impl Host {
         assert!(before.is_none(), "a request waits for one thing at a time");
     }
 
-    /// A request need not wait any more; `false` if it has stopped before.
-    pub(super) fn stop_waiting(&mut self, id: ConnectionId, reply: &Rc<Reply>) -> bool {
+    /// Ends the wait of an upgrade request; `false` if it was not waiting any more.
+    pub(super) fn cancel_wait(&mut self, id: ConnectionId, reply: &Rc<ResultSlot>) -> bool {
         let waiting = self.upgrades.get(&id.slot());
         let waits = waiting.is_some_and(|waiting| Rc::ptr_eq(&waiting.reply, reply));
         waits && self.upgrades.remove(&id.slot()).is_some()
     }
 
-    /// Tells requests what was decided about them.
-    pub(super) fn hear_verdicts(&mut self) {
-        while let Some(Verdict { connection, ruling }) = self.shard.poll_verdict() {
+    /// Passes decisions about claims to their upgrade requests.
+    pub(super) fn handle_claim_results(&mut self) {
+        while let Some(ClaimResult {
+            connection,
+            outcome,
+        }) = self.shard.poll_claim_result()
+        {
             let slot = connection.slot();
             let waiting = self.upgrades.get(&slot).map(|waiting| waiting.id);
-            // The connection may have closed since, and another may wait in its slot.
+            // The connection may have closed, and another may wait in its slot.
             if waiting == Some(connection)
                 && let Some(waiting) = self.upgrades.remove(&slot)
             {
-                waiting.reply.set(Replied::Ruling(ruling));
+                waiting.reply.set(CommandResult::Claimed(outcome));
             }
         }
     }
 
-    /// Answers requests that have waited for too long.
+    /// Fails upgrade requests that have waited for too long.
     pub(super) fn time_out_upgrades(&mut self, until: Tick) {
         loop {
             let is_due = |it: &&WaitingUpgrade| self.upgrade_due(it.since) <= until;
@@ -66,12 +69,15 @@ impl Host {
                 return;
             };
             let waiting = self.upgrades.remove(&id.slot()).expect("just seen");
-            self.shard.give_up_claim(id);
-            waiting.reply.set(Replied::Refused(Refused::TimedOut));
+            self.shard.release_claim(id);
+            waiting
+                .reply
+                .set(CommandResult::Failed(CommandError::TimedOut));
         }
     }
 
-    /// When a request that has waited `since` then is not waited for any longer.
+    /// Returns when an upgrade request that waits `since` then times out. A pause of the process
+    /// extends it.
     pub(super) fn upgrade_due(&self, since: Tick) -> Tick {
         since
             .max(self.resumed_at)

@@ -1,14 +1,13 @@
-//! The server API and the health of the gateway, as hyper sees them.
+//! The HTTP side of the server API and of the health report.
 //!
-//! What is done under an idempotency key runs as a task of the shard's: whoever asks again hears
-//! what came of it, even if the first connection is gone. Everything else is polled with its
-//! connection.
+//! A request with an idempotency key runs as a task of the shard: a repetition gets its response
+//! even if the first connection is gone. All other requests are polled with their connection.
 
-use super::answer::{self, Answer};
-use super::body::{BadBody, read_whole};
-use super::line::{Line, Merit};
-use super::service::Context;
-use crate::api::{Api, ApiAnswer, Begun, Caller, Problem};
+use super::body::{BodyError, read_whole};
+use super::connection_context::{ConnectionContext, Credit};
+use super::response::{self, HttpResponse};
+use super::service::HttpContext;
+use crate::api::{Api, ApiResponse, Caller, Problem, Started};
 use crate::auth::BEARER_CHALLENGE;
 use crate::handler::Label;
 use hyper::body::Incoming;
@@ -19,100 +18,109 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use std::sync::Arc;
 
-/// Answers a request to the API.
-pub(super) async fn serve(context: &Context, line: &Line, head: Parts, body: Incoming) -> Answer {
+/// Serves a request to the API.
+pub(super) async fn serve(
+    context: &HttpContext,
+    connection: &ConnectionContext,
+    head: Parts,
+    body: Incoming,
+) -> HttpResponse {
     let caller = context.api.caller(&head);
-    let answered = ask(context, line, &head, caller, body).await;
-    let answered = answered.unwrap_or_else(|answer| answer);
-    if Api::is_authorized(&head, caller, answered.status) {
-        line.earn(Merit::Authorized);
+    let result = handle(context, connection, &head, caller, body).await;
+    let result = result.unwrap_or_else(|response| response);
+    if Api::is_authorized(&head, caller, result.status) {
+        connection.add_credit(Credit::Authorized);
     }
-    let mut answer = word(answered);
-    context.api.add_cors(&head, answer.headers_mut());
-    context.note_answer(line, answer.status(), head.uri.path());
-    answer
+    let mut response = to_http(result);
+    context.api.add_cors(&head, response.headers_mut());
+    context.note_response(connection, response.status(), head.uri.path());
+    response
 }
 
-/// Says how the gateway is.
-pub(super) async fn health(context: &Context, line: &Line, head: &Parts) -> Answer {
+/// Serves the health report.
+pub(super) async fn health(
+    context: &HttpContext,
+    connection: &ConnectionContext,
+    head: &Parts,
+) -> HttpResponse {
     if head.method != Method::GET && head.method != Method::HEAD {
-        let mut answer = answer::method_not_allowed("GET, HEAD, OPTIONS");
+        let mut response = response::method_not_allowed("GET, HEAD, OPTIONS");
         if head.method == Method::OPTIONS {
-            *answer.status_mut() = StatusCode::NO_CONTENT;
+            *response.status_mut() = StatusCode::NO_CONTENT;
         }
-        return answer;
+        return response;
     }
-    line.earn(Merit::Health);
+    connection.add_credit(Credit::Health);
     let is_stopping = context.is_stopping.get();
     let health = context.api.health(head, &context.handle, is_stopping);
-    word(health.await)
+    to_http(health.await)
 }
 
-async fn ask(
-    context: &Context,
-    line: &Line,
+async fn handle(
+    context: &HttpContext,
+    connection: &ConnectionContext,
     head: &Parts,
     caller: Caller,
     body: Incoming,
-) -> Result<ApiAnswer, ApiAnswer> {
+) -> Result<ApiResponse, ApiResponse> {
     let (api, handle) = (&context.api, &context.handle);
     let post = match api.begin(head, caller, handle)? {
-        Begun::Answered(answer) => return Ok(answer),
-        Begun::Lookup(lookup) => return Ok(api.look_up(lookup, handle).await),
-        Begun::Post(post) => post,
+        Started::Response(response) => return Ok(response),
+        Started::Lookup(lookup) => return Ok(api.read_list(lookup, handle).await),
+        Started::Post(post) => post,
     };
-    let read = read_whole(context, line, head, body).await;
-    // What is to be done holds as much as its body did, until it is done.
-    let (body, _held) = read.map_err(|bad| problem_of(bad).answer())?;
+    let read = read_whole(context, connection, head, body).await;
+    // The parsed task uses about as much memory as its body, so the body's bytes stay counted.
+    let (body, _held) = read.map_err(|bad| problem_of(bad).response())?;
     let task = api.read(post, head, body.as_slice(), handle);
-    let mut task = task.map_err(|problem| problem.answer())?;
+    let mut task = task.map_err(|problem| problem.response())?;
     drop(body);
     let claimed = api.claim(&mut task)?;
-    if context.refuses_work.get() {
-        return Err(Api::refuse_to_stop(claimed));
+    if context.rejects_work.get() {
+        return Err(Api::stopping_response(claimed));
     }
     let Some(claimed) = claimed else {
-        return Ok(api.carry_out(task, None, handle).await);
+        return Ok(api.execute(task, None, handle).await);
     };
     let (api, handle) = (Arc::clone(api), handle.clone());
-    let work = async move { api.carry_out(task, Some(claimed), &handle).await };
+    let work = async move { api.execute(task, Some(claimed), &handle).await };
     let ran = context.run(Label::API, Box::pin(work), None).await;
-    ran.map_err(|_| Problem::internal().answer())
+    ran.map_err(|_| Problem::internal().response())
 }
 
-fn problem_of(bad: BadBody) -> Problem {
+fn problem_of(bad: BodyError) -> Problem {
     match bad {
-        BadBody::Broken => Problem::broken_body(),
-        BadBody::TooLarge => Problem::body_too_large(),
-        BadBody::Crowded => Problem::crowded(),
-        BadBody::Coding => Problem::unsupported_encoding(),
-        BadBody::NotGzip => Problem::not_gzip(),
+        BodyError::Broken => Problem::broken_body(),
+        BodyError::TooLarge => Problem::body_too_large(),
+        BodyError::Overloaded => Problem::overloaded(),
+        BodyError::Coding => Problem::unsupported_encoding(),
+        BodyError::NotGzip => Problem::not_gzip(),
     }
 }
 
-/// Gives an answer the form that HTTP has for it.
-fn word(answered: ApiAnswer) -> Answer {
-    let status = StatusCode::from_u16(answered.status);
-    let mut answer = answer::text(status.expect("the table has statuses"), answered.body);
-    let headers = answer.headers_mut();
-    if answered.status == 204 {
+/// Converts a response of the API to an HTTP response.
+fn to_http(result: ApiResponse) -> HttpResponse {
+    let status = StatusCode::from_u16(result.status);
+    let mut response = response::text(status.expect("the table has statuses"), result.body);
+    let headers = response.headers_mut();
+    if result.status == 204 {
         headers.remove(CONTENT_TYPE);
     } else {
         headers.insert(CONTENT_TYPE, JSON);
     }
-    match answered.status {
+    match result.status {
         401 => drop(headers.insert(WWW_AUTHENTICATE, BEARER_CHALLENGE)),
-        415 => drop(headers.insert(ACCEPT_ENCODING, answer::READ_ENCODINGS)),
+        415 => drop(headers.insert(ACCEPT_ENCODING, response::READ_ENCODINGS)),
         503 => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
         _ => {}
     }
-    if let Some(allow) = answered.allow {
+    if let Some(allow) = result.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
-    if answered.is_replayed {
+    if result.is_replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    answer
+    response
 }
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -1,12 +1,12 @@
-//! The body of a request, read whole within bounds.
+//! Complete request bodies, limited in bytes.
 //!
-//! `http_body_util::Limited` bounds one body; these are bounded together as well, while they are
-//! unfinished, and one that came in one piece is not copied.
+//! `http_body_util::Limited` limits one body. This module also limits all unfinished bodies
+//! together, and does not copy a body that arrives in one piece.
 
-use super::answer::{self, Answer};
 use super::coding::{self, Coding};
-use super::line::Line;
-use super::service::Context;
+use super::connection_context::ConnectionContext;
+use super::response::{self, HttpResponse};
+use super::service::HttpContext;
 use crate::shard::HttpPhase;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -15,68 +15,73 @@ use hyper::body::{Body, Incoming};
 use hyper::header::CONTENT_LENGTH;
 use hyper::http::request::Parts;
 
-/// A request's body, as few copies of it as came in.
+/// A complete request body, without a copy if it arrived in one piece.
 #[derive(Debug)]
 pub(crate) enum RequestBody {
     One(Bytes),
     Joined(Vec<u8>),
 }
 
-/// Why there is no body.
+/// The reason why a body was not read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum BadBody {
-    /// It did not come whole.
+pub(super) enum BodyError {
+    /// The body is incomplete.
     Broken,
-    /// It is longer than a body may be.
+    /// The body is longer than `http.body_bytes_max`.
     TooLarge,
-    /// All unfinished ones together are too long.
-    Crowded,
-    /// It has a content coding that is not read.
+    /// All unfinished bodies and messages together would exceed `partial_bytes_max`.
+    Overloaded,
+    /// The content coding is not supported.
     Coding,
-    /// It says that it is gzip, and is not.
+    /// The content coding is gzip, but the body is not valid gzip.
     NotGzip,
 }
 
-impl BadBody {
-    pub(super) fn answer(self) -> Answer {
+impl BodyError {
+    pub(super) fn response(self) -> HttpResponse {
         match self {
-            Self::Broken => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
-            Self::TooLarge => answer::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
-            Self::Crowded => answer::unavailable("too many unfinished requests"),
-            Self::Coding => answer::unsupported_coding(),
-            Self::NotGzip => answer::text(StatusCode::BAD_REQUEST, "the body is not gzip"),
+            Self::Broken => response::text(StatusCode::BAD_REQUEST, "request data illegal"),
+            Self::TooLarge => response::text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE),
+            Self::Overloaded => response::unavailable("too many unfinished requests"),
+            Self::Coding => response::unsupported_coding(),
+            Self::NotGzip => response::text(StatusCode::BAD_REQUEST, "the body is not gzip"),
         }
     }
 }
 
-/// The body of a request, which counts as unfinished until what comes with it is dropped.
+/// Reads and decodes a body. It counts as unfinished until the returned
+/// [`BufferedBytes`] is dropped.
+///
+/// # Errors
+///
+/// A [`BodyError`].
 pub(super) async fn read_whole<'c>(
-    context: &'c Context,
-    line: &Line,
+    context: &'c HttpContext,
+    connection: &ConnectionContext,
     head: &Parts,
     body: Incoming,
-) -> Result<(RequestBody, HeldBytes<'c>), BadBody> {
+) -> Result<(RequestBody, BufferedBytes<'c>), BodyError> {
     let declared = head
         .headers
         .get(CONTENT_LENGTH)
         .and_then(|len| len.to_str().ok()?.parse().ok());
     if declared.is_some_and(|len: u64| len > context.body_bytes_max as u64) {
-        return Err(BadBody::TooLarge);
+        return Err(BodyError::TooLarge);
     }
     let coding = Coding::of(&head.headers)?;
-    line.phase.set(HttpPhase::Body);
-    let mut held = HeldBytes { context, bytes: 0 };
+    connection.phase.set(HttpPhase::Body);
+    let mut held = BufferedBytes { context, bytes: 0 };
     let read = read_body(&mut held, body).await;
-    line.phase.set(HttpPhase::Answer);
+    connection.phase.set(HttpPhase::Response);
     let body = read?;
-    line.has_read_body.set(true);
+    connection.has_read_body.set(true);
     match coding {
         Coding::Plain => Ok((body, held)),
         Coding::Gzip => {
             let mut room = context.body_bytes_max;
             let plain = coding::gunzip(body.as_slice(), |bytes| {
-                room = room.checked_sub(bytes).ok_or(BadBody::TooLarge)?;
-                held.add(bytes).then_some(()).ok_or(BadBody::Crowded)
+                room = room.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
+                held.add(bytes).then_some(()).ok_or(BodyError::Overloaded)
             });
             let plain = plain.await?;
             Ok((RequestBody::Joined(plain), held))
@@ -84,22 +89,29 @@ pub(super) async fn read_whole<'c>(
     }
 }
 
-/// Collects a body, within the bounds of one body and of all unfinished ones together.
-async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<RequestBody, BadBody> {
+/// Reads a body within the limits of one body and of all unfinished ones.
+///
+/// # Errors
+///
+/// A [`BodyError`].
+async fn read_body(
+    held: &mut BufferedBytes<'_>,
+    mut body: Incoming,
+) -> Result<RequestBody, BodyError> {
     let mut first: Option<Bytes> = None;
     let mut joined: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            return Err(BadBody::Broken);
+            return Err(BodyError::Broken);
         };
         let Ok(data) = frame.into_data() else {
             continue;
         };
         if held.bytes + data.len() > held.context.body_bytes_max {
-            return Err(BadBody::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         if !held.add(data.len()) {
-            return Err(BadBody::Crowded);
+            return Err(BodyError::Overloaded);
         }
         if body.is_end_stream() && first.is_none() {
             return Ok(RequestBody::One(data));
@@ -117,14 +129,14 @@ async fn read_body(held: &mut HeldBytes<'_>, mut body: Incoming) -> Result<Reque
     }
 }
 
-/// What one unfinished body adds to [`Context::bodies_bytes`], until it is dropped.
-pub(super) struct HeldBytes<'c> {
-    context: &'c Context,
+/// The bytes that one unfinished body adds to [`HttpContext::bodies_bytes`], until dropped.
+pub(super) struct BufferedBytes<'c> {
+    context: &'c HttpContext,
     bytes: usize,
 }
 
-impl HeldBytes<'_> {
-    /// Counts more bytes, unless all together are too many.
+impl BufferedBytes<'_> {
+    /// Counts more bytes. Returns `false`, and counts nothing, if the limit would be exceeded.
     fn add(&mut self, bytes: usize) -> bool {
         let all = self.context.bodies_bytes.get() + bytes;
         if all + self.context.messages_bytes.get() > self.context.partial_bytes_max {
@@ -136,7 +148,7 @@ impl HeldBytes<'_> {
     }
 }
 
-impl Drop for HeldBytes<'_> {
+impl Drop for BufferedBytes<'_> {
     fn drop(&mut self) {
         self.context
             .bodies_bytes

@@ -1,6 +1,6 @@
-//! The content coding of a request's body (RFC 9110 8.4): gzip or none.
+//! Content codings of request bodies (RFC 9110 8.4): gzip or none.
 
-use super::body::BadBody;
+use super::body::BodyError;
 use flate2::read::MultiGzDecoder;
 use hyper::HeaderMap;
 use hyper::header::CONTENT_ENCODING;
@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io::Read;
 use std::task::Poll;
 
-/// How a body is coded.
+/// The content coding of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Coding {
     Plain,
@@ -20,8 +20,8 @@ impl Coding {
     ///
     /// # Errors
     ///
-    /// If it is another one, or several.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, BadBody> {
+    /// [`BodyError::Coding`] for any other coding, and for several.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, BodyError> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let is_gzip = |value: &[u8]| {
             let names: [&[u8]; 2] = [b"gzip", b"x-gzip"]; // equal by RFC 9110 8.4.1.3
@@ -32,21 +32,21 @@ impl Coding {
         match (values.next(), values.next()) {
             (None, _) => Ok(Self::Plain),
             (Some(value), None) if is_gzip(value.as_bytes()) => Ok(Self::Gzip),
-            (Some(_), _) => Err(BadBody::Coding),
+            (Some(_), _) => Err(BodyError::Coding),
         }
     }
 }
 
-/// Decodes a whole body, a part at a time; between two of them others have their turn. `grows`
-/// takes note of each part's length, and ends it with an error.
+/// Decodes a complete body in parts of 64 KiB, and yields after each so that other tasks run.
+/// `grows` is called with each part's length; its error ends the decoding.
 ///
 /// # Errors
 ///
-/// If it is not gzip, or would be longer than `grows` lets it.
+/// [`BodyError::NotGzip`] if the body is not valid gzip, or the error of `grows`.
 pub(super) async fn gunzip(
     body: &[u8],
-    mut grows: impl FnMut(usize) -> Result<(), BadBody>,
-) -> Result<Vec<u8>, BadBody> {
+    mut grows: impl FnMut(usize) -> Result<(), BodyError>,
+) -> Result<Vec<u8>, BodyError> {
     let mut plain = Vec::new();
     let mut decoder = MultiGzDecoder::new(body);
     loop {
@@ -57,12 +57,12 @@ pub(super) async fn gunzip(
         match read {
             Ok(0) => return Ok(plain),
             Ok(_) => yield_once().await,
-            Err(_) => return Err(BadBody::NotGzip),
+            Err(_) => return Err(BodyError::NotGzip),
         }
     }
 }
 
-/// Comes back after whatever else is ready.
+/// Yields once to other tasks that are ready.
 async fn yield_once() {
     let mut has_yielded = false;
     poll_fn(|cx| {
@@ -75,7 +75,7 @@ async fn yield_once() {
     .await;
 }
 
-/// Decoded at a time: some hundred microseconds.
+/// Decoded bytes of one part, which takes some hundred microseconds.
 const PART_BYTES: u64 = 64 << 10;
 
 #[cfg(test)]
@@ -91,11 +91,11 @@ mod tests {
         encoder.finish().expect("into memory")
     }
 
-    /// Decodes a body of at most so many bytes; says in how many steps.
-    fn gunzip_in_steps(body: &[u8], bytes_max: usize) -> (Result<Vec<u8>, BadBody>, usize) {
+    /// Decodes a body of at most `bytes_max` bytes. Also returns the number of steps.
+    fn gunzip_in_steps(body: &[u8], bytes_max: usize) -> (Result<Vec<u8>, BodyError>, usize) {
         let mut room = bytes_max;
         let decoding = gunzip(body, |bytes| {
-            room = room.checked_sub(bytes).ok_or(BadBody::TooLarge)?;
+            room = room.checked_sub(bytes).ok_or(BodyError::TooLarge)?;
             Ok(())
         });
         let mut decoding = std::pin::pin!(decoding);
@@ -110,25 +110,25 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_bounded_by_what_it_becomes_and_holds_nobody_up() {
+    fn a_body_is_limited_by_its_decoded_size_and_decoding_yields() {
         let coded = gzip(&vec![b'a'; 1_000_000]);
         assert!(coded.len() < 2_000);
         let (plain, steps) = gunzip_in_steps(&coded, 1_000_000);
         assert_eq!((plain.map(|it| it.len()), steps), (Ok(1_000_000), 17));
         let (refused, steps) = gunzip_in_steps(&coded, 100_000);
-        assert_eq!((refused, steps), (Err(BadBody::TooLarge), 2));
+        assert_eq!((refused, steps), (Err(BodyError::TooLarge), 2));
         let two = [gzip(b"ab"), gzip(b"cd")].concat();
         assert_eq!(gunzip_in_steps(&two, 4).0, Ok(b"abcd".to_vec()));
         assert_eq!(gunzip_in_steps(&gzip(b""), 0).0, Ok(Vec::new()));
     }
 
     #[test]
-    fn what_is_not_whole_gzip_is_none() {
+    fn incomplete_gzip_is_invalid() {
         let coded = gzip(b"abc");
         let trailed = [&coded[..], b"x"].concat();
         for body in [&b""[..], b"abc", &coded[..coded.len() - 1], &trailed] {
             let (refused, _) = gunzip_in_steps(body, 100);
-            assert_eq!(refused, Err(BadBody::NotGzip), "{body:?}");
+            assert_eq!(refused, Err(BodyError::NotGzip), "{body:?}");
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
             &["gzip, gzip"],
             &["gzip", "gzip"],
         ] {
-            assert_eq!(of(other), Err(BadBody::Coding), "{other:?}");
+            assert_eq!(of(other), Err(BodyError::Coding), "{other:?}");
         }
     }
 }

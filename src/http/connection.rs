@@ -1,13 +1,13 @@
-//! One connection before it is a session, or that never becomes one.
+//! A connection that speaks HTTP: before its upgrade, or without one.
 
 use super::Service;
-use super::crowd::PlaceKey;
-use super::line::{Line, Merit};
-use super::pipe::{Pipe, PipeIo, Share};
-use super::raw_head::{self, HeadReader, Look};
-use super::service::Context;
+use super::connection_context::{ConnectionContext, Credit};
+use super::eviction::EntryKey;
+use super::pipe::{InputLimit, Pipe, PipeIo};
+use super::raw_head::{self, HeadReader, HeadState};
+use super::service::HttpContext;
 use crate::handler::Admitted;
-use crate::mailbox::ShardRing;
+use crate::mailbox::ShardWaker;
 use crate::shard::HttpPhase;
 use crate::vocabulary::id::ConnectionId;
 use crate::ws::handshake;
@@ -20,75 +20,75 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Wake, Waker};
 
-/// hyper's state of one connection and the pipe that feeds it.
+/// The state of an HTTP connection: hyper's, and the pipe that feeds it.
 ///
-/// Invariant: `flying` is not touched while a send of it is under way. What hyper has written and
-/// what is in `flying` are together at most the pipe's outbound bound, but for one answer.
+/// Invariant: `sending` does not change while a send is in progress. hyper's output and `sending`
+/// together are at most the pipe's outbound limit plus one response.
 #[derive(Debug)]
 pub(crate) struct HttpConnection {
     hyper: Option<http1::Connection<PipeIo, Service>>,
     pipe: Rc<RefCell<Pipe>>,
-    line: Rc<Line>,
+    context: Rc<ConnectionContext>,
     flag: Arc<WakeFlag>,
     waker: Waker,
-    flying: Vec<u8>,
-    flown: usize,
-    is_flying: bool,
-    /// What has come of a head is held back until it is whole.
-    awaits_head: bool,
+    sending: Vec<u8>,
+    sent_bytes: usize,
+    is_sending: bool,
+    /// Whether the bytes of an incomplete head are held back from hyper.
+    holds_back_head: bool,
     head: HeadReader,
-    /// Bytes of a head that may be held back.
-    held_bytes_max: usize,
-    /// Some of its answers were taken since the host looked.
-    has_moved: bool,
-    /// Its place among the HTTP connections of its shard; `None` once it is to end.
-    pub(crate) place: Option<PlaceKey>,
-    /// Whether it stands in the host's queue of connections to be sent to.
+    /// Maximum bytes of a head that are held back.
+    head_bytes_max: usize,
+    /// Whether the peer has taken response bytes since the host's last check.
+    has_progress: bool,
+    /// The key of the connection in the shard's eviction queues; `None` once it is closing.
+    pub(crate) place: Option<EntryKey>,
+    /// Whether the connection is in the host's send queue.
     pub(crate) queued: bool,
-    /// Whether its receive is paused because hyper does not read.
+    /// Whether receiving is paused because hyper does not read.
     pub(crate) paused: bool,
-    /// Whether the peer has said that nothing more will come.
+    /// Whether the peer has shut down its write side.
     pub(crate) peer_ended: bool,
-    /// What it becomes as soon as the send under way has ended.
+    /// The session to open when the send in progress has ended.
     upgraded: Option<Box<Upgraded>>,
 }
 
-/// Where a connection stands after it was polled.
+/// The state of a connection after a poll.
 #[derive(Debug)]
 pub(crate) enum Progress {
-    /// It waits for input, for an answer, or for its output to be sent.
+    /// The connection waits for input, for a response, or for its output to be sent.
     Pending,
-    /// Everything has been said; what is in the pipe must still be sent.
+    /// hyper has finished; the output in the pipe must still be sent.
     Done,
-    /// The same, behind something that is no request, for which it counts.
+    /// Like `Done`, after invalid input that counts as a rejected request.
     Malformed,
-    /// It is to become a session.
+    /// The connection becomes a session.
     Upgraded(Box<Upgraded>),
 }
 
-/// What is left of a connection that becomes a session.
+/// The remains of a connection that becomes a session.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) route: u16,
     pub(crate) admitted: Admitted,
-    /// What must be sent first: earlier answers and the 101.
+    /// The bytes to send first: earlier responses and the 101.
     pub(crate) greeting: Vec<u8>,
-    /// What the client sent behind its request.
+    /// The bytes that the client sent after its request.
     pub(crate) input: BytesMut,
 }
 
-/// Connections that want to be polled, from whatever thread the wish comes.
+/// The connections to poll next. Any thread can add one.
 #[derive(Debug)]
 pub(crate) struct WakeList {
     ids: SegQueue<ConnectionId>,
-    ring: ShardRing,
+    waker: ShardWaker,
 }
 
 impl WakeList {
-    pub(crate) fn new(ring: ShardRing) -> Self {
+    pub(crate) fn new(waker: ShardWaker) -> Self {
         Self {
             ids: SegQueue::new(),
-            ring,
+            waker,
         }
     }
 
@@ -116,7 +116,7 @@ impl Wake for WakeFlag {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.list.ids.push(self.id);
-            self.list.ring.ring();
+            self.list.waker.wake();
         }
     }
 }
@@ -124,17 +124,17 @@ impl Wake for WakeFlag {
 impl HttpConnection {
     pub(crate) fn new(
         id: ConnectionId,
-        context: &Rc<Context>,
+        shard_context: &Rc<HttpContext>,
         list: &Arc<WakeList>,
-        held_bytes_max: usize,
+        head_bytes_max: usize,
         outbound_bytes_max: usize,
     ) -> Self {
         let pipe = Rc::new(RefCell::new(Pipe::new(outbound_bytes_max)));
-        let address = context.peer(id);
-        let line = Rc::new(Line::new(id, address, HttpPhase::Head, &pipe));
+        let address = shard_context.peer(id);
+        let context = Rc::new(ConnectionContext::new(id, address, HttpPhase::Head, &pipe));
         let service = Service {
-            context: Rc::clone(context),
-            line: Rc::clone(&line),
+            context: Rc::clone(shard_context),
+            connection: Rc::clone(&context),
         };
         let hyper = http1::Builder::new()
             .title_case_headers(true)
@@ -144,24 +144,28 @@ impl HttpConnection {
             .serve_connection(PipeIo(Rc::clone(&pipe)), service);
         Self {
             hyper: Some(hyper),
-            held_bytes_max,
-            ..Self::bare(id, pipe, line, list)
+            head_bytes_max,
+            ..Self::bare(id, pipe, context, list)
         }
     }
 
-    /// A connection that is told one thing, and then closed.
-    pub(crate) fn farewell(id: ConnectionId, list: &Arc<WakeList>, words: &[u8]) -> Self {
-        let mut pipe = Pipe::new(words.len());
-        pipe.put_outbound(words);
+    /// Creates a connection that sends one response and is then closed.
+    pub(crate) fn closing_response(
+        id: ConnectionId,
+        list: &Arc<WakeList>,
+        response: &[u8],
+    ) -> Self {
+        let mut pipe = Pipe::new(response.len());
+        pipe.put_outbound(response);
         let pipe = Rc::new(RefCell::new(pipe));
-        let line = Line::new(id, None, HttpPhase::Answer, &pipe);
-        Self::bare(id, pipe, Rc::new(line), list)
+        let context = ConnectionContext::new(id, None, HttpPhase::Response, &pipe);
+        Self::bare(id, pipe, Rc::new(context), list)
     }
 
     fn bare(
         id: ConnectionId,
         pipe: Rc<RefCell<Pipe>>,
-        line: Rc<Line>,
+        context: Rc<ConnectionContext>,
         list: &Arc<WakeList>,
     ) -> Self {
         let flag = Arc::new(WakeFlag {
@@ -173,16 +177,16 @@ impl HttpConnection {
         Self {
             hyper: None,
             pipe,
-            line,
+            context,
             flag,
             waker,
-            flying: Vec::new(),
-            flown: 0,
-            is_flying: false,
-            awaits_head: true,
+            sending: Vec::new(),
+            sent_bytes: 0,
+            is_sending: false,
+            holds_back_head: true,
             head: HeadReader::default(),
-            held_bytes_max: 0,
-            has_moved: false,
+            head_bytes_max: 0,
+            has_progress: false,
             place: None,
             queued: false,
             paused: false,
@@ -192,103 +196,106 @@ impl HttpConnection {
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
-        self.line.id
+        self.context.id
     }
 
-    /// What it waits for. Unread answers go before everything else: none of its requests is any
-    /// good to a peer that does not read.
+    /// Returns the connection's phase. Unread responses take precedence: a peer that does not read
+    /// makes no use of its requests.
     pub(crate) fn phase(&self) -> HttpPhase {
         if !self.is_quiet() {
             HttpPhase::Unread
-        } else if self.line.is_streaming.get() {
-            // Whoever makes its parts may take long.
-            HttpPhase::Answer
+        } else if self.context.is_streaming.get() {
+            // The producer of a streamed body may take long.
+            HttpPhase::Response
         } else {
-            self.line.phase.get()
+            self.context.phase.get()
         }
     }
 
-    /// Whether a request waits because too many answers are unread.
-    pub(crate) fn holds_request(&self) -> bool {
-        self.pipe.borrow().holds_request()
+    /// Returns whether a request waits because too many response bytes are unread.
+    pub(crate) fn delays_request(&self) -> bool {
+        self.pipe.borrow().delays_request()
     }
 
-    /// What its requests have earned since the last call.
-    pub(crate) fn take_merit(&self) -> Option<Merit> {
-        self.line.take_merit()
+    /// Takes the credit of its requests since the last call.
+    pub(crate) fn take_credit(&self) -> Option<Credit> {
+        self.context.take_credit()
     }
 
-    /// Whether some of its answers were taken since the last call.
-    pub(crate) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.has_moved)
+    /// Returns whether the peer has taken response bytes since the last call.
+    pub(crate) fn take_has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_progress)
     }
 
-    /// Takes bytes from the socket; the connection must be polled then.
+    /// Accepts bytes from the socket. The caller must poll the connection afterwards.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         let begins = self.begins_request();
         if self.hyper.is_none() {
-            // Behind the end of the last request only an upgrade leaves somebody who wants more.
+            // hyper has ended. Only a session that follows needs more input.
             if self.upgraded.is_some() {
                 self.pipe.borrow_mut().receive(bytes);
             }
             return;
         }
         self.pipe.borrow_mut().receive(bytes);
-        if self.line.phase.get() == HttpPhase::Idle {
+        if self.context.phase.get() == HttpPhase::Idle {
             self.begin_request(begins);
-        } else if self.awaits_head {
-            self.look_at_head();
+        } else if self.holds_back_head {
+            self.inspect_head();
         }
     }
 
-    /// Goes on with what has come behind the last request: a new one, or the rest of one that hyper
-    /// knows. Whether that is something for hyper.
+    /// Passes the next input to hyper: a new request, or the rest of one that hyper has begun.
+    /// Returns whether hyper has something to read.
     fn begin_request(&mut self, is_new: bool) -> bool {
         if self.pipe.borrow().inbound_bytes() == 0 {
             return false;
         }
-        self.line.phase.set(HttpPhase::Head);
-        self.line.raw_head.set(None);
+        self.context.phase.set(HttpPhase::Head);
+        self.context.raw_head.set(None);
         if is_new {
             self.head = HeadReader::default();
-            self.look_at_head();
+            self.inspect_head();
         }
-        !self.awaits_head
+        !self.holds_back_head
     }
 
-    /// Whether what comes next, or lies in the pipe, begins a request. While hyper still writes the
-    /// last answer it may keep what came behind that one's request.
+    /// Returns whether the next input begins a request. While hyper writes a response, it may keep
+    /// the input after that response's request.
     fn begins_request(&self) -> bool {
-        let is_writing = self.line.is_streaming.get();
+        let is_writing = self.context.is_streaming.get();
         self.pipe.borrow().begins_request(is_writing)
     }
 
-    /// Sees what hyper will not tell of the head that begins, if it has come.
-    fn look_at_head(&mut self) {
+    /// Inspects the next head for properties that hyper does not report, if it has arrived.
+    fn inspect_head(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
-        let mut look = self.head.look(pipe.inbound(), self.held_bytes_max);
-        if look == Look::Wait && pipe.has_ended() {
-            // It never will be whole.
-            look = Look::Pass;
+        let mut state = self.head.inspect(pipe.inbound(), self.head_bytes_max);
+        if state == HeadState::Wait && pipe.has_ended() {
+            // The head can no longer become complete.
+            state = HeadState::Pass;
         }
-        self.awaits_head = look == Look::Wait;
-        match look {
-            Look::Wait => pipe.give(Share::Bytes(0)),
-            Look::Pass => pipe.give(Share::All),
-            Look::Seen(head) => {
+        self.holds_back_head = state == HeadState::Wait;
+        match state {
+            HeadState::Wait => pipe.set_input_limit(InputLimit::Bytes(0)),
+            HeadState::Pass => pipe.set_input_limit(InputLimit::All),
+            HeadState::Complete(head) => {
                 if head.is_http_10_upgrade {
                     raw_head::make_http_11(pipe.inbound());
                 }
-                pipe.give(head.request_bytes.map_or(Share::All, Share::Bytes));
-                self.line.raw_head.set(Some(head));
+                pipe.set_input_limit(
+                    head.request_bytes
+                        .map_or(InputLimit::All, InputLimit::Bytes),
+                );
+                self.context.raw_head.set(Some(head));
             }
         }
     }
 
-    /// Takes the end of the peer's input; the connection must be polled then.
+    /// Accepts the end of the peer's input. The caller must poll the connection afterwards.
     pub(crate) fn receive_end(&mut self) {
         self.peer_ended = true;
-        self.awaits_head = false;
+        self.holds_back_head = false;
         self.pipe.borrow_mut().end_inbound();
     }
 
@@ -296,22 +303,23 @@ impl HttpConnection {
         self.pipe.borrow().inbound_bytes()
     }
 
-    /// Bytes of answers that the peer has not taken, and of input that nobody has read.
+    /// Returns the response bytes that the peer has not taken plus the input bytes not read by
+    /// hyper.
     pub(crate) fn unread_bytes(&self) -> usize {
         let pipe = self.pipe.borrow();
         pipe.unread_bytes() + pipe.inbound_bytes()
     }
 
-    /// Whether somebody woke it since it was polled last.
+    /// Returns whether the connection was woken since it was polled last.
     pub(crate) fn take_woken(&self) -> bool {
         self.flag.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// Lets hyper work, on one request after the other.
+    /// Runs hyper on one request after the other.
     pub(crate) fn poll(&mut self) -> Progress {
         loop {
             let progress = self.poll_hyper();
-            let is_idle = self.line.phase.get() == HttpPhase::Idle;
+            let is_idle = self.context.phase.get() == HttpPhase::Idle;
             let begins = is_idle && self.begins_request();
             if !begins || !matches!(progress, Progress::Pending) || !self.begin_request(true) {
                 return progress;
@@ -334,128 +342,139 @@ impl HttpConnection {
                     self.hyper = None;
                     return Progress::Malformed;
                 }
-                let address = self.line.address.map(tracing::field::display);
+                let address = self.context.address.map(tracing::field::display);
                 tracing::debug!(address, %error, "HTTP connection failed");
                 self.after_hyper()
             }
         }
     }
 
-    /// Whether it waits for the next request and owes nothing.
+    /// Returns whether the connection waits for its next request and has nothing to send.
     pub(crate) fn is_at_rest(&self) -> bool {
-        let is_waiting = self.line.phase.get() == HttpPhase::Idle;
-        self.hyper.is_some() && is_waiting && !self.line.is_streaming.get() && self.is_quiet()
+        let is_waiting = self.context.phase.get() == HttpPhase::Idle;
+        self.hyper.is_some() && is_waiting && !self.context.is_streaming.get() && self.is_quiet()
     }
 
     /// Ends a connection that is at rest.
+    ///
+    /// # Panics
+    ///
+    /// If it is not at rest.
     pub(crate) fn drain(&mut self) {
-        assert!(self.is_at_rest(), "what was asked is answered first");
+        assert!(self.is_at_rest(), "a pending request is answered first");
         self.hyper = None;
     }
 
-    /// Ends it with these words, if it can still be told something: a request has begun, nothing of
-    /// its answer has, and the answers before it leave room. `false`: it can only be broken off.
-    pub(crate) fn end_saying(&mut self, words: &[u8]) -> bool {
-        let is_streaming = self.line.is_streaming.get();
+    /// Ends the connection with this response, if possible: a request has begun, none of its
+    /// response was sent, and the earlier responses leave room. Returns `false` if the connection
+    /// can only be aborted.
+    pub(crate) fn end_with_response(&mut self, response: &[u8]) -> bool {
+        let is_streaming = self.context.is_streaming.get();
         let Some(hyper) = self.hyper.take() else {
             return false;
         };
-        // The next request may have begun in the packet of the last one.
-        let has_begun = self.line.phase.replace(HttpPhase::Answer) != HttpPhase::Idle
+        // The next request may have begun in the same packet as the last one.
+        let has_begun = self.context.phase.replace(HttpPhase::Response) != HttpPhase::Idle
             || !hyper.into_parts().read_buf.is_empty();
         let mut pipe = self.pipe.borrow_mut();
         if is_streaming || !has_begun || pipe.is_full() {
             return false;
         }
-        pipe.put_outbound(words);
+        pipe.put_outbound(response);
         true
     }
 
-    /// Gives up everything but what the kernel holds. The connection is about to be closed.
-    pub(crate) fn abandon(&mut self) {
+    /// Drops all buffers that the kernel does not use. The connection is about to be closed.
+    pub(crate) fn drop_buffers(&mut self) {
         self.hyper = None;
         self.upgraded = None;
         let mut pipe = self.pipe.borrow_mut();
         drop((pipe.take_inbound(), pipe.take_outbound()));
     }
 
-    /// Whether a request was served since the last call.
+    /// Returns whether a request was served since the last call.
     pub(crate) fn take_served(&self) -> bool {
-        self.line.served.take()
+        self.context.served.take()
     }
 
-    /// Lends what is to be sent next; it stays until [`HttpConnection::sent`].
-    pub(crate) fn lend(&mut self) -> Option<&[u8]> {
-        assert!(!self.is_flying, "one send at a time");
-        if self.flown == self.flying.len() {
-            let mut empty = std::mem::take(&mut self.flying);
+    /// Returns the bytes to send next, unchanged until [`HttpConnection::sent`]; `None` if there
+    /// are none.
+    pub(crate) fn begin_send(&mut self) -> Option<&[u8]> {
+        assert!(!self.is_sending, "one send at a time");
+        if self.sent_bytes == self.sending.len() {
+            let mut empty = std::mem::take(&mut self.sending);
             empty.clear();
-            self.flown = 0;
-            self.flying = self.pipe.borrow_mut().lend_outbound(empty);
+            self.sent_bytes = 0;
+            self.sending = self.pipe.borrow_mut().begin_send(empty);
         }
-        if self.flying.is_empty() {
+        if self.sending.is_empty() {
             return None;
         }
-        self.is_flying = true;
-        Some(&self.flying[self.flown..])
+        self.is_sending = true;
+        Some(&self.sending[self.sent_bytes..])
     }
 
-    /// The send is over, and the socket took `taken` bytes.
+    /// Ends the send in progress. The socket has taken `taken` bytes.
     pub(crate) fn sent(&mut self, taken: usize) {
-        assert!(self.is_flying, "no send to end");
-        self.is_flying = false;
-        self.flown += taken;
-        self.has_moved |= taken > 0;
-        assert!(self.flown <= self.flying.len());
-        if self.flown == self.flying.len() {
-            self.pipe.borrow_mut().settle();
-            if self.flying.capacity() > KEPT_BYTES_MAX {
-                self.flying = Vec::new();
-                self.flown = 0;
+        assert!(self.is_sending, "no send to end");
+        self.is_sending = false;
+        self.sent_bytes += taken;
+        self.has_progress |= taken > 0;
+        assert!(self.sent_bytes <= self.sending.len());
+        if self.sent_bytes == self.sending.len() {
+            self.pipe.borrow_mut().complete_send();
+            if self.sending.capacity() > KEPT_BYTES_MAX {
+                self.sending = Vec::new();
+                self.sent_bytes = 0;
             }
         }
     }
 
-    pub(crate) fn is_flying(&self) -> bool {
-        self.is_flying
+    pub(crate) fn is_sending(&self) -> bool {
+        self.is_sending
     }
 
-    /// Whether something is to be sent and no send is under way.
+    /// Returns whether there are bytes to send and no send is in progress.
     pub(crate) fn wants_to_send(&self) -> bool {
-        !self.is_flying && (self.flown < self.flying.len() || self.pipe.borrow().has_outbound())
+        !self.is_sending
+            && (self.sent_bytes < self.sending.len() || self.pipe.borrow().has_outbound())
     }
 
-    /// Whether nothing is to be sent and no send is under way.
+    /// Returns whether there are no bytes to send and no send is in progress.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.is_flying && !self.wants_to_send()
+        !self.is_sending && !self.wants_to_send()
     }
 
-    /// Whether hyper has ended.
+    /// Returns whether hyper has ended.
     pub(crate) fn is_done(&self) -> bool {
         self.hyper.is_none()
     }
 
-    /// Whether its last answers are being sent: nothing is read of it any more, or nothing comes.
+    /// Returns whether only the last responses are left to send: no more input is read or arrives.
     pub(crate) fn is_ending(&self) -> bool {
         (self.is_done() || self.peer_ended) && self.upgraded.is_none() && !self.is_quiet()
     }
 
-    /// Keeps what the connection is to become until its sends have ended.
-    pub(crate) fn adopt(&mut self, upgraded: Box<Upgraded>) {
+    /// Stores the session that the connection becomes when its sends have ended.
+    pub(crate) fn set_upgrade(&mut self, upgraded: Box<Upgraded>) {
         self.upgraded = Some(upgraded);
     }
 
-    /// Whether an upgrade was granted.
+    /// Returns whether an upgrade was accepted.
     pub(crate) fn has_upgrade(&self) -> bool {
         self.upgraded.is_some()
     }
 
-    /// Takes what the connection is to become. What a send has not taken of earlier answers goes
-    /// out before the 101.
+    /// Takes the session that the connection becomes. Unsent bytes of earlier responses precede the
+    /// 101.
+    ///
+    /// # Panics
+    ///
+    /// If a send is in progress.
     pub(crate) fn take_upgrade(&mut self) -> Option<Box<Upgraded>> {
-        assert!(!self.is_flying, "its answers are still being sent");
+        assert!(!self.is_sending, "a send is in progress");
         let mut upgraded = self.upgraded.take()?;
-        let rest = self.flying.split_off(self.flown);
+        let rest = self.sending.split_off(self.sent_bytes);
         upgraded.greeting.splice(0..0, rest);
         upgraded
             .input
@@ -463,18 +482,18 @@ impl HttpConnection {
         Some(upgraded)
     }
 
-    /// hyper has ended: the connection becomes a session, or closes.
+    /// Returns the next state after hyper has ended: the connection becomes a session or closes.
     fn after_hyper(&mut self) -> Progress {
         let hyper = self.hyper.take().expect("it has just been polled");
         let parts = hyper.into_parts();
-        let Some(granted) = self.line.upgrade.take() else {
+        let Some(granted) = self.context.upgrade.take() else {
             return Progress::Done;
         };
         let mut pipe = self.pipe.borrow_mut();
         let mut input = BytesMut::from(&parts.read_buf[..]);
         input.unsplit(pipe.take_inbound());
 
-        // hyper's 101 is the last thing it wrote; ours has the originals' spelling (wire.md 1.1).
+        // hyper's 101 is its last output. Ours has the originals' header names (wire.md 1.1).
         let mut greeting = pipe.take_outbound();
         let at = greeting
             .windows(SWITCHING.len())
@@ -491,8 +510,8 @@ impl HttpConnection {
     }
 }
 
-/// A request's head, in bytes: what hyper takes at the least. A longer one is answered with 431.
+/// Maximum bytes of a request's head, hyper's minimum. The response to a longer one is 431.
 const HEAD_BYTES_MAX: usize = 8192;
-/// A larger buffer is not kept for the next answer.
+/// Maximum capacity of a buffer that is kept for the next response, in bytes.
 const KEPT_BYTES_MAX: usize = 4096;
 const SWITCHING: &[u8] = b"HTTP/1.1 101 ";

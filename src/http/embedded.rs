@@ -1,8 +1,8 @@
-//! Whatever an embedder serves beside the gateway's own paths.
+//! The embedder's HTTP service, for paths that the gateway does not serve itself.
 
-use super::answer::{self, Answer};
-use super::line::Line;
-use super::service::Context;
+use super::connection_context::ConnectionContext;
+use super::response::{self, HttpResponse};
+use super::service::HttpContext;
 use crate::handler::{EmbedderBody, LocalFuture};
 use crate::logging::limited;
 use crate::shard::HttpPhase;
@@ -13,19 +13,19 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-/// The body of an embedder's answer, on its way out over a connection that is not idle while it
-/// goes on. Each part of it begins the connection's time limit anew.
+/// The body of an embedder's response. While it is being streamed, the connection is not idle, and
+/// each part restarts the connection's time limit.
 #[derive(Debug)]
 pub(super) struct OutgoingBody {
     body: EmbedderBody,
-    line: Rc<Line>,
+    connection: Rc<ConnectionContext>,
 }
 
 impl OutgoingBody {
-    fn new(body: EmbedderBody, line: &Rc<Line>) -> Self {
-        line.is_streaming.set(true);
-        let line = Rc::clone(line);
-        Self { body, line }
+    fn new(body: EmbedderBody, connection: &Rc<ConnectionContext>) -> Self {
+        connection.is_streaming.set(true);
+        let connection = Rc::clone(connection);
+        Self { body, connection }
     }
 }
 
@@ -39,9 +39,9 @@ impl Body for OutgoingBody {
     ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(part)) = &polled {
-            self.line.served.set(true);
-            // It has ended in a panic.
-            self.line.is_streaming.set(part.is_ok());
+            self.connection.served.set(true);
+            // A panic has ended the body.
+            self.connection.is_streaming.set(part.is_ok());
         }
         polled
     }
@@ -57,32 +57,32 @@ impl Body for OutgoingBody {
 
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
-        self.line.is_streaming.set(false);
+        self.connection.is_streaming.set(false);
     }
 }
 
-/// Answers what nothing of ours is served for. A request with a body must be answered within a
-/// body's time: only the embedder sees whether it still comes.
+/// Passes a request to the embedder's service. A request with a body must be answered within
+/// `body_timeout_ms`: only the embedder sees whether the body still arrives.
 pub(super) async fn serve(
-    context: &Context,
-    line: &Rc<Line>,
+    context: &HttpContext,
+    connection: &Rc<ConnectionContext>,
     request: Request<Incoming>,
-) -> Answer {
-    let Some((service, label)) = &context.program.http else {
-        let answer = answer::not_found();
-        context.note_answer(line, answer.status(), request.uri().path());
-        return answer;
+) -> HttpResponse {
+    let Some((service, label)) = &context.registry.http else {
+        let response = response::not_found();
+        context.note_response(connection, response.status(), request.uri().path());
+        return response;
     };
     if request.body().size_hint().exact() != Some(0) {
-        line.phase.set(HttpPhase::Body);
+        connection.phase.set(HttpPhase::Body);
     }
-    // Only the service knows.
-    line.has_read_body.set(true);
+    // Only the service knows whether it read the body.
+    connection.has_read_body.set(true);
     let service = Rc::clone(service);
     let future: LocalFuture<_> = Box::pin(async move { service(request).await });
     match context.run(*label, future, None).await {
         Ok(Ok(response)) => {
-            response.map(|body| answer::Bodies::Right(OutgoingBody::new(body, line)))
+            response.map(|body| response::ResponseBody::Right(OutgoingBody::new(body, connection)))
         }
         Ok(Err(error)) => {
             limited!(
@@ -90,8 +90,8 @@ pub(super) async fn serve(
                 "the embedder's HTTP service failed",
                 error = error.as_str()
             );
-            answer::internal_error()
+            response::internal_error()
         }
-        Err(_) => answer::internal_error(),
+        Err(_) => response::internal_error(),
     }
 }

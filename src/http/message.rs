@@ -1,39 +1,43 @@
-//! What RFC 9112 asks of a request's head, beyond what hyper sees to.
+//! Checks of a request's head that RFC 9112 requires and hyper does not make.
 //!
-//! A request that is wrong here might be read otherwise by a proxy in front, so its connection ends
-//! with the answer.
+//! A proxy in front of the gateway might parse an invalid request differently, so its connection is
+//! closed after the response.
 
-use super::answer::{self, Answer};
 use super::raw_head::RawHead;
+use super::response::{self, HttpResponse};
 use crate::vocabulary::authority::Authority;
 use hyper::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
 use hyper::{StatusCode, Version};
 
-/// Why a head is invalid.
+/// The reason why a head is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum InvalidHead {
-    /// It is HTTP/1.1 and has no `Host` (3.2).
+pub(super) enum HeadError {
+    /// An HTTP/1.1 request has no `Host` (3.2).
     NoHost,
-    /// It has several `Host`, or one that is not a host and port (3.2).
+    /// There are several `Host` headers, or one that is not a host and port (3.2).
     BadHost,
-    /// It has both `Content-Length` and `Transfer-Encoding` (6.3), which is how requests are
-    /// smuggled past a proxy.
+    /// There are both `Content-Length` and `Transfer-Encoding` (6.3), which allows request
+    /// smuggling past a proxy.
     TwoLengths,
-    /// It has a transfer coding other than `chunked` (6.1).
+    /// There is a transfer coding other than `chunked` (6.1).
     UnknownCoding,
-    /// It has `chunked` twice (6.1).
+    /// `chunked` is applied twice (6.1).
     ChunkedTwice,
 }
 
-/// Checks a head; `raw` is what was seen of it before hyper took it.
-pub(super) fn check(head: &Parts, raw: Option<RawHead>) -> Result<(), InvalidHead> {
+/// Checks a head. `raw` is the result of inspecting its bytes.
+///
+/// # Errors
+///
+/// The first violation.
+pub(super) fn check(head: &Parts, raw: Option<RawHead>) -> Result<(), HeadError> {
     let mut hosts = head.headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (None, _) if head.version == Version::HTTP_11 => return Err(InvalidHead::NoHost),
-        (_, Some(_)) => return Err(InvalidHead::BadHost),
+        (None, _) if head.version == Version::HTTP_11 => return Err(HeadError::NoHost),
+        (_, Some(_)) => return Err(HeadError::BadHost),
         (Some(host), None) if !host.is_empty() && Authority::parse(host.as_bytes()).is_none() => {
-            return Err(InvalidHead::BadHost);
+            return Err(HeadError::BadHost);
         }
         (None | Some(_), None) => {}
     }
@@ -43,24 +47,24 @@ pub(super) fn check(head: &Parts, raw: Option<RawHead>) -> Result<(), InvalidHea
     }
     let has_length = head.headers.contains_key(CONTENT_LENGTH);
     if has_length || raw.is_some_and(|raw| raw.has_two_lengths) {
-        return Err(InvalidHead::TwoLengths);
+        return Err(HeadError::TwoLengths);
     }
     let mut is_chunked = false;
     let lines = head.headers.get_all(TRANSFER_ENCODING).iter();
     let codings = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     for coding in codings.map(<[u8]>::trim_ascii).filter(|it| !it.is_empty()) {
         if !coding.eq_ignore_ascii_case(b"chunked") {
-            return Err(InvalidHead::UnknownCoding);
+            return Err(HeadError::UnknownCoding);
         }
         if std::mem::replace(&mut is_chunked, true) {
-            return Err(InvalidHead::ChunkedTwice);
+            return Err(HeadError::ChunkedTwice);
         }
     }
     Ok(())
 }
 
-impl InvalidHead {
-    pub(super) fn answer(self) -> Answer {
+impl HeadError {
+    pub(super) fn response(self) -> HttpResponse {
         let (status, text) = match self {
             Self::NoHost => (StatusCode::BAD_REQUEST, "the header Host is missing\n"),
             Self::BadHost => (
@@ -77,7 +81,7 @@ impl InvalidHead {
             ),
             Self::ChunkedTwice => (StatusCode::BAD_REQUEST, "the body is chunked twice\n"),
         };
-        answer::closing(answer::text(status, text))
+        response::with_close(response::text(status, text))
     }
 }
 
@@ -86,7 +90,7 @@ mod tests {
     use super::*;
     use hyper::Request;
 
-    fn check_headers(version: Version, headers: &[(&str, &str)]) -> Result<(), InvalidHead> {
+    fn check_headers(version: Version, headers: &[(&str, &str)]) -> Result<(), HeadError> {
         let mut request = Request::builder().version(version);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -98,18 +102,18 @@ mod tests {
     #[test]
     fn a_request_has_one_host_and_http_10_may_have_none() {
         let (new, old) = (Version::HTTP_11, Version::HTTP_10);
-        assert_eq!(check_headers(new, &[]), Err(InvalidHead::NoHost));
+        assert_eq!(check_headers(new, &[]), Err(HeadError::NoHost));
         assert_eq!(check_headers(old, &[]), Ok(()));
         for host in ["", "a", "a.example:80", "[::1]:80"] {
             assert_eq!(check_headers(new, &[("host", host)]), Ok(()), "{host:?}");
         }
         for host in ["a b", "a:b", "a@b", "a/b", "[::1", "http://a"] {
             let seen = check_headers(new, &[("host", host)]);
-            assert_eq!(seen, Err(InvalidHead::BadHost), "{host:?}");
+            assert_eq!(seen, Err(HeadError::BadHost), "{host:?}");
         }
         for version in [new, old] {
             let seen = check_headers(version, &[("host", "a"), ("host", "a")]);
-            assert_eq!(seen, Err(InvalidHead::BadHost));
+            assert_eq!(seen, Err(HeadError::BadHost));
         }
     }
 
@@ -127,10 +131,10 @@ mod tests {
             &["foo", "chunked"],
             &["chunked;a=b"],
         ] {
-            assert_eq!(check_codings(codings), Err(InvalidHead::UnknownCoding));
+            assert_eq!(check_codings(codings), Err(HeadError::UnknownCoding));
         }
         for codings in [&["chunked, chunked"][..], &["chunked", "CHUNKED"]] {
-            assert_eq!(check_codings(codings), Err(InvalidHead::ChunkedTwice));
+            assert_eq!(check_codings(codings), Err(HeadError::ChunkedTwice));
         }
     }
 
@@ -140,7 +144,7 @@ mod tests {
         let chunked = ("transfer-encoding", "chunked");
         let both = [host, chunked, ("content-length", "1")];
         let seen = check_headers(Version::HTTP_11, &both);
-        assert_eq!(seen, Err(InvalidHead::TwoLengths));
+        assert_eq!(seen, Err(HeadError::TwoLengths));
 
         let request = Request::builder()
             .header(host.0, host.1)
@@ -152,7 +156,7 @@ mod tests {
             has_coding: true,
             has_two_lengths: true,
         };
-        assert_eq!(check(&parts, Some(raw)), Err(InvalidHead::TwoLengths));
+        assert_eq!(check(&parts, Some(raw)), Err(HeadError::TwoLengths));
         assert_eq!(check(&parts, None), Ok(()));
     }
 }

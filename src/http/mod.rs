@@ -1,34 +1,35 @@
-//! HTTP on the same port: the upgrade, pushes and drops.
+//! HTTP on the gateway's port: upgrades, pushes, drops, the server API and the embedder's service.
 //!
-//! hyper parses requests and writes answers; it is fed from memory (`pipe`) and never sees a
-//! socket. What a request wants from the shard it leaves in a queue ([`Context::asks`]), since only
-//! the host may call the shard, and waits for the reply.
+//! hyper parses requests and writes responses. It reads and writes memory (`pipe`), never a socket.
+//! Only the host may call the shard, so a request enqueues its command
+//! ([`HttpContext::http_commands`]) and waits for the result.
 
-mod answer;
 mod api;
 mod body;
 mod coding;
 mod connection;
-mod crowd;
+mod connection_context;
 mod embedded;
-mod line;
+mod eviction;
 mod message;
 mod pipe;
 pub(crate) mod playground;
 mod push;
 mod raw_head;
 mod rejections;
+mod response;
 mod route;
 mod service;
 mod upgrade;
 
-pub(crate) use answer::{OVERLOADED, TIMED_OUT};
 pub(crate) use body::RequestBody;
 pub(crate) use connection::{HttpConnection, Progress, Upgraded, WakeList};
-pub(crate) use crowd::{Crowd, Room, Standing};
+pub(crate) use eviction::{ConnectionState, EvictionDecision, EvictionQueues};
+pub(crate) use response::{OVERLOADED, TIMED_OUT};
 pub(crate) use route::{HttpRoute, Served, ServedPath};
 pub(crate) use service::{
-    Asked, Claim, Context, HttpAsk, Refused, Replied, Reply, TapRule, UpgradeRules,
+    CommandError, CommandResult, HttpCommand, HttpContext, QueuedCommand, ResultSlot, TapRule,
+    UpgradeRules, UserClaim,
 };
 
 use service::Service;

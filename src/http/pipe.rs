@@ -1,16 +1,16 @@
-//! The in-memory pipe between a socket's driver and hyper.
+//! The in-memory pipe between the driver of a socket and hyper.
 //!
 //! ```text
 //!   received bytes --> inbound  --> hyper reads
 //!   sent bytes     <-- outbound <-- hyper writes
 //! ```
 //!
-//! The driver owns the socket; hyper sees only this. Both directions are bounded: the driver stops
-//! reading a socket whose inbound side is full, and a write is pending while the outbound side is
-//! full, what is being sent included. A request is begun only while there is room for an answer.
-//! A reader is not woken: whoever puts something in polls hyper then.
+//! The driver owns the socket; hyper only sees the pipe. Both directions are limited. The driver
+//! stops reading the socket while the inbound side is full. A write is pending while the outbound
+//! side, including the send in progress, is full. A request starts only while there is room for a
+//! response. Readers are not woken: the writer of the inbound side polls hyper.
 //!
-//! hyper is given one request at a time, as far as is known where it ends (`raw_head.rs`).
+//! hyper gets one request at a time, if the end of the request is known (`raw_head.rs`).
 
 use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -20,12 +20,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-/// How much of what comes hyper is given.
+/// A limit on the input that hyper gets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Share {
-    /// All of it: where a request ends only hyper finds out.
+pub(super) enum InputLimit {
+    /// No limit: only hyper can find the end of the request.
     All,
-    /// So many bytes.
+    /// At most this many bytes.
     Bytes(usize),
 }
 
@@ -34,16 +34,16 @@ pub(super) enum Share {
 pub(crate) struct Pipe {
     inbound: BytesMut,
     inbound_ended: bool,
-    /// How much of what comes belongs to the request that hyper is given.
-    share: Share,
-    /// The last three bytes that have come.
+    /// The rest of the current request's bytes, which hyper may read.
+    input_limit: InputLimit,
+    /// The last three bytes received.
     tail: [u8; 3],
     outbound: Vec<u8>,
     outbound_bytes_max: usize,
-    /// Bytes taken to be sent and not yet given back by [`Pipe::settle`].
-    lent_bytes: usize,
+    /// Bytes of the send in progress, until [`Pipe::complete_send`].
+    sending_bytes: usize,
     writer: Option<Waker>,
-    /// A request that waits until there is room for its answer.
+    /// The waker of a request that waits for room for its response.
     request: Option<Waker>,
 }
 
@@ -52,17 +52,17 @@ impl Pipe {
         Self {
             inbound: BytesMut::new(),
             inbound_ended: false,
-            share: Share::Bytes(0),
+            input_limit: InputLimit::Bytes(0),
             tail: [0; 3],
             outbound: Vec::new(),
             outbound_bytes_max,
-            lent_bytes: 0,
+            sending_bytes: 0,
             writer: None,
             request: None,
         }
     }
 
-    /// Hands bytes from the socket to hyper, which must be polled then.
+    /// Adds bytes from the socket. The caller must poll hyper afterwards.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         self.inbound.extend_from_slice(bytes);
         let last = bytes.len().saturating_sub(self.tail.len());
@@ -71,22 +71,23 @@ impl Pipe {
         }
     }
 
-    /// Tells hyper that nothing more will come; it must be polled then.
+    /// Ends the input. The caller must poll hyper afterwards.
     pub(crate) fn end_inbound(&mut self) {
         self.inbound_ended = true;
-        // What is not whole by now never will be.
-        if self.share == Share::Bytes(0) && !self.inbound.is_empty() {
-            self.share = Share::All;
+        // An incomplete head can no longer become complete, so hyper may have it.
+        if self.input_limit == InputLimit::Bytes(0) && !self.inbound.is_empty() {
+            self.input_limit = InputLimit::All;
         }
     }
 
-    /// Whether what hyper has not read, or what comes next, begins a request. Not if hyper still
-    /// waits for the rest of one, or may have a part of the next, which it keeps while it writes,
-    /// and otherwise only where that does not end in an empty line.
+    /// Returns whether the unread or next input begins a request.
+    ///
+    /// If the end of the last request is unknown, this is only certain after an empty line, and
+    /// while hyper is not writing: hyper may keep input of the next request while it writes.
     pub(super) fn begins_request(&self, is_writing: bool) -> bool {
-        match self.share {
-            Share::Bytes(bytes) => bytes == 0,
-            Share::All => {
+        match self.input_limit {
+            InputLimit::Bytes(bytes) => bytes == 0,
+            InputLimit::All => {
                 let ends_blank = matches!(self.tail, [b'\n', b'\r', b'\n'] | [_, b'\n', b'\n']);
                 let is_writing = is_writing || self.writer.is_some();
                 !is_writing && self.inbound.is_empty() && ends_blank
@@ -94,84 +95,84 @@ impl Pipe {
         }
     }
 
-    /// Whether nothing more will come.
+    /// Returns whether the input has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.inbound_ended
     }
 
-    /// Sets what hyper is given from now on.
-    pub(super) fn give(&mut self, share: Share) {
-        self.share = share;
+    /// Sets the limit on hyper's further input.
+    pub(super) fn set_input_limit(&mut self, input_limit: InputLimit) {
+        self.input_limit = input_limit;
     }
 
-    /// Whether nothing has come behind the request that hyper was given, for certain.
+    /// Returns whether certainly no input follows the request that hyper gets.
     pub(super) fn is_at_end_of_request(&self) -> bool {
-        match self.share {
-            Share::Bytes(bytes) => self.inbound.len() <= bytes,
-            Share::All => false,
+        match self.input_limit {
+            InputLimit::Bytes(bytes) => self.inbound.len() <= bytes,
+            InputLimit::All => false,
         }
     }
 
-    /// Whether hyper has read all of the request that it was given.
+    /// Returns whether hyper has read the whole request that it got.
     pub(super) fn has_given_request(&self) -> bool {
-        self.share == Share::Bytes(0)
+        self.input_limit == InputLimit::Bytes(0)
     }
 
-    /// What has been received and hyper has not read.
+    /// Returns the input that hyper has not read.
     pub(super) fn inbound(&mut self) -> &mut [u8] {
         &mut self.inbound
     }
 
-    /// Bytes received that hyper has not read.
+    /// Returns the number of input bytes that hyper has not read.
     pub(crate) fn inbound_bytes(&self) -> usize {
         self.inbound.len()
     }
 
-    /// Takes what hyper has not read.
+    /// Takes the input that hyper has not read.
     pub(crate) fn take_inbound(&mut self) -> BytesMut {
         std::mem::take(&mut self.inbound)
     }
 
-    /// Whether hyper has written something.
+    /// Returns whether there is output.
     pub(crate) fn has_outbound(&self) -> bool {
         !self.outbound.is_empty()
     }
 
-    /// Takes what hyper has written, for good.
+    /// Takes the output.
     pub(crate) fn take_outbound(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.outbound)
     }
 
-    /// Takes what hyper has written to be sent, leaving `empty` in its place. It counts against the
-    /// bound until [`Pipe::settle`].
-    pub(crate) fn lend_outbound(&mut self, empty: Vec<u8>) -> Vec<u8> {
-        assert!(empty.is_empty() && self.lent_bytes == 0);
-        let lent = std::mem::replace(&mut self.outbound, empty);
-        self.lent_bytes = lent.len();
-        lent
+    /// Takes the output for a send and leaves `empty` in its place. The taken bytes count towards
+    /// the limit until [`Pipe::complete_send`].
+    pub(crate) fn begin_send(&mut self, empty: Vec<u8>) -> Vec<u8> {
+        assert!(empty.is_empty() && self.sending_bytes == 0);
+        let sending = std::mem::replace(&mut self.outbound, empty);
+        self.sending_bytes = sending.len();
+        sending
     }
 
-    /// Everything that was lent has been sent: whoever waits for room goes on.
-    pub(crate) fn settle(&mut self) {
-        self.lent_bytes = 0;
+    /// Ends the send and wakes those that wait for room.
+    pub(crate) fn complete_send(&mut self) {
+        self.sending_bytes = 0;
         let (writer, request) = (self.writer.take(), self.request.take());
         for waiting in writer.into_iter().chain(request) {
             waiting.wake();
         }
     }
 
-    /// Whether so much of the answers is unread that no further request is begun.
+    /// Returns whether the outbound side is full, so that no further request starts.
     pub(crate) fn is_full(&self) -> bool {
         self.room() == 0
     }
 
-    /// Whether a request waits until there is room for its answer.
-    pub(crate) fn holds_request(&self) -> bool {
+    /// Returns whether a request waits for room for its response.
+    pub(crate) fn delays_request(&self) -> bool {
         self.request.is_some()
     }
 
-    /// Is ready once there is room for an answer: at least for all that hyper writes of an upgrade,
-    /// which is taken back out of the pipe and must lie there whole.
+    /// Polls for room for a response: at least for hyper's complete 101, which is later removed
+    /// from the pipe again.
     pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.room() < SWITCHING_BYTES_MAX.min(self.outbound_bytes_max) {
             self.request = Some(cx.waker().clone());
@@ -181,22 +182,22 @@ impl Pipe {
         Poll::Ready(())
     }
 
-    /// Bytes of answers that have not been sent.
+    /// Returns the response bytes that have not been sent.
     pub(crate) fn unread_bytes(&self) -> usize {
-        self.outbound.len() + self.lent_bytes
+        self.outbound.len() + self.sending_bytes
     }
 
     fn room(&self) -> usize {
         self.outbound_bytes_max.saturating_sub(self.unread_bytes())
     }
 
-    /// Puts bytes out that hyper has not written.
+    /// Appends output that is not hyper's.
     pub(crate) fn put_outbound(&mut self, bytes: &[u8]) {
         self.outbound.extend_from_slice(bytes);
     }
 }
 
-/// hyper's end of a pipe.
+/// hyper's side of a pipe.
 #[derive(Debug)]
 pub(crate) struct PipeIo(pub(crate) Rc<RefCell<Pipe>>);
 
@@ -207,26 +208,26 @@ impl Read for PipeIo {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
-        let share = match pipe.share {
-            Share::All => usize::MAX,
-            Share::Bytes(bytes) => bytes,
+        let input_limit = match pipe.input_limit {
+            InputLimit::All => usize::MAX,
+            InputLimit::Bytes(bytes) => bytes,
         };
-        if pipe.inbound.is_empty() || share == 0 {
+        if pipe.inbound.is_empty() || input_limit == 0 {
             if pipe.inbound_ended && pipe.inbound.is_empty() {
                 return Poll::Ready(Ok(()));
             }
             return Poll::Pending;
         }
-        // A larger read has hyper keep a larger buffer.
-        let most = cursor.remaining().min(READ_BYTES_MAX).min(share);
+        // hyper keeps a larger buffer after a larger read.
+        let most = cursor.remaining().min(READ_BYTES_MAX).min(input_limit);
         let len = pipe.inbound.len().min(most);
         cursor.put_slice(&pipe.inbound[..len]);
         pipe.inbound.advance(len);
-        if let Share::Bytes(bytes) = &mut pipe.share {
+        if let InputLimit::Bytes(bytes) = &mut pipe.input_limit {
             *bytes -= len;
         }
         if pipe.inbound.is_empty() {
-            // A connection that waits for its next request owns no buffer.
+            // Free the buffer: the connection waits for its next request.
             pipe.inbound = BytesMut::new();
         }
         Poll::Ready(Ok(()))
@@ -259,10 +260,10 @@ impl Write for PipeIo {
     }
 }
 
-/// Bytes that hyper reads at a time: as much as one receive brings.
+/// Maximum bytes of one read by hyper: those of one receive.
 const READ_BYTES_MAX: usize = 16 << 10;
 
-/// hyper's answer to an upgrade: about 130 bytes.
+/// Room for hyper's 101, which has about 130 bytes.
 const SWITCHING_BYTES_MAX: usize = 256;
 
 #[cfg(test)]
@@ -282,10 +283,10 @@ mod tests {
         assert_eq!(room(), Poll::Ready(()));
         assert_eq!(write(b"abcdef"), Poll::Ready(Some(4)));
         assert_eq!((write(b"ef"), room()), (Poll::Pending, Poll::Pending));
-        assert_eq!(pipe.borrow_mut().lend_outbound(Vec::new()), b"abcd");
+        assert_eq!(pipe.borrow_mut().begin_send(Vec::new()), b"abcd");
         assert_eq!((write(b"ef"), room()), (Poll::Pending, Poll::Pending));
-        assert!(pipe.borrow().holds_request());
-        pipe.borrow_mut().settle();
+        assert!(pipe.borrow().delays_request());
+        pipe.borrow_mut().complete_send();
         assert_eq!(room(), Poll::Ready(()));
         assert_eq!(write(b"ef"), Poll::Ready(Some(2)));
     }
@@ -293,7 +294,7 @@ mod tests {
     #[test]
     fn what_came_before_the_end_is_read_before_it() {
         let pipe = Rc::new(RefCell::new(Pipe::new(4)));
-        pipe.borrow_mut().give(Share::All);
+        pipe.borrow_mut().set_input_limit(InputLimit::All);
         pipe.borrow_mut().receive(b"abc");
         pipe.borrow_mut().end_inbound();
         let mut io = PipeIo(Rc::clone(&pipe));
@@ -322,18 +323,18 @@ mod tests {
             polled.is_ready().then(|| buffer.filled().to_vec())
         };
         pipe.borrow_mut().receive(b"abcd");
-        assert_eq!(read(), None, "nobody has looked at it");
+        assert_eq!(read(), None, "the head was not inspected");
         assert!(pipe.borrow().begins_request(false));
-        pipe.borrow_mut().give(Share::Bytes(3));
+        pipe.borrow_mut().set_input_limit(InputLimit::Bytes(3));
         assert!(!pipe.borrow().is_at_end_of_request() && !pipe.borrow().begins_request(false));
         assert_eq!(read(), Some(b"abc".to_vec()));
         assert_eq!(read(), None);
         assert!(pipe.borrow().begins_request(false) && pipe.borrow().has_given_request());
-        pipe.borrow_mut().give(Share::Bytes(3));
+        pipe.borrow_mut().set_input_limit(InputLimit::Bytes(3));
         assert_eq!(read(), Some(b"d".to_vec()));
         assert!(!pipe.borrow().begins_request(false) && pipe.borrow().is_at_end_of_request());
-        // Where its end is not known, an empty line is what hyper keeps nothing behind.
-        pipe.borrow_mut().give(Share::All);
+        // If the end of a request is unknown, hyper keeps no input after an empty line.
+        pipe.borrow_mut().set_input_limit(InputLimit::All);
         for (bytes, begins) in [(&b"ef"[..], false), (b"\r\n\r", false), (b"\n", true)] {
             pipe.borrow_mut().receive(bytes);
             assert!(
@@ -344,8 +345,8 @@ mod tests {
             assert_eq!(pipe.borrow().begins_request(false), begins);
             assert!(!pipe.borrow().begins_request(true), "hyper may keep it");
         }
-        // At the end everything goes out.
-        pipe.borrow_mut().give(Share::Bytes(0));
+        // At the end of the input there is no limit.
+        pipe.borrow_mut().set_input_limit(InputLimit::Bytes(0));
         pipe.borrow_mut().receive(b"GET");
         assert_eq!(read(), None);
         pipe.borrow_mut().end_inbound();

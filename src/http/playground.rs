@@ -1,13 +1,12 @@
-//! A page to try a route: connect, send, close, and see what comes.
+//! The playground: a page that connects to a route, sends, closes and shows what arrives.
 
 use crate::dialect::Dialect;
 use bytes::Bytes;
 
-/// The page for a route of this language at this path. It works without anything from elsewhere.
+/// Returns the page for a route with this dialect at this path. The page loads nothing else.
 pub(crate) fn page(dialect: &dyn Dialect, path: &str) -> Bytes {
     let begin = dialect.route_spec().playground;
-    // A path of the config has no character that means anything in HTML or JavaScript but `&` and
-    // the quote, which it cannot have.
+    // Config paths cannot contain characters with a meaning in HTML or JavaScript, except `&`.
     PAGE.replace("{{path}}", &path.replace('&', "&amp;"))
         .replace("{{dialect}}", dialect.name())
         .replace("{{first}}", &begin.message.replace('"', "&quot;"))

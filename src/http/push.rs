@@ -1,9 +1,9 @@
-//! Pushes to the users of a route, and drops of them, as requests without an API.
+//! Pushes and drops over HTTP on a route's own paths, apart from the server API.
 
-use super::answer::{self, Answer};
-use super::body::{BadBody, RequestBody, read_whole};
-use super::line::{Line, Merit};
-use super::service::{Context, HttpAsk, bears};
+use super::body::{BodyError, RequestBody, read_whole};
+use super::connection_context::{ConnectionContext, Credit};
+use super::response::{self, HttpResponse};
+use super::service::{HttpCommand, HttpContext, has_bearer_secret};
 use crate::auth::BEARER_CHALLENGE;
 use crate::config::PushAuth;
 use crate::dialect::DropRequest;
@@ -14,7 +14,7 @@ use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
-/// Who may push or drop on one path, and the route whose users are meant.
+/// The authorization rules of pushes or drops on one path, and the route that they go to.
 struct PushRules<'c> {
     route: u16,
     auth: &'c PushAuth,
@@ -22,139 +22,146 @@ struct PushRules<'c> {
 }
 
 impl PushRules<'_> {
-    /// The response to a request that does not show what the config asks for; `None` if it does.
-    fn rejection(&self, context: &Context, head: &Parts) -> Option<Answer> {
-        let (is_shown, challenge) = match self.auth {
+    /// Returns the response that rejects an unauthorized request; `None` if it is authorized.
+    fn rejection(&self, context: &HttpContext, head: &Parts) -> Option<HttpResponse> {
+        let (is_authorized, challenge) = match self.auth {
             PushAuth::None => {
-                let why = context.keyless.judge(head).err()?;
-                return Some(answer::forbidden(&format!(
+                let why = context.keyless.decide(head).err()?;
+                return Some(response::forbidden(&format!(
                     "without a secret, only requests of this machine itself may push or drop, and \
                      {why}; set push_secret or push_header on the route"
                 )));
             }
-            PushAuth::Bearer { secret } => (bears(&head.headers, secret), BEARER_CHALLENGE),
+            PushAuth::Bearer { secret } => {
+                (has_bearer_secret(&head.headers, secret), BEARER_CHALLENGE)
+            }
             PushAuth::Header { name, value } => {
                 let given = head.headers.get(name);
-                let is_shown = given.is_some_and(|given| value.matches(given.as_bytes()));
-                (is_shown, API_KEY_CHALLENGE)
+                let is_authorized = given.is_some_and(|given| value.matches(given.as_bytes()));
+                (is_authorized, API_KEY_CHALLENGE)
             }
         };
-        (!is_shown).then(|| answer::unauthorized(challenge))
+        (!is_authorized).then(|| response::unauthorized(challenge))
     }
 
-    /// Notes the end of a push or drop whose body came whole. Where a secret was shown or a
-    /// function asked, that counts whatever came of it.
-    fn judge(&self, line: &Line, is_done: bool) {
+    /// Records the credit of a push or drop with a complete body. If a secret or function has
+    /// authorized it, the result does not matter.
+    fn authorize(&self, connection: &ConnectionContext, is_done: bool) {
         let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
         if is_done || is_guarded {
-            line.earn(Merit::Authorized);
+            connection.add_credit(Credit::Authorized);
         }
     }
 }
 
-impl Context {
+impl HttpContext {
     fn rules_of_push<'c>(&'c self, index: u16, auth: &'c PushAuth) -> PushRules<'c> {
         PushRules {
             route: index,
             auth,
-            function: self.program.routes[usize::from(index)]
+            function: self.registry.routes[usize::from(index)]
                 .authorize_push
                 .as_ref(),
         }
     }
 }
 
-/// What a POST by somebody who may push asks for.
+/// The operation of a POST.
 #[derive(Clone, Copy)]
 pub(super) enum PushOrDrop {
     Push,
     Drop,
 }
 
-/// Answers a push to, or a drop of, users of a route.
+/// Serves a push to users of a route, or a drop of them.
 pub(super) async fn push_or_drop(
-    context: &Context,
-    line: &Line,
-    (wanted, index, auth): (PushOrDrop, u16, &PushAuth),
+    context: &HttpContext,
+    connection: &ConnectionContext,
+    (operation, index, auth): (PushOrDrop, u16, &PushAuth),
     head: &Parts,
     body: Incoming,
-) -> Answer {
+) -> HttpResponse {
     let rules = context.rules_of_push(index, auth);
-    let answer = answer_to(context, line, (wanted, &rules), head, body).await;
-    context.note_answer(line, answer.status(), head.uri.path());
-    answer
+    let response = response_to(context, connection, (operation, &rules), head, body).await;
+    context.note_response(connection, response.status(), head.uri.path());
+    response
 }
 
-async fn answer_to(
-    context: &Context,
-    line: &Line,
-    (wanted, rules): (PushOrDrop, &PushRules<'_>),
+async fn response_to(
+    context: &HttpContext,
+    connection: &ConnectionContext,
+    (operation, rules): (PushOrDrop, &PushRules<'_>),
     head: &Parts,
     body: Incoming,
-) -> Answer {
-    let body = match admitted_body(context, line, rules, head, body).await {
+) -> HttpResponse {
+    let body = match admitted_body(context, connection, rules, head, body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
     let index = rules.route;
-    let ask = match wanted {
-        PushOrDrop::Push => HttpAsk::Push { route: index, body },
+    let command = match operation {
+        PushOrDrop::Push => HttpCommand::Push { route: index, body },
         PushOrDrop::Drop => {
             let route = &context.settings.routes[usize::from(index)];
             match route.dialect.read_drop(&mut body.into_vec()) {
-                Ok(DropRequest { user, event }) => HttpAsk::Drop(DropTarget {
+                Ok(DropRequest { user, event }) => HttpCommand::Drop(DropTarget {
                     namespace: route.namespace,
                     name: user.into_bytes().into(),
                     event: event.map(|event| event.into_bytes().into()),
                 }),
                 Err(why) => {
-                    rules.judge(line, false);
-                    return answer::text(StatusCode::BAD_REQUEST, why);
+                    rules.authorize(connection, false);
+                    return response::text(StatusCode::BAD_REQUEST, why);
                 }
             }
         }
     };
-    let total = context.ask(ask).await.total();
-    rules.judge(line, total.is_ok());
-    match (total, wanted) {
+    let total = context.execute(command).await.total();
+    rules.authorize(connection, total.is_ok());
+    match (total, operation) {
         (Ok(total), PushOrDrop::Push) => {
-            answer::text(StatusCode::OK, format!("message sent to {total} clients"))
+            response::text(StatusCode::OK, format!("message sent to {total} clients"))
         }
         (Ok(total), PushOrDrop::Drop) => {
-            answer::text(StatusCode::OK, format!("dropped {total} connections"))
+            response::text(StatusCode::OK, format!("dropped {total} connections"))
         }
-        (Err(refused), _) => refused.answer(),
+        (Err(refused), _) => refused.response(),
     }
 }
 
-/// The body of a POST by somebody who may push.
+/// Checks the authorization of a POST and reads its body.
+///
+/// # Errors
+///
+/// The response that rejects it.
 async fn admitted_body(
-    context: &Context,
-    line: &Line,
+    context: &HttpContext,
+    connection: &ConnectionContext,
     rules: &PushRules<'_>,
     head: &Parts,
     body: Incoming,
-) -> Result<RequestBody, Answer> {
+) -> Result<RequestBody, HttpResponse> {
     if head.method != Method::POST {
-        return Err(answer::method_not_allowed("POST"));
+        return Err(response::method_not_allowed("POST"));
     }
-    let verdict = rules.function.map(|rule| {
+    let result = rules.function.map(|rule| {
         let head = RequestHead::new(head);
         context.watch.run(rule.label, || (rule.function)(&head))
     });
-    match verdict {
+    match result {
         Some(Ok(true)) => {}
         None => {
             if let Some(rejection) = rules.rejection(context, head) {
                 return Err(rejection);
             }
         }
-        Some(Ok(false)) => return Err(answer::unauthorized(BEARER_CHALLENGE)),
-        Some(Err(_)) => return Err(answer::internal_error()),
+        Some(Ok(false)) => return Err(response::unauthorized(BEARER_CHALLENGE)),
+        Some(Err(_)) => return Err(response::internal_error()),
     }
-    let read = read_whole(context, line, head, body).await;
-    read.map(|(body, _)| body).map_err(BadBody::answer)
+    let read = read_whole(context, connection, head, body).await;
+    read.map(|(body, _)| body).map_err(BodyError::response)
 }
 
-/// For a header of the operator's choice, which has no scheme in IANA's registry.
+/// The challenge for a secret in a header of the operator's choice. Not a scheme of the IANA
+/// registry.
 const API_KEY_CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey");

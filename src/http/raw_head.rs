@@ -1,58 +1,58 @@
-//! A request's head as its bytes, for what hyper does not tell of it.
+//! Inspection of a request's head as bytes, for properties that hyper does not report.
 //!
-//! hyper offers no upgrade over HTTP/1.0, drops a `Content-Length` that stands beside a
-//! `Transfer-Encoding`, and does not say where a request ends. So hyper is given one request at a
-//! time (`pipe.rs`), and its head is looked at before:
+//! hyper offers no upgrade over HTTP/1.0, drops a `Content-Length` next to a `Transfer-Encoding`,
+//! and does not report where a request ends. So hyper gets one request at a time (`pipe.rs`), and
+//! the head is inspected before:
 //!
 //! ```text
-//!   GET /ws HTTP/1.0\r\n      an upgrade over HTTP/1.0: hyper is given HTTP/1.1
+//!   GET /ws HTTP/1.0\r\n      an upgrade over HTTP/1.0: hyper gets HTTP/1.1
 //!   Upgrade: websocket\r\n
-//!   \r\n                      the end, if the head has come whole
+//!   \r\n                      the end, if the head is complete
 //! ```
 //!
-//! What may become a head is held back until it is whole. A head is not seen if it is longer than
-//! may be held back, or behind a chunked request in one packet, whose end only hyper finds; whoever
-//! needs to know is told so.
+//! Bytes that may become a head are held back until the head is complete. A head is not inspected
+//! if it is longer than the limit, or if it follows a chunked request in the same packet: only
+//! hyper finds the end of that one. Callers then get `None` in place of a [`RawHead`].
 
-/// What was seen of a head.
+/// The properties of a complete head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct RawHead {
-    /// The length of the request, its body included; `None` if only hyper finds it.
+    /// Bytes of the request, including its body; `None` if only hyper can find its end.
     pub(super) request_bytes: Option<usize>,
-    /// It asks for an upgrade over HTTP/1.0.
+    /// Whether the request is an upgrade over HTTP/1.0.
     pub(super) is_http_10_upgrade: bool,
-    /// It has `Transfer-Encoding`.
+    /// Whether the head has `Transfer-Encoding`.
     pub(super) has_coding: bool,
-    /// It has both `Content-Length` and `Transfer-Encoding`.
+    /// Whether the head has both `Content-Length` and `Transfer-Encoding`.
     pub(super) has_two_lengths: bool,
 }
 
 impl RawHead {
-    /// Whether hyper reads the whole request even where nobody wants its body, once it has come: it
-    /// takes one more look at what it has read already.
+    /// Returns whether hyper drains the complete request even if the body is not read: it does one
+    /// more read of input that it has buffered already.
     pub(super) fn is_drained(self) -> bool {
         self.request_bytes
             .is_some_and(|bytes| bytes <= HYPER_READ_BYTES)
     }
 }
 
-/// What is to be done with the first bytes of a head.
+/// The next step for the bytes of a head.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Look {
-    /// Give them to hyper when more have come.
+pub(super) enum HeadState {
+    /// Hold them back until more arrive.
     Wait,
-    /// Give them to hyper unseen.
+    /// Pass them to hyper without inspection.
     Pass,
-    /// Give them to hyper: the head is whole.
-    Seen(RawHead),
+    /// Pass them to hyper: the head is complete.
+    Complete(RawHead),
 }
 
-/// What is known of a head that comes in parts: no line of it is looked at twice.
+/// A parser of a head that arrives in parts. It parses each line once.
 #[derive(Debug, Default)]
 pub(super) struct HeadReader {
-    /// Where the first line begins; `None` until there is one.
+    /// The offset of the first line; `None` until it has begun.
     begin: Option<usize>,
-    /// Where the first line begins that was not looked at.
+    /// The offset of the first line that was not parsed yet.
     line: usize,
     length: Length,
     has_coding: bool,
@@ -60,20 +60,19 @@ pub(super) struct HeadReader {
     has_connection: bool,
 }
 
-/// What a head says of its body's length.
+/// The value of `Content-Length`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Length {
     #[default]
     Absent,
     Known(usize),
-    /// It is no number, or there are two, which hyper refuses.
+    /// Not a number, or two headers, which hyper rejects.
     Invalid,
 }
 
 impl HeadReader {
-    /// Looks at all bytes that have come of a head, of which at most `held_bytes_max` may be held
-    /// back.
-    pub(super) fn look(&mut self, bytes: &[u8], held_bytes_max: usize) -> Look {
+    /// Parses all bytes received of a head. At most `head_bytes_max` bytes may be held back.
+    pub(super) fn inspect(&mut self, bytes: &[u8], head_bytes_max: usize) -> HeadState {
         let begin = match self.begin {
             Some(begin) => begin,
             None => beginning(bytes),
@@ -82,19 +81,19 @@ impl HeadReader {
             self.begin = Some(begin);
             self.line = begin;
         }
-        // Lines may end without CR (RFC 9112 2.2); one that is empty is the last.
+        // Lines may end without CR (RFC 9112 2.2). An empty line ends the head.
         let unseen = self.line.max(begin);
         for end in memchr::memchr_iter(b'\n', &bytes[unseen..]).map(|at| unseen + at) {
             match &bytes[self.line..end] {
-                [] | [b'\r'] => return Look::Seen(self.head(bytes, end + 1)),
+                [] | [b'\r'] => return HeadState::Complete(self.head(bytes, end + 1)),
                 line => self.read(line),
             }
             self.line = end + 1;
         }
-        if bytes.len() <= held_bytes_max && may_become_whole(&bytes[begin..]) {
-            Look::Wait
+        if bytes.len() <= head_bytes_max && may_become_head(&bytes[begin..]) {
+            HeadState::Wait
         } else {
-            Look::Pass
+            HeadState::Pass
         }
     }
 
@@ -133,17 +132,17 @@ impl HeadReader {
     }
 }
 
-/// Makes a whole head one of HTTP/1.1.
+/// Changes the version of a complete head to HTTP/1.1.
 ///
 /// # Panics
 ///
-/// If it is not one of HTTP/1.0.
+/// If it is not an HTTP/1.0 head.
 pub(super) fn make_http_11(head: &mut [u8]) {
-    let at = version_at(head).expect("it is one of HTTP/1.0");
+    let at = version_at(head).expect("the head is HTTP/1.0");
     head[at + HTTP_10.len() - 1] = b'1';
 }
 
-/// Where the first line begins: hyper passes over empty ones before it (RFC 9112 2.2).
+/// Returns the offset of the first line after empty ones, which hyper skips (RFC 9112 2.2).
 fn beginning(bytes: &[u8]) -> usize {
     let empty = bytes
         .iter()
@@ -151,7 +150,8 @@ fn beginning(bytes: &[u8]) -> usize {
     empty.count()
 }
 
-/// Where ` HTTP/1.0` begins at the end of the first line of a GET.
+/// Returns the offset of ` HTTP/1.0` at the end of the first line of a GET; `None` for other
+/// requests.
 fn version_at(bytes: &[u8]) -> Option<usize> {
     let begin = beginning(bytes);
     let line = bytes[begin..].split(|&byte| byte == b'\n').next()?;
@@ -160,13 +160,13 @@ fn version_at(bytes: &[u8]) -> Option<usize> {
     is_of_it.then(|| begin + line.len() - HTTP_10.len())
 }
 
-/// Whether bytes may be the beginning of a head: of one with a method.
-fn may_become_whole(bytes: &[u8]) -> bool {
+/// Returns whether bytes may be the beginning of a head, which starts with a method.
+fn may_become_head(bytes: &[u8]) -> bool {
     let method = bytes.iter().take_while(|byte| byte.is_ascii_uppercase());
     matches!(bytes.get(method.count()), None | Some(b' '))
 }
 
-/// What a line has behind this name, if it is the header of that name.
+/// Returns the value of a header line; `None` if the line is another header's.
 fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     let (it, rest) = line.split_at_checked(name.len())?;
     let value = rest
@@ -175,7 +175,7 @@ fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     Some(value.trim_ascii())
 }
 
-/// The number that is written in decimal digits, if nothing else is.
+/// Parses a number of decimal digits only; `None` for other texts.
 fn number(digits: &[u8]) -> Option<usize> {
     let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits)
@@ -185,7 +185,7 @@ fn number(digits: &[u8]) -> Option<usize> {
         .ok()
 }
 
-/// What hyper reads at a time, until it has seen that more comes.
+/// Bytes of hyper's first read on a connection; it grows if more input arrives.
 const HYPER_READ_BYTES: usize = 8192;
 const GET: &[u8] = b"GET ";
 const HTTP_10: &[u8] = b" HTTP/1.0";
@@ -200,17 +200,17 @@ mod tests {
 
     #[track_caller]
     fn seen(bytes: &[u8]) -> RawHead {
-        match look(bytes, ROOM) {
-            Look::Seen(head) => head,
-            other @ (Look::Wait | Look::Pass) => panic!("{other:?}"),
+        match inspect(bytes, ROOM) {
+            HeadState::Complete(head) => head,
+            other @ (HeadState::Wait | HeadState::Pass) => panic!("{other:?}"),
         }
     }
 
-    fn look(bytes: &[u8], held_bytes_max: usize) -> Look {
-        HeadReader::default().look(bytes, held_bytes_max)
+    fn inspect(bytes: &[u8], head_bytes_max: usize) -> HeadState {
+        HeadReader::default().inspect(bytes, head_bytes_max)
     }
 
-    /// Whatever the parts are that it comes in, a head is what it is as a whole.
+    /// The result does not depend on the parts in which a head arrives.
     #[test]
     fn a_head_may_come_in_parts() {
         let heads = [
@@ -219,29 +219,29 @@ mod tests {
             "POST / HTTP/1.1\r\nContent-Length: 5\r\ncontent-length: 6\r\n\r\n",
         ];
         for head in heads {
-            let whole = look(head.as_bytes(), ROOM);
+            let whole = inspect(head.as_bytes(), ROOM);
             for first in 0..head.len() {
                 for second in first..head.len() {
                     let mut reader = HeadReader::default();
                     for part in [first, second] {
-                        let seen = reader.look(&head.as_bytes()[..part], ROOM);
-                        assert_eq!(seen, Look::Wait, "{head:?} {first} {second}");
+                        let seen = reader.inspect(&head.as_bytes()[..part], ROOM);
+                        assert_eq!(seen, HeadState::Wait, "{head:?} {first} {second}");
                     }
-                    let seen = reader.look(head.as_bytes(), ROOM);
+                    let seen = reader.inspect(head.as_bytes(), ROOM);
                     assert_eq!(seen, whole, "{head:?} {first} {second}");
                 }
             }
         }
     }
 
-    /// A stranger who sends a line in each packet has each of them looked at once.
+    /// A client that sends each line in its own packet has each line parsed once.
     #[test]
     fn no_line_is_looked_at_twice() {
         let mut reader = HeadReader::default();
         let mut bytes = b"GET / HTTP/1.1\n".to_vec();
         for _ in 0..10 {
             bytes.extend_from_slice(b"a:\n");
-            assert_eq!(reader.look(&bytes, ROOM), Look::Wait);
+            assert_eq!(reader.inspect(&bytes, ROOM), HeadState::Wait);
             assert_eq!(reader.line, bytes.len());
         }
     }
@@ -250,7 +250,7 @@ mod tests {
     fn what_may_become_a_head_waits_to_be_whole_and_everything_else_goes_on_at_once() {
         for upgrade in [UPGRADE, &[b"\r\n\n", UPGRADE].concat()] {
             for len in 0..upgrade.len() {
-                assert_eq!(look(&upgrade[..len], ROOM), Look::Wait, "{len}");
+                assert_eq!(inspect(&upgrade[..len], ROOM), HeadState::Wait, "{len}");
             }
             let head = seen(&[upgrade, b"more"].concat());
             assert!(head.is_http_10_upgrade && !head.has_coding && !head.has_two_lengths);
@@ -265,7 +265,7 @@ mod tests {
             b"\r\n\x16",
             &long,
         ] {
-            assert_eq!(look(bytes, ROOM), Look::Pass, "{bytes:?}");
+            assert_eq!(inspect(bytes, ROOM), HeadState::Pass, "{bytes:?}");
         }
     }
 
@@ -297,7 +297,7 @@ mod tests {
         assert!(!has_two("Content-Length: 1\r\nX: Transfer-Encoding: a\r\n"));
     }
 
-    /// Neither a body nor what follows is part of the head.
+    /// Neither the body nor the bytes after it are part of the head.
     #[test]
     fn a_request_ends_behind_its_head_and_as_much_body_as_it_declares() {
         let end = |headers: &str, more: &str| {

@@ -1,19 +1,19 @@
-//! Requests that are rejected: counted, and a line each at `debug`.
+//! Rejected requests: counters, and log lines at level `debug`.
 
-use super::line::Line;
-use super::service::Context;
+use super::connection_context::ConnectionContext;
+use super::service::HttpContext;
 use crate::vocabulary::id::ConnectionId;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use hyper::StatusCode;
 use std::net::SocketAddr;
 
-impl Context {
-    /// Counts a rejected request or upgrade of a connection. The path is the route's, where there
-    /// is one, and otherwise what the client said.
+impl HttpContext {
+    /// Counts a rejected request or upgrade of a connection and logs it. `path` is the route's
+    /// path, or the request's if there is no route.
     pub(super) fn reject(
         &self,
-        line: &Line,
-        rejected: Rejected,
+        connection: &ConnectionContext,
+        rejected: RejectionKind,
         reason: &'static str,
         status: StatusCode,
         path: &str,
@@ -25,20 +25,32 @@ impl Context {
             reason,
             status = status.as_u16(),
             route = beginning(path),
-            address = line.address.map(display),
+            address = connection.address.map(display),
             "rejected"
         );
     }
 
-    /// [`Context::reject`] for a request whose status says why, if it was rejected at all.
-    pub(super) fn note_answer(&self, line: &Line, status: StatusCode, path: &str) {
+    /// Calls [`HttpContext::reject`] if a response's status is that of a rejection. The status
+    /// determines the reason.
+    pub(super) fn note_response(
+        &self,
+        connection: &ConnectionContext,
+        status: StatusCode,
+        path: &str,
+    ) {
         if status.as_u16() >= 400 {
-            self.reject(line, Rejected::Request, reason_of(status), status, path);
+            self.reject(
+                connection,
+                RejectionKind::Request,
+                reason_of(status),
+                status,
+                path,
+            );
         }
     }
 
-    /// Why no more sessions are let in.
-    pub(super) fn why_full(&self) -> &'static str {
+    /// Returns the reason why no more sessions are opened.
+    pub(super) fn full_reason(&self) -> &'static str {
         if self.is_stopping.get() {
             "stopping"
         } else {
@@ -46,7 +58,7 @@ impl Context {
         }
     }
 
-    /// The address of a connection's peer, where that is wanted.
+    /// Returns the address of a connection's peer; `None` unless single events are logged.
     pub(crate) fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
         let peers = self.peers.borrow();
         let peer = peers.get(id.index()).copied().flatten();
@@ -54,7 +66,7 @@ impl Context {
     }
 }
 
-/// What a status says about the reason.
+/// Returns the reason label of an HTTP status.
 pub(super) fn reason_of(status: StatusCode) -> &'static str {
     match status.as_u16() {
         400 | 422 => "invalid",
@@ -71,10 +83,10 @@ pub(super) fn reason_of(status: StatusCode) -> &'static str {
     }
 }
 
-/// As much of a path as is logged.
+/// Truncates a path for the log.
 fn beginning(path: &str) -> &str {
     &path[..path.floor_char_boundary(PATH_BYTES_MAX)]
 }
 
-/// Bytes of a path that are logged.
+/// Maximum bytes of a path in the log.
 const PATH_BYTES_MAX: usize = 200;

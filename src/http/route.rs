@@ -1,24 +1,24 @@
-//! One path that is served over HTTP, and which requests are for it.
+//! Paths served over HTTP, and how requests match them.
 //!
-//! Paths are compared after percent-decoding once. Of one with parameters a slash that is encoded
-//! is part of a segment, and so of a parameter.
+//! A path is percent-decoded once and then compared. In a path with parameters an encoded slash is
+//! part of a segment, and so of a parameter.
 
 use crate::config::PushAuth;
-use crate::handler::Program;
+use crate::handler::Registry;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
-/// What is served over HTTP on one path.
+/// A path and the resource served there.
 #[derive(Clone, Debug)]
 pub(crate) struct ServedPath {
-    /// Compared with a request's path exactly.
+    /// The path, or a pattern if it contains `{`.
     pub(crate) path: String,
-    /// What is there.
+    /// The resource.
     pub(crate) what: Served,
 }
 
-/// The kinds of thing served over HTTP.
+/// A kind of resource served over HTTP.
 #[derive(Clone, Debug)]
 pub(crate) enum Served {
     /// A WebSocket route, by its index.
@@ -27,30 +27,30 @@ pub(crate) enum Served {
     Push(u16, PushAuth),
     /// Drops of the users of a route, by its index.
     Drop(u16, PushAuth),
-    /// A page.
+    /// A fixed page.
     Page(Bytes),
-    /// The server API, under all that begins with this path.
+    /// The server API, on all paths with this prefix.
     Api,
-    /// How the gateway is.
+    /// The health report.
     Health,
 }
 
-/// One path and what is served there.
+/// A path prepared for matching, and its resource.
 #[derive(Debug)]
 pub(crate) struct HttpRoute {
     path: String,
-    /// The path as a pattern, if it is one.
+    /// The pattern; `None` if the path has no parameters.
     pattern: Option<matchit::Router<()>>,
-    /// An embedder's matcher stands in place of the path.
+    /// Whether an embedder's matcher replaces the path.
     pub(super) is_matched: bool,
     pub(super) what: Served,
 }
 
-/// What stands in a path for the parameters of a pattern.
+/// The values of a pattern's parameters, by name.
 pub(super) type Parameters = Vec<(Box<str>, Box<str>)>;
 
 impl HttpRoute {
-    pub(crate) fn new(served: &ServedPath, program: &Program) -> Self {
+    pub(crate) fn new(served: &ServedPath, registry: &Registry) -> Self {
         let ServedPath { path, what } = served.clone();
         let is_pattern = path.contains('{');
         let mut pattern = None;
@@ -58,11 +58,11 @@ impl HttpRoute {
             let mut router = matchit::Router::new();
             router
                 .insert(canonical(&path), ())
-                .expect("the config has checked its patterns");
+                .expect("config validation checks patterns");
             pattern = Some(router);
         }
         let is_matched = match what {
-            Served::WebSocket(index) => program.routes[usize::from(index)].matcher.is_some(),
+            Served::WebSocket(index) => registry.routes[usize::from(index)].matcher.is_some(),
             Served::Push(..)
             | Served::Drop(..)
             | Served::Page(_)
@@ -77,13 +77,12 @@ impl HttpRoute {
         }
     }
 
-    /// Whether this path is served, after it was [`decoded`].
+    /// Returns whether this path equals a [`decoded`] one. `false` for patterns and matchers.
     pub(super) fn is_at(&self, path: &str) -> bool {
         self.pattern.is_none() && !self.is_matched && self.path == path
     }
 
-    /// What stands in the path of a request for the pattern's parameters, percent-decoded; `None`
-    /// if it does not fit.
+    /// Returns the percent-decoded parameters of a request's path; `None` if it does not match.
     pub(super) fn parameters(&self, path: &str) -> Option<Parameters> {
         let pattern = self.pattern.as_ref().filter(|_| !self.is_matched)?;
         let path = canonical(path);
@@ -96,15 +95,15 @@ impl HttpRoute {
     }
 }
 
-/// A path or a part of one, percent-decoded; as it is where that is not UTF-8.
+/// Percent-decodes a path or a part of one; returns it unchanged if the result is not UTF-8.
 pub(super) fn decoded(path: &str) -> Cow<'_, str> {
     percent_decode_str(path)
         .decode_utf8()
         .unwrap_or(Cow::Borrowed(path))
 }
 
-/// A path with the same escapes as all that are equal to it: none, but for characters that have a
-/// meaning in patterns.
+/// Returns a path in canonical form: percent-decoded, except for characters that have a meaning in
+/// patterns.
 fn canonical(path: &str) -> Cow<'_, str> {
     if !path.contains('%') {
         return Cow::Borrowed(path);
@@ -113,7 +112,7 @@ fn canonical(path: &str) -> Cow<'_, str> {
     let mut rest = path;
     while let Some(at) = rest.find('%') {
         canonical.push_str(&rest[..at]);
-        // As many escapes as there are in a row, since a character may take several.
+        // Decode a run of escapes at once, since a character may need several.
         let behind = &rest[at..];
         let end = escapes(behind);
         if end == 0 {
@@ -139,7 +138,7 @@ fn canonical(path: &str) -> Cow<'_, str> {
     Cow::Owned(canonical)
 }
 
-/// The length of the escapes with which a text begins.
+/// Returns the length of the percent escapes at the beginning of a text.
 fn escapes(text: &str) -> usize {
     let triples = text.as_bytes().chunks_exact(3);
     let is_escape =

@@ -1,10 +1,10 @@
-//! What is served over HTTP, and what a request asks of the shard.
+//! The hyper service of a connection, and the commands of its requests to the shard.
 
-use super::answer::{self, Answer};
 use super::body::RequestBody;
-use super::line::Line;
+use super::connection_context::ConnectionContext;
 use super::push::{PushOrDrop, push_or_drop};
 use super::raw_head::RawHead;
+use super::response::{self, HttpResponse};
 use super::route::{self, HttpRoute, Parameters, Served};
 use super::{api, embedded, message, upgrade};
 use crate::api::{Api, path_within};
@@ -12,11 +12,11 @@ use crate::auth::{Keyless, bearer};
 use crate::config::{Origin, Secret};
 use crate::dialect::Rejection;
 use crate::handler::{
-    Admitted, Handle, HeadFn, Label, LocalFuture, Program, Registered, RequestHead, Watch,
+    Admitted, Handle, HeadFn, Label, LocalFuture, Registered, Registry, RequestHead, Watch,
 };
 use crate::shard::message::DropTarget;
 use crate::shard::settings::ShardSettings;
-use crate::shard::{HttpPhase, Ruling};
+use crate::shard::{ClaimOutcome, HttpPhase};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::Rejections;
 use crate::ws::handshake::Accept;
@@ -34,124 +34,126 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-/// What all requests of one shard share.
+/// The state shared by all requests of one shard.
 #[derive(derive_more::Debug)]
-#[debug("Context {{ .. }}")]
-pub(crate) struct Context {
+#[debug("HttpContext {{ .. }}")]
+pub(crate) struct HttpContext {
     pub(crate) routes: Vec<HttpRoute>,
     pub(crate) settings: Arc<ShardSettings>,
-    pub(crate) program: Rc<Program>,
+    pub(crate) registry: Rc<Registry>,
     pub(crate) handle: Handle,
     pub(crate) watch: Watch,
-    /// By route: what an upgrade request must show beside what its language asks.
+    /// Rules for upgrade requests besides those of the dialect, indexed by route.
     pub(crate) upgrades: Arc<[UpgradeRules]>,
-    /// Whose pushes and drops are trusted where no secret is asked for.
+    /// The trust rule for pushes and drops on routes without a secret.
     pub(crate) keyless: Keyless,
     pub(crate) body_bytes_max: usize,
     pub(crate) partial_bytes_max: usize,
-    /// What requests want from the shard, in the order in which they asked.
-    pub(crate) asks: RefCell<VecDeque<Asked>>,
-    /// What unfinished bodies hold.
+    /// Commands of requests to the shard, in FIFO order.
+    pub(crate) http_commands: RefCell<VecDeque<QueuedCommand>>,
+    /// Bytes of unfinished bodies.
     pub(crate) bodies_bytes: Cell<usize>,
-    /// What the shard's unfinished messages hold, as of the last turn.
+    /// Bytes of the shard's unfinished messages, as of the last turn.
     pub(crate) messages_bytes: Cell<usize>,
-    /// While set, sessions are refused: there are as many as there may be.
+    /// Whether the maximum number of sessions is reached, so that upgrades are rejected.
     pub(crate) is_full: Cell<bool>,
-    /// Set when the gateway is to stop.
+    /// Whether the gateway is stopping.
     pub(crate) is_stopping: Cell<bool>,
-    /// Set when listeners close: no new work is taken, and the next answer is a connection's last.
-    pub(crate) refuses_work: Cell<bool>,
+    /// Whether the listeners are closed: new work is rejected, and the next response of a
+    /// connection is its last.
+    pub(crate) rejects_work: Cell<bool>,
     pub(crate) api: Arc<Api>,
-    /// Whether single ends and rejections are logged, and their peers' addresses wanted.
+    /// Whether single closes and rejections are logged, with the peers' addresses.
     pub(crate) wants_reports: bool,
-    /// By slot: connections and their peers' addresses, where those are wanted.
+    /// Connections and their peers' addresses, indexed by slot; empty unless single events are
+    /// logged.
     pub(crate) peers: RefCell<Vec<Option<(ConnectionId, SocketAddr)>>>,
     pub(crate) rejections: RefCell<Rejections>,
 }
 
-/// What an upgrade request must show beside what its language asks.
+/// The rules for a route's upgrade requests besides those of its dialect.
 #[derive(Clone, Debug)]
 pub(crate) struct UpgradeRules {
-    /// From which pages browsers may connect.
+    /// The origins of pages that may connect.
     pub(crate) origin: Origin,
-    /// What is asked of whoever taps; `None` where clients connect.
+    /// The rule for taps; `None` on a route for clients.
     pub(crate) tap: Option<TapRule>,
-    /// When the header `x-user-id` is believed.
+    /// The trust rule for the header `x-user-id`.
     pub(crate) user_header: Keyless,
-    /// The subprotocols that are agreed on, where the language has none of its own.
+    /// The subprotocols to accept, if the dialect has none of its own.
     pub(crate) subprotocols: Box<[Box<str>]>,
 }
 
-/// Who may watch the traffic of a route.
+/// The rule for taps on a route.
 #[derive(Clone, Debug)]
 pub(crate) enum TapRule {
-    /// Whoever shows this behind `Authorization: Bearer`.
+    /// Requests with this secret in `Authorization: Bearer`.
     Secret(Secret),
-    /// Whoever is trusted without a secret.
+    /// Requests that are trusted without a secret.
     Keyless(Keyless),
 }
 
-/// Something a request wants from the shard.
-pub(crate) enum HttpAsk {
+/// A command of a request to the shard.
+pub(crate) enum HttpCommand {
     Push {
         route: u16,
         body: RequestBody,
     },
     Drop(DropTarget),
-    Claim(Claim),
-    /// Run this as a task; for as long as a handshake may take, if it is for this connection's.
+    Claim(UserClaim),
+    /// Run this future as a task. With a connection, limit it to the time of the handshake.
     Run(Label, LocalFuture<()>, Option<ConnectionId>),
 }
 
-/// A wish to be an exclusive user's session.
+/// A claim to be the only session of an exclusive user.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct UserClaim {
     pub(crate) id: ConnectionId,
     pub(crate) namespace: u16,
     pub(crate) user: Box<str>,
     pub(crate) yields: bool,
 }
 
-/// An ask and where its answer goes.
-pub(crate) struct Asked {
-    pub(crate) ask: HttpAsk,
-    pub(crate) reply: Rc<Reply>,
+/// A command and the slot for its result.
+pub(crate) struct QueuedCommand {
+    pub(crate) command: HttpCommand,
+    pub(crate) reply: Rc<ResultSlot>,
 }
 
-/// Where a request waits for its answer.
+/// The slot in which a request waits for its command's result.
 #[derive(Debug, Default)]
-pub(crate) struct Reply {
-    value: Cell<Option<Replied>>,
+pub(crate) struct ResultSlot {
+    value: Cell<Option<CommandResult>>,
     waiting: RefCell<Option<Waker>>,
 }
 
-/// What became of an ask.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Replied {
-    /// So many sessions were reached on all shards.
+pub(crate) enum CommandResult {
+    /// The number of sessions reached on all shards.
     Total(u64),
-    /// This was decided about its claim.
-    Ruling(Ruling),
-    /// A task has ended, or, `false`, panicked.
+    /// The outcome of the claim.
+    Claimed(ClaimOutcome),
+    /// The task has ended; `false` if it panicked.
     Ran(bool),
-    /// It was not done, or nobody knows.
-    Refused(Refused),
+    /// The command failed, or its result is unknown.
+    Failed(CommandError),
 }
 
-/// Why there is no total.
+/// The error of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Refused {
-    /// The body does not say what it must.
+pub(crate) enum CommandError {
+    /// The body is invalid.
     Illegal,
-    /// Nothing was done: there is too much to do already.
+    /// The shard is overloaded. Nothing was done.
     Busy,
-    /// Not every shard answered in time; some may have delivered.
+    /// Not every shard responded in time. Some may have delivered.
     TimedOut,
-    /// Nothing was done: the gateway is stopping.
+    /// The gateway is stopping. Nothing was done.
     Stopping,
 }
 
-/// A granted upgrade.
+/// An accepted upgrade.
 #[derive(Debug)]
 pub(crate) struct GrantedUpgrade {
     pub(crate) route: u16,
@@ -160,97 +162,113 @@ pub(crate) struct GrantedUpgrade {
     pub(crate) admitted: Admitted,
 }
 
-/// hyper's view of the gateway, for one connection.
+/// The hyper service of one connection.
 #[derive(Debug)]
 pub(super) struct Service {
-    pub(super) context: Rc<Context>,
-    pub(super) line: Rc<Line>,
+    pub(super) context: Rc<HttpContext>,
+    pub(super) connection: Rc<ConnectionContext>,
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Answer, Infallible>>>>;
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>>>>;
 
 impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Answer;
+    type Response = HttpResponse;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: Request<Incoming>) -> Answering {
-        let (context, line) = (Rc::clone(&self.context), Rc::clone(&self.line));
-        line.phase.set(HttpPhase::Answer);
-        line.served.set(true);
-        // A request that came before is answered as ever; the next one hears why it is the last,
-        // unless others have come behind it, which are answered too.
-        let is_last = context.refuses_work.get();
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture {
+        let (context, connection) = (Rc::clone(&self.context), Rc::clone(&self.connection));
+        connection.phase.set(HttpPhase::Response);
+        connection.served.set(true);
+        // A request that arrived before is processed as usual. The next one is rejected with a
+        // reason and `Connection: close`, unless further requests have arrived, which get responses
+        // too.
+        let is_last = context.rejects_work.get();
         Box::pin(async move {
-            line.wait_for_room().await;
-            let answer = serve_one(&context, &line, request).await;
-            line.phase.set(HttpPhase::Idle);
-            Ok(answer::closing_if(
-                is_last && line.is_last_request(),
-                answer,
+            connection.wait_for_room().await;
+            let response = serve_one(&context, &connection, request).await;
+            connection.phase.set(HttpPhase::Idle);
+            Ok(response::with_close_if(
+                is_last && connection.is_last_request(),
+                response,
             ))
         })
     }
 }
 
-/// Serves a request whose head is valid, in the version that its client has said.
-async fn serve_one(context: &Context, line: &Rc<Line>, request: Request<Incoming>) -> Answer {
+/// Checks the head of a request and serves it with the HTTP version that the client sent.
+async fn serve_one(
+    context: &HttpContext,
+    connection: &Rc<ConnectionContext>,
+    request: Request<Incoming>,
+) -> HttpResponse {
     let (mut head, body) = request.into_parts();
-    let raw = line.raw_head.take();
+    let raw = connection.raw_head.take();
     let is_http_10_upgrade = raw.is_some_and(|raw| raw.is_http_10_upgrade);
-    line.offers_upgrade.set(head.version == Version::HTTP_11);
+    connection
+        .offers_upgrade
+        .set(head.version == Version::HTTP_11);
     if is_http_10_upgrade {
         head.version = Version::HTTP_10;
     }
     let has_body = !body.is_end_stream();
-    line.has_read_body.set(false);
-    // Only one body is read of those whose length hyper may have dropped (RFC 9112 6.3).
+    connection.has_read_body.set(false);
+    // hyper may have dropped a Content-Length, so the connection ends after this body (RFC 9112
+    // 6.3).
     let may_hide_length = raw.is_none() && head.headers.contains_key(TRANSFER_ENCODING);
-    let mut answer = match message::check(&head, raw) {
-        Ok(()) => serve(context, line, head, body).await,
+    let mut response = match message::check(&head, raw) {
+        Ok(()) => serve(context, connection, head, body).await,
         Err(invalid) => {
-            let answer = invalid.answer();
-            context.note_answer(line, answer.status(), head.uri.path());
-            answer
+            let response = invalid.response();
+            context.note_response(connection, response.status(), head.uri.path());
+            response
         }
     };
-    if is_http_10_upgrade && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        *answer.version_mut() = Version::HTTP_10;
-        return answer::closing(answer);
+    if is_http_10_upgrade && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        *response.version_mut() = Version::HTTP_10;
+        return response::with_close(response);
     }
-    // hyper ends a connection on which an unread body may still come.
-    let is_drained = raw.is_some_and(RawHead::is_drained) && line.has_whole_request();
-    let is_unread = has_body && !line.has_read_body.get() && !is_drained;
-    answer::closing_if(is_unread || may_hide_length, answer)
+    // hyper closes a connection on which an unread body may still arrive.
+    let is_drained = raw.is_some_and(RawHead::is_drained) && connection.has_whole_request();
+    let is_unread = has_body && !connection.has_read_body.get() && !is_drained;
+    response::with_close_if(is_unread || may_hide_length, response)
 }
 
-async fn serve(context: &Context, line: &Rc<Line>, head: Parts, body: Incoming) -> Answer {
+async fn serve(
+    context: &HttpContext,
+    connection: &Rc<ConnectionContext>,
+    head: Parts,
+    body: Incoming,
+) -> HttpResponse {
     let Some((route, parameters)) = context.find(&head) else {
         let request = Request::from_parts(head, body);
-        return Box::pin(embedded::serve(context, line, request)).await;
+        return Box::pin(embedded::serve(context, connection, request)).await;
     };
     match &route.what {
         Served::WebSocket(index) => {
-            // In a box of its own: a push is not to pay for its size.
-            Box::pin(upgrade::answer(context, line, *index, head, parameters)).await
+            // Boxed, so that the large future does not enlarge that of pushes.
+            Box::pin(upgrade::response(
+                context, connection, *index, head, parameters,
+            ))
+            .await
         }
-        Served::Page(text) => answer::page(head.method.as_str(), text),
-        Served::Api => Box::pin(api::serve(context, line, head, body)).await,
-        Served::Health => Box::pin(api::health(context, line, &head)).await,
+        Served::Page(text) => response::page(head.method.as_str(), text),
+        Served::Api => Box::pin(api::serve(context, connection, head, body)).await,
+        Served::Health => Box::pin(api::health(context, connection, &head)).await,
         Served::Push(index, auth) => {
-            let wanted = (PushOrDrop::Push, *index, auth);
-            push_or_drop(context, line, wanted, &head, body).await
+            let operation = (PushOrDrop::Push, *index, auth);
+            push_or_drop(context, connection, operation, &head, body).await
         }
         Served::Drop(index, auth) => {
-            let wanted = (PushOrDrop::Drop, *index, auth);
-            push_or_drop(context, line, wanted, &head, body).await
+            let operation = (PushOrDrop::Drop, *index, auth);
+            push_or_drop(context, connection, operation, &head, body).await
         }
     }
 }
 
-impl Context {
-    /// What is served for this request: what has its very path, else the API, else a pattern that
-    /// fits, else what an embedder's matcher picks.
+impl HttpContext {
+    /// Returns the route for a request: the one with this exact path, else the API, else a matching
+    /// pattern, else an embedder's matcher. `None` if there is none.
     fn find(&self, head: &Parts) -> Option<(&HttpRoute, Parameters)> {
         let whole = head.uri.path();
         let path = &*route::decoded(whole);
@@ -273,50 +291,56 @@ impl Context {
             let Served::WebSocket(index) = route.what else {
                 return false;
             };
-            let matcher = self.program.routes[usize::from(index)].matcher.as_ref();
-            matcher.is_some_and(|matcher| self.holds(matcher, head))
+            let matcher = self.registry.routes[usize::from(index)].matcher.as_ref();
+            matcher.is_some_and(|matcher| self.matches_head(matcher, head))
         });
         found.map(|route| (route, Parameters::new()))
     }
 
-    /// What an embedder's rule says about a request; `false` if it panics.
-    pub(super) fn holds(&self, rule: &Registered<HeadFn>, head: &Parts) -> bool {
+    /// Applies an embedder's rule to a request. Returns `false` if it panics.
+    pub(super) fn matches_head(&self, rule: &Registered<HeadFn>, head: &Parts) -> bool {
         let head = RequestHead::new(head);
         let held = self.watch.run(rule.label, || (rule.function)(&head));
         held.unwrap_or(false)
     }
 
-    /// Has an embedder's future run as a task of the shard's, and waits for it; with a connection,
-    /// for as long as its handshake may take.
+    /// Runs an embedder's future as a task of the shard and waits for it; with a connection, at
+    /// most for the time of its handshake.
+    ///
+    /// # Errors
+    ///
+    /// A [`RunError`] if it panics or does not finish in time.
     pub(super) async fn run<T: 'static>(
         &self,
         label: Label,
         future: LocalFuture<T>,
         handshake: Option<ConnectionId>,
-    ) -> Result<T, NotRun> {
+    ) -> Result<T, RunError> {
         let output = Rc::new(RefCell::new(None));
         let store = Rc::clone(&output);
         let work = Box::pin(async move {
             let value = future.await;
             *store.borrow_mut() = Some(value);
         });
-        match self.ask(HttpAsk::Run(label, work, handshake)).await {
-            Replied::Ran(true) => output.take().ok_or(NotRun::Panicked),
-            Replied::Refused(_) => Err(NotRun::TimedOut),
-            Replied::Ran(false) | Replied::Total(_) | Replied::Ruling(_) => Err(NotRun::Panicked),
+        match self.execute(HttpCommand::Run(label, work, handshake)).await {
+            CommandResult::Ran(true) => output.take().ok_or(RunError::Panicked),
+            CommandResult::Failed(_) => Err(RunError::TimedOut),
+            CommandResult::Ran(false) | CommandResult::Total(_) | CommandResult::Claimed(_) => {
+                Err(RunError::Panicked)
+            }
         }
     }
 }
 
-/// Why an embedder's future has no output.
+/// The error of an embedder's future.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum NotRun {
+pub(super) enum RunError {
     Panicked,
     TimedOut,
 }
 
-impl NotRun {
-    /// What a client hears whose upgrade depended on it.
+impl RunError {
+    /// Returns the rejection of an upgrade that depends on the future.
     pub(super) fn rejection(self) -> Rejection {
         match self {
             Self::Panicked => Rejection::INTERNAL_ERROR,
@@ -325,39 +349,45 @@ impl NotRun {
     }
 }
 
-impl Replied {
-    /// The total, or why there is none.
-    pub(super) fn total(self) -> Result<u64, Refused> {
+impl CommandResult {
+    /// Returns the total of a command that counts sessions.
+    ///
+    /// # Errors
+    ///
+    /// The command's [`CommandError`].
+    pub(super) fn total(self) -> Result<u64, CommandError> {
         match self {
             Self::Total(total) => Ok(total),
-            Self::Refused(refused) => Err(refused),
-            Self::Ruling(_) | Self::Ran(_) => unreachable!("whoever asks for a total gets one"),
+            Self::Failed(refused) => Err(refused),
+            Self::Claimed(_) | Self::Ran(_) => {
+                unreachable!("the command counts sessions")
+            }
         }
     }
 }
 
-impl Refused {
-    pub(super) fn answer(self) -> Answer {
+impl CommandError {
+    pub(super) fn response(self) -> HttpResponse {
         match self {
-            Self::Illegal => answer::text(StatusCode::BAD_REQUEST, "request data illegal"),
-            Self::Busy => answer::unavailable("too busy, nothing was delivered"),
-            Self::TimedOut => answer::unavailable("timed out, delivery may have happened"),
-            Self::Stopping => answer::unavailable("stopping, nothing was delivered or dropped"),
+            Self::Illegal => response::text(StatusCode::BAD_REQUEST, "request data illegal"),
+            Self::Busy => response::unavailable("too busy, nothing was delivered"),
+            Self::TimedOut => response::unavailable("timed out, delivery may have happened"),
+            Self::Stopping => response::unavailable("stopping, nothing was delivered or dropped"),
         }
     }
 }
 
-/// Whether a request shows a secret behind `Authorization: Bearer`.
-pub(super) fn bears(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
+/// Returns whether a request has this secret in `Authorization: Bearer`.
+pub(super) fn has_bearer_secret(headers: &hyper::HeaderMap, secret: &Secret) -> bool {
     bearer(headers).is_some_and(|shown| secret.matches(shown))
 }
 
-impl Context {
-    /// Leaves an ask for the host and waits for its answer.
-    pub(super) async fn ask(&self, ask: HttpAsk) -> Replied {
-        let reply = Rc::new(Reply::default());
-        self.asks.borrow_mut().push_back(Asked {
-            ask,
+impl HttpContext {
+    /// Enqueues a command for the host and waits for its result.
+    pub(super) async fn execute(&self, command: HttpCommand) -> CommandResult {
+        let reply = Rc::new(ResultSlot::default());
+        self.http_commands.borrow_mut().push_back(QueuedCommand {
+            command,
             reply: Rc::clone(&reply),
         });
         std::future::poll_fn(|cx| {
@@ -371,9 +401,9 @@ impl Context {
     }
 }
 
-impl Reply {
-    /// Answers, and wakes the request if it is still there.
-    pub(crate) fn set(&self, replied: Replied) {
+impl ResultSlot {
+    /// Sets the result and wakes the request if it still exists.
+    pub(crate) fn set(&self, replied: CommandResult) {
         self.value.set(Some(replied));
         if let Some(waker) = self.waiting.take() {
             waker.wake();

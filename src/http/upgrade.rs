@@ -1,112 +1,124 @@
-//! The upgrade: who the client is, whether it may, and what it becomes.
+//! The upgrade: identifies the client, checks the request, and opens the session.
 //!
 //! ```text
-//!   the language reads  -->  the embedder admits,  -->  Origin, RFC 6455  -->  a claim, where a
+//!   the dialect reads   -->  the embedder admits,  -->  Origin, RFC 6455  -->  a claim, if the
 //!   token, user, channel     or the config's tokens     (ws/handshake.rs)      user is exclusive
 //! ```
 
-use super::Claim;
-use super::answer::{self, Answer};
-use super::line::Line;
+use super::UserClaim;
+use super::connection_context::ConnectionContext;
 use super::rejections::reason_of;
+use super::response::{self, HttpResponse};
 use super::route::Parameters;
 use super::service::{
-    self, Context, GrantedUpgrade, HttpAsk, Refused, Replied, TapRule, UpgradeRules,
+    self, CommandError, CommandResult, GrantedUpgrade, HttpCommand, HttpContext, TapRule,
+    UpgradeRules,
 };
 use crate::auth::host_of;
 use crate::config::Origin;
-use crate::dialect::{ChannelWish, Credentials, Rejection, UpgradeRequest};
+use crate::dialect::{Credentials, InitialChannel, Rejection, UpgradeRequest};
 use crate::handler::{Admission, Admitted, Joining, Permission, Upgrade};
-use crate::shard::Ruling;
-use crate::shard::settings::{Named, RouteSettings};
+use crate::shard::ClaimOutcome;
+use crate::shard::settings::{RouteSettings, TokenLookup};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics;
-use crate::ws::handshake::{self, Refusal};
+use crate::ws::handshake::{self, HandshakeError};
 use hyper::StatusCode;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue, ORIGIN, UPGRADE};
 use hyper::http::request::Parts;
 use smallvec::SmallVec;
 use std::rc::Rc;
 
-/// Judges an upgrade request. hyper's own answer to a granted one is thrown away (see
-/// `HttpConnection::poll`); it only has to end hyper's part.
-pub(super) async fn answer(
-    context: &Context,
-    line: &Line,
+/// Serves an upgrade request. hyper's own 101 is discarded (see `HttpConnection::poll`); it only
+/// ends hyper's part of the connection.
+pub(super) async fn response(
+    context: &HttpContext,
+    connection: &ConnectionContext,
     index: u16,
     head: Parts,
     parameters: Parameters,
-) -> Answer {
+) -> HttpResponse {
     let head = Rc::new(head);
-    let judged = if line.offers_upgrade.get() {
-        judge(context, line, index, &head, parameters).await
+    let result = if connection.offers_upgrade.get() {
+        decide(context, connection, index, &head, parameters).await
     } else {
-        // One over HTTP/1.0 that was not seen in time: RFC 9110 7.8 has it ignored.
-        Err(Rejected::by_handshake(Refusal::NoWebSocketInUpgrade))
+        // An HTTP/1.0 upgrade whose head was not inspected: RFC 9110 7.8 requires to ignore it.
+        Err(RejectedUpgrade::by_handshake(
+            HandshakeError::NoWebSocketInUpgrade,
+        ))
     };
-    match judged {
+    match result {
         Ok(granted) => {
-            *line.upgrade.borrow_mut() = Some(granted);
-            let mut answer = answer::empty(StatusCode::SWITCHING_PROTOCOLS);
-            let headers = answer.headers_mut();
+            *connection.upgrade.borrow_mut() = Some(granted);
+            let mut response = response::empty(StatusCode::SWITCHING_PROTOCOLS);
+            let headers = response.headers_mut();
             headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-            answer
+            response
         }
         Err(rejected) => {
-            let Rejected { reason, mut answer } = *rejected;
+            let RejectedUpgrade {
+                reason,
+                mut response,
+            } = *rejected;
             let refused = HeaderValue::from_static(reason);
-            answer.headers_mut().insert(REFUSED, refused);
-            // Taps are routes of the shard and not of the config.
+            response.headers_mut().insert(REASON_HEADER, refused);
+            // Taps are routes of the shard, not of the config.
             let route = context.handle.routes().get(usize::from(index));
             let path = route.map_or_else(|| head.uri.path(), |route| &route.path);
-            let status = answer.status();
-            context.reject(line, metrics::Rejected::Upgrade, reason, status, path);
-            answer
+            let status = response.status();
+            context.reject(
+                connection,
+                metrics::RejectionKind::Upgrade,
+                reason,
+                status,
+                path,
+            );
+            response
         }
     }
 }
 
-/// The answer to an upgrade request that is rejected, and the reason for the log and for the header
+/// The response to a rejected upgrade request, with the reason for the log and for the header
 /// `Campanile-Refused`.
-struct Rejected {
+struct RejectedUpgrade {
     reason: &'static str,
-    answer: Answer,
+    response: HttpResponse,
 }
 
-impl Rejected {
-    fn because(reason: &'static str, answer: Answer) -> Box<Self> {
-        Box::new(Self { reason, answer })
+impl RejectedUpgrade {
+    fn with_reason(reason: &'static str, response: HttpResponse) -> Box<Self> {
+        Box::new(Self { reason, response })
     }
 
-    fn by_handshake(refusal: Refusal) -> Box<Self> {
+    fn by_handshake(refusal: HandshakeError) -> Box<Self> {
         let reason = match refusal {
-            Refusal::NoUpgradeInConnection => "no_upgrade_in_connection",
-            Refusal::NoWebSocketInUpgrade => "no_websocket_in_upgrade",
-            Refusal::NotGet => "method",
-            Refusal::NotVersion13 => "not_version_13",
-            Refusal::Origin => "origin",
-            Refusal::NoKey => "no_key",
-            Refusal::BadKey => "bad_key",
-            Refusal::Body => "body",
+            HandshakeError::NoUpgradeInConnection => "no_upgrade_in_connection",
+            HandshakeError::NoWebSocketInUpgrade => "no_websocket_in_upgrade",
+            HandshakeError::NotGet => "method",
+            HandshakeError::NotVersion13 => "not_version_13",
+            HandshakeError::Origin => "origin",
+            HandshakeError::NoKey => "no_key",
+            HandshakeError::BadKey => "bad_key",
+            HandshakeError::Body => "body",
         };
-        Self::because(reason, answer::refused(refusal))
+        Self::with_reason(reason, response::handshake_error(refusal))
     }
 
-    /// By whoever admits clients, who has not said more about it than a status.
+    /// Creates the rejection for a [`Rejection`], whose status determines the reason.
     fn by(rejection: &Rejection) -> Box<Self> {
-        let answer = answer::rejected(rejection);
-        Self::because(reason_of(answer.status()), answer)
+        let response = response::rejection(rejection);
+        Self::with_reason(reason_of(response.status()), response)
     }
 }
 
-async fn judge(
-    context: &Context,
-    line: &Line,
+async fn decide(
+    context: &HttpContext,
+    connection: &ConnectionContext,
     index: u16,
     head: &Rc<Parts>,
     parameters: Parameters,
-) -> Result<Box<GrantedUpgrade>, Box<Rejected>> {
+) -> Result<Box<GrantedUpgrade>, Box<RejectedUpgrade>> {
     let route = &context.settings.routes[usize::from(index)];
     let rules = &context.upgrades[usize::from(index)];
     if let Some(tap) = &rules.tap {
@@ -123,30 +135,32 @@ async fn judge(
     let credentials = route
         .dialect
         .admit(&request, &route.options)
-        .map_err(|rejection| Rejected::by(&rejection))?;
+        .map_err(|rejection| RejectedUpgrade::by(&rejection))?;
     let token_bytes = credentials.token.as_ref().map_or(0, |token| token.len());
     if token_bytes > context.settings.token_bytes_max {
-        return Err(Rejected::by(&route.dialect.rejection()));
+        return Err(RejectedUpgrade::by(&route.dialect.rejection()));
     }
-    let mut admission = admit(context, line, index, head, &credentials, parameters)
+    let mut admission = admit(context, connection, index, head, &credentials, parameters)
         .await
-        .map_err(|rejection| Rejected::by(&rejection))?;
+        .map_err(|rejection| RejectedUpgrade::by(&rejection))?;
     let trusts_claimed_user = rules.trusts_claimed_user(&credentials, head);
-    settle_user(route, &credentials, trusts_claimed_user, &mut admission)?;
+    resolve_user(route, &credentials, trusts_claimed_user, &mut admission)?;
 
     let lines = headers.iter().copied();
-    let accept = handshake::judge(head.method.as_str(), lines, || {
+    let accept = handshake::validate(head.method.as_str(), lines, || {
         origin_passes(context, index, head)
     });
-    let accept = accept.map_err(Rejected::by_handshake)?;
+    let accept = accept.map_err(RejectedUpgrade::by_handshake)?;
     check_room(context)?;
 
     let own = credentials.subprotocol.as_deref();
-    let agreed = || handshake::subprotocols(headers.iter().copied()).find(|it| rules.agrees_on(it));
+    let agreed = || {
+        handshake::subprotocols(headers.iter().copied()).find(|it| rules.accepts_subprotocol(it))
+    };
     let subprotocol = own.or_else(agreed).map(Into::into);
-    let admitted = settle_channels(context, line.id, index, credentials, admission).await?;
+    let admitted = resolve_channels(context, connection.id, index, credentials, admission).await?;
     if route.exclusive {
-        claim(context, line, route, &admitted.admission).await?;
+        claim(context, connection, route, &admitted.admission).await?;
     }
     Ok(Box::new(GrantedUpgrade {
         route: index,
@@ -157,67 +171,81 @@ async fn judge(
 }
 
 impl UpgradeRules {
-    /// Whether the user is believed whom a client, or whatever forwards it, names.
+    /// Returns whether the user that a client or proxy names is trusted.
     fn trusts_claimed_user(&self, credentials: &Credentials<'_>, head: &Parts) -> bool {
-        credentials.user.is_some() && self.user_header.judge(head).is_ok()
+        credentials.user.is_some() && self.user_header.decide(head).is_ok()
     }
 
-    /// Whether the route agrees on a subprotocol that its language does not know.
-    fn agrees_on(&self, offered: &str) -> bool {
+    /// Returns whether the route accepts a subprotocol that its dialect does not know.
+    fn accepts_subprotocol(&self, offered: &str) -> bool {
         self.subprotocols.iter().any(|it| **it == *offered)
     }
 }
 
-/// Lets in whoever may watch the traffic of a route.
-fn admit_to_tap(rule: &TapRule, head: &Parts) -> Result<(), Box<Rejected>> {
+/// Checks whether a request may tap a route.
+///
+/// # Errors
+///
+/// The rejection.
+fn admit_to_tap(rule: &TapRule, head: &Parts) -> Result<(), Box<RejectedUpgrade>> {
     match rule {
-        TapRule::Secret(secret) if service::bears(&head.headers, secret) => Ok(()),
-        TapRule::Secret(_) => Err(Rejected::by(&Rejection::UNAUTHORIZED)),
-        TapRule::Keyless(keyless) => keyless.judge(head).map_err(|why| {
+        TapRule::Secret(secret) if service::has_bearer_secret(&head.headers, secret) => Ok(()),
+        TapRule::Secret(_) => Err(RejectedUpgrade::by(&Rejection::UNAUTHORIZED)),
+        TapRule::Keyless(keyless) => keyless.decide(head).map_err(|why| {
             let why = format!(
                 "without a secret, only requests of this machine itself may watch the traffic, and \
                  {why}; set tap_secret on the route"
             );
-            Rejected::because("not_local", answer::forbidden(&why))
+            RejectedUpgrade::with_reason("not_local", response::forbidden(&why))
         }),
     }
 }
 
-/// Rejects whoever is one of the connections that there are too many of, or comes while the gateway
-/// stops.
-fn check_room(context: &Context) -> Result<(), Box<Rejected>> {
+/// Checks whether there is room for another session.
+///
+/// # Errors
+///
+/// The rejection if there are too many sessions, or the gateway is stopping.
+fn check_room(context: &HttpContext) -> Result<(), Box<RejectedUpgrade>> {
     if !context.is_full.get() {
         return Ok(());
     }
-    let text = if context.refuses_work.get() {
+    let text = if context.rejects_work.get() {
         "stopping\n"
     } else {
         "too many sessions\n"
     };
-    let answer = answer::closing(answer::unavailable(text));
-    Err(Rejected::because(context.why_full(), answer))
+    let response = response::with_close(response::unavailable(text));
+    Err(RejectedUpgrade::with_reason(
+        context.full_reason(),
+        response,
+    ))
 }
 
-/// Finds the channels that a session is on from the start: the one that the client names, if it
-/// may be on it, those that it was admitted with, and those of the route.
-async fn settle_channels(
-    context: &Context,
+/// Adds the initial channels of a session to its admission: the one that the client names, if the
+/// client may join it, those of the admission, and those of the route.
+///
+/// # Errors
+///
+/// The rejection if the client may not join the channel that it names.
+async fn resolve_channels(
+    context: &HttpContext,
     id: ConnectionId,
     index: u16,
     credentials: Credentials<'_>,
     mut admission: Admission,
-) -> Result<Admitted, Box<Rejected>> {
+) -> Result<Admitted, Box<RejectedUpgrade>> {
     let shown = credentials.token.as_deref().map(Into::into);
     let token: Option<Box<str>> = admission.token.take().or(shown);
     let mut wants_fresh_channel = false;
     match credentials.channel {
-        ChannelWish::None => {}
-        ChannelWish::Named(channel) => {
+        InitialChannel::None => {}
+        InitialChannel::Named(channel) => {
             let token = token.clone();
             let channel = may_join(context, id, index, &admission, token, &channel).await?;
             admission.channels.insert(0, channel);
         }
-        ChannelWish::Fresh => wants_fresh_channel = admission.channels.is_empty(),
+        InitialChannel::Generated => wants_fresh_channel = admission.channels.is_empty(),
     }
     let user = admission.user.as_deref();
     let on_open = context.settings.routes[usize::from(index)]
@@ -232,23 +260,27 @@ async fn settle_channels(
     })
 }
 
-/// Asks the embedder, or the config's tokens, whom the credentials stand for.
+/// Runs the embedder's admission, or looks the credentials up in the config.
+///
+/// # Errors
+///
+/// The rejection.
 async fn admit(
-    context: &Context,
-    line: &Line,
+    context: &HttpContext,
+    connection: &ConnectionContext,
     index: u16,
     head: &Rc<Parts>,
     credentials: &Credentials<'_>,
     parameters: Parameters,
 ) -> Result<Admission, Rejection> {
-    let id = line.id;
+    let id = connection.id;
     let route = &context.settings.routes[usize::from(index)];
-    let program = &context.program.routes[usize::from(index)];
+    let registry = &context.registry.routes[usize::from(index)];
     let token: Option<Box<str>> = credentials.token.as_deref().map(Into::into);
-    if let Some(function) = &program.admit {
+    if let Some(function) = &registry.admit {
         let channel = match &credentials.channel {
-            ChannelWish::Named(name) => Some(name.as_ref().into()),
-            ChannelWish::None | ChannelWish::Fresh => None,
+            InitialChannel::Named(name) => Some(name.as_ref().into()),
+            InitialChannel::None | InitialChannel::Generated => None,
         };
         let upgrade = Upgrade {
             head: Rc::clone(head),
@@ -259,7 +291,7 @@ async fn admit(
             channel,
             parameters,
             route: context.handle.route_at(usize::from(index)),
-            address: line.address,
+            address: connection.address,
         };
         let (label, function) = (function.label, Rc::clone(&function.function));
         let future = Box::pin(async move { function(upgrade).await });
@@ -271,12 +303,12 @@ async fn admit(
     let Some(token) = token else {
         return Ok(Admission::new());
     };
-    let user = match route.tokens.user_of(&token) {
-        // Its own word is no proof at an upgrade.
-        Named::Itself(_) => return Ok(Admission::new()),
-        Named::User(user) => Some(user.to_owned()),
-        Named::Nobody => None,
-        Named::Ask => match &program.authenticate {
+    let user = match route.tokens.look_up(&token) {
+        // A user that the client names itself is not proof of identity.
+        TokenLookup::Unverified(_) => return Ok(Admission::new()),
+        TokenLookup::User(user) => Some(user.to_owned()),
+        TokenLookup::Invalid => None,
+        TokenLookup::AskHost => match &registry.authenticate {
             Some(function) => {
                 let (label, function) = (function.label, Rc::clone(&function.function));
                 let future = Box::pin(async move { function(token).await });
@@ -294,14 +326,20 @@ async fn admit(
     }
 }
 
-/// Finds the user of an admission that has none, and sees that a header does not contradict it.
-fn settle_user(
+/// Sets the user of an admission without one, and checks that a header does not contradict it.
+///
+/// # Errors
+///
+/// The rejection if a required user is missing.
+fn resolve_user(
     route: &RouteSettings,
     credentials: &Credentials<'_>,
     trusts_claimed_user: bool,
     admission: &mut Admission,
-) -> Result<(), Box<Rejected>> {
-    let rejected = |reason, rejection: &_| Rejected::because(reason, answer::rejected(rejection));
+) -> Result<(), Box<RejectedUpgrade>> {
+    let rejected = |reason, rejection: &_| {
+        RejectedUpgrade::with_reason(reason, response::rejection(rejection))
+    };
     match (&admission.user, credentials.user) {
         (Some(user), Some(claimed)) if **user != *claimed => {
             return Err(rejected("user", &route.dialect.rejection()));
@@ -323,17 +361,17 @@ fn settle_user(
     }
 }
 
-fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
-    let program = &context.program.routes[usize::from(index)];
-    if let Some(rule) = &program.origin {
-        return context.holds(rule, head);
+fn origin_passes(context: &HttpContext, index: u16, head: &Parts) -> bool {
+    let registry = &context.registry.routes[usize::from(index)];
+    if let Some(rule) = &registry.origin {
+        return context.matches_head(rule, head);
     }
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let origin = origins.next().map(HeaderValue::as_bytes);
     let is_one = origins.next().is_none();
     match &context.upgrades[usize::from(index)].origin {
         Origin::Any => true,
-        // No browser sends two, and nobody knows which of them counts.
+        // Browsers send one Origin. With several it is unclear which one is valid.
         Origin::Same | Origin::List(_) if !is_one => false,
         Origin::Same => handshake::same_origin(origin, host_of(head).unwrap_or_default()),
         Origin::List(origins) => origin.is_none_or(|origin| {
@@ -343,65 +381,75 @@ fn origin_passes(context: &Context, index: u16, head: &Parts) -> bool {
     }
 }
 
-/// Waits until the connection is the user's only session, or is refused.
+/// Claims the exclusive user for the connection and waits for the outcome.
+///
+/// # Errors
+///
+/// The rejection if the claim fails.
 async fn claim(
-    context: &Context,
-    line: &Line,
+    context: &HttpContext,
+    connection: &ConnectionContext,
     route: &RouteSettings,
     admission: &Admission,
-) -> Result<(), Box<Rejected>> {
+) -> Result<(), Box<RejectedUpgrade>> {
     let user = admission.user.clone().expect("exclusive users are known");
     if user.is_empty() || user.len() > context.settings.name_bytes_max {
-        let answer = answer::rejected(&route.dialect.rejection());
-        return Err(Rejected::because("user", answer));
+        let response = response::rejection(&route.dialect.rejection());
+        return Err(RejectedUpgrade::with_reason("user", response));
     }
-    let claim = Claim {
-        id: line.id,
+    let claim = UserClaim {
+        id: connection.id,
         namespace: route.namespace,
         user,
         yields: route.newcomer_yields,
     };
-    let unavailable = |text| answer::closing(answer::unavailable(text));
-    let (reason, answer) = match context.ask(HttpAsk::Claim(claim)).await {
-        Replied::Ruling(Ruling::Granted) => return Ok(()),
-        Replied::Ruling(Ruling::Taken) => {
+    let unavailable = |text| response::with_close(response::unavailable(text));
+    let (reason, response) = match context.execute(HttpCommand::Claim(claim)).await {
+        CommandResult::Claimed(ClaimOutcome::Granted) => return Ok(()),
+        CommandResult::Claimed(ClaimOutcome::Taken) => {
             let text = "the user is connected already\n";
-            ("user_taken", answer::text(StatusCode::CONFLICT, text))
+            ("user_taken", response::text(StatusCode::CONFLICT, text))
         }
-        Replied::Ruling(Ruling::NoRoom) => (
+        CommandResult::Claimed(ClaimOutcome::NamesLimit) => (
             "no_room",
             unavailable("no room for another name, try again\n"),
         ),
-        Replied::Refused(Refused::TimedOut) => {
+        CommandResult::Failed(CommandError::TimedOut) => {
             ("claim_timed_out", unavailable("timed out, try again\n"))
         }
-        Replied::Ruling(Ruling::Crowded)
-        | Replied::Refused(_)
-        | Replied::Total(_)
-        | Replied::Ran(_) => ("claims_crowded", unavailable("too many of one user\n")),
+        CommandResult::Claimed(ClaimOutcome::TooManyWaiting)
+        | CommandResult::Failed(_)
+        | CommandResult::Total(_)
+        | CommandResult::Ran(_) => ("claims_crowded", unavailable("too many of one user\n")),
     };
-    Err(Rejected::because(reason, answer))
+    Err(RejectedUpgrade::with_reason(reason, response))
 }
 
-/// Sees whether a client may begin on the channel that it names.
+/// Checks whether a client may join the channel that it names.
+///
+/// # Errors
+///
+/// The rejection if it may not.
 async fn may_join(
-    context: &Context,
+    context: &HttpContext,
     id: ConnectionId,
     index: u16,
     admission: &Admission,
     token: Option<Box<str>>,
     channel: &str,
-) -> Result<Box<str>, Box<Rejected>> {
+) -> Result<Box<str>, Box<RejectedUpgrade>> {
     let route = &context.settings.routes[usize::from(index)];
-    let forbidden = || Rejected::because("channel", answer::refused(Refusal::Origin));
+    let forbidden = || {
+        RejectedUpgrade::with_reason("channel", response::handshake_error(HandshakeError::Origin))
+    };
     if channel.is_empty() || channel.len() > context.settings.name_bytes_max {
-        let answer = answer::refused(Refusal::NoUpgradeInConnection);
-        return Err(Rejected::because("channel", answer));
+        let response = response::handshake_error(HandshakeError::NoUpgradeInConnection);
+        return Err(RejectedUpgrade::with_reason("channel", response));
     }
-    let validator = match context.program.may_join(&context.settings, route, channel) {
+    let validator = match context.registry.may_join(&context.settings, route, channel) {
         Permission::Granted => return Ok(channel.into()),
         Permission::Denied(_) => return Err(forbidden()),
-        Permission::Judged(validator) => validator,
+        Permission::Validate(validator) => validator,
     };
     let joining = Joining {
         channel: channel.into(),
@@ -416,9 +464,9 @@ async fn may_join(
     match context.run(label, future, Some(id)).await {
         Ok(true) => Ok(channel.into()),
         Ok(false) => Err(forbidden()),
-        Err(error) => Err(Rejected::by(&error.rejection())),
+        Err(error) => Err(RejectedUpgrade::by(&error.rejection())),
     }
 }
 
-/// The reason of a rejection, for whoever looks for it in a browser or a proxy.
-const REFUSED: HeaderName = HeaderName::from_static("campanile-refused");
+/// The header with the reason of a rejection, for debugging in browsers and proxies.
+const REASON_HEADER: HeaderName = HeaderName::from_static("campanile-refused");

@@ -1,5 +1,5 @@
-//! A line of the log as one JSON object: `timestamp`, `level`, `target`, `message`, then the
-//! fields of the event, numbers as numbers and counts by reason as objects.
+//! The JSON form of a log line: one object with `timestamp`, `level`, `target` and `message`, then
+//! the event's fields. Numbers stay numbers, and counts by reason are objects.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Formats events so. Spans are left out; the gateway has none.
+/// A formatter of events as JSON lines. Spans are left out; the gateway has none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonLines;
 
@@ -40,19 +40,19 @@ where
     }
 }
 
-/// What an event says.
+/// The fields of an event.
 #[derive(Debug, Default)]
 struct Fields {
     target: String,
     message: String,
-    /// Each with a comma before it.
+    /// The other fields as JSON, each after a comma.
     others: String,
 }
 
 impl Fields {
     fn put(&mut self, field: &Field, value: &impl serde::Serialize) {
         let name = field.name();
-        // Those are taken.
+        // The line has members of its own with these names.
         let prefix = if RESERVED.contains(&name) {
             "field_"
         } else {
@@ -68,7 +68,7 @@ impl Visit for Fields {
         let text = format!("{value:?}");
         match field.name() {
             "message" => self.message = text,
-            // What the crate `log` says about its lines.
+            // The crate `log` adds such fields.
             "log.target" => self.target = text.trim_matches('"').to_owned(),
             name if name.starts_with("log.") => {}
             name if COUNTS.contains(&name) => match serde_json::from_str(&text) {
@@ -118,7 +118,7 @@ fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
 }
 
 const RESERVED: [&str; 4] = ["timestamp", "level", "target", "message"];
-/// Fields that are maps from a reason to a count; whoever logs them does so with `?`.
+/// Fields that map reasons to counts. They are logged with `?`.
 const COUNTS: [&str; 8] = [
     "ends",
     "upgrades",

@@ -1,35 +1,36 @@
-//! Lines that somebody else can cause: so many of one place in the code in one second, and a count
-//! of those that were left out.
+//! A rate limit for log lines that clients, publishers and backends can cause.
 //!
-//! A place is where `limited!` stands. The count comes with the place's next line, or, if none
-//! comes, with the summary ([`report_left_out`]).
+//! Each place in the code, that is each `limited!`, logs a limited number of lines per second and
+//! counts the rest. The count is logged with the place's next line, or else with the log summary
+//! ([`report_left_out`]).
 
 use crossbeam_queue::SegQueue;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// One place that logs, and how much of it was let through.
+/// A place that logs, with its counts.
 #[derive(Debug)]
 pub(crate) struct LinePlace {
-    /// What its lines say.
+    /// The message of its lines.
     message: &'static str,
-    /// The second of the last line in the upper half, how many lines of that second in the lower.
+    /// Upper half: the second of the last line. Lower half: the number of lines of that second.
     window: AtomicU64,
-    /// Lines that were left out since the last that was not.
+    /// Lines left out since the last line that was logged.
     left_out: AtomicU64,
-    /// Whether it is one of [`PLACES`].
+    /// It is one of [`PLACES`].
     is_known: AtomicBool,
 }
 
 /// The places that have left out lines.
 static PLACES: SegQueue<&'static LinePlace> = SegQueue::new();
 static LINES_PER_PLACE_MAX: AtomicU32 = AtomicU32::new(LINES_PER_PLACE_DEFAULT);
+/// Lines per place and second if the config does not set `logging.lines_per_place_max`.
 const LINES_PER_PLACE_DEFAULT: u32 = 10;
 
-/// Logs like `tracing::event!`, but at most `logging.lines_per_place_max` lines in a second: the
-/// level, the message, then the fields. The line has the field `left_out` if lines before it were
-/// left out.
+/// Logs as `tracing::event!` does, but at most `logging.lines_per_place_max` lines per second. The
+/// arguments are the level, the message and the fields. If lines were left out before this one, it
+/// has the field `left_out`, their number.
 macro_rules! limited {
     ($level:ident, $message:literal $(, $($fields:tt)+)?) => {{
         static PLACE: $crate::logging::LinePlace = $crate::logging::LinePlace::new($message);
@@ -43,18 +44,18 @@ macro_rules! limited {
 }
 pub(crate) use limited;
 
-/// Sets how many lines of one place there may be in a second, for the whole process.
+/// Sets the maximum lines per place and second, for the whole process.
 pub(crate) fn set_lines_per_place_max(max: u32) {
     LINES_PER_PLACE_MAX.store(max, Ordering::Relaxed);
 }
 
-/// Logs how many lines each place has left out that has logged none since, not in this second.
+/// Logs the lines left out by each place that has logged none since, except in the current second.
 pub(crate) fn report_left_out() {
     let second = second();
     for _ in 0..PLACES.len() {
         let Some(place) = PLACES.pop() else { return };
         if let Some(left_out) = place.take_left_out(second) {
-            tracing::warn!(left_out, of = place.message, "lines were left out");
+            tracing::warn!(left_out, of = place.message, "log lines were left out");
         }
         PLACES.push(place);
     }
@@ -70,7 +71,8 @@ impl LinePlace {
         }
     }
 
-    /// Whether a line may be written, and how many were left out before it; `None` leaves it out.
+    /// Returns the number of lines left out before this one; `None` if this line is to be left out
+    /// too.
     pub(crate) fn admit(&'static self) -> Option<u64> {
         let admitted = self.admit_at(second(), LINES_PER_PLACE_MAX.load(Ordering::Relaxed));
         if admitted.is_none() && !self.is_known.swap(true, Ordering::Relaxed) {
@@ -83,16 +85,16 @@ impl LinePlace {
         let next = |window: u64| {
             let (of, count) = ((window >> 32) as u32, (window & 0xffff_ffff) as u32);
             match count {
-                // Another thread may have looked at the clock a little later.
+                // Another thread may have read the clock a little later.
                 _ if second > of => Some(u64::from(second) << 32 | 1),
                 _ if count < lines_max => Some(window + 1),
                 _ => None,
             }
         };
-        let noted = self
+        let counted = self
             .window
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-        if noted.is_ok() {
+        if counted.is_ok() {
             Some(self.left_out.swap(0, Ordering::Relaxed))
         } else {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -100,7 +102,7 @@ impl LinePlace {
         }
     }
 
-    /// How many lines were left out, unless its second is not over.
+    /// Takes the number of lines left out; `None` if it is zero or the place's second is not over.
     fn take_left_out(&self, second: u32) -> Option<u64> {
         let of = (self.window.load(Ordering::Relaxed) >> 32) as u32;
         let left_out = (second > of).then(|| self.left_out.swap(0, Ordering::Relaxed));
@@ -108,7 +110,7 @@ impl LinePlace {
     }
 }
 
-/// The seconds since this was asked first, plus one.
+/// Returns the seconds since the first call, plus one.
 #[expect(
     clippy::disallowed_methods,
     reason = "lines are dated by the clock; nothing but their number depends on it"

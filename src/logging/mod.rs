@@ -1,13 +1,12 @@
-//! The log: how lines are made, how many there may be, and how they get out without hurting
-//! anybody.
+//! The log: formatting, rate limits, and output that never blocks a shard.
 //!
 //! ```text
 //!   tracing, limited! --> text or json.rs --> writer.rs: queue --> thread --> standard error
 //! ```
 //!
-//! The binary starts it ([`start`]); an embedding program may, or have a subscriber of its own. No
-//! shard ever waits for the log. What a client, a stranger or a pusher can cause is a `debug` line,
-//! or goes through `limited!`.
+//! The binary starts it ([`start`]). An embedding program may do so too, or have its own
+//! subscriber. Lines that clients or publishers can cause are logged at `debug` or go through
+//! `limited!`.
 
 mod json;
 mod limit;
@@ -24,18 +23,18 @@ use tracing_subscriber::fmt::MakeWriter;
 pub(crate) use self::limit::{LinePlace, limited, report_left_out, set_lines_per_place_max};
 pub use self::writer::{LogCounters, LogQueue, LogThread};
 
-/// Has everything that is logged in this process written to standard error, as the config says.
+/// Writes the log of this process to standard error, with the config's level and format.
 ///
-/// [`LogThread::finish`] writes what is left at the end.
+/// [`LogThread::finish`] writes the remaining lines at the end.
 ///
 /// # Errors
 ///
-/// If the thread cannot be started, or the process has a subscriber already.
+/// If the thread cannot be started, or the process already has a subscriber.
 pub fn start(config: &Config) -> io::Result<LogThread> {
     let logging = &config.logging;
     let lines_max = logging.lines_max as usize;
     let bytes_max = logging.bytes_max as usize;
-    let thread = writer::start(io::stderr(), lines_max, bytes_max, Box::new(word_losses))?;
+    let thread = writer::start(io::stderr(), lines_max, bytes_max, Box::new(format_losses))?;
     let level = match config.log.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -46,7 +45,7 @@ pub fn start(config: &Config) -> io::Result<LogThread> {
     let subscriber = tracing_subscriber::fmt()
         .with_writer(thread.queue().clone())
         .with_ansi(io::stderr().is_terminal())
-        // It would write that to standard error, and wait for it.
+        // These go to standard error directly, and would block.
         .log_internal_errors(false)
         .with_max_level(level);
     let set = match config.log.form {
@@ -54,28 +53,27 @@ pub fn start(config: &Config) -> io::Result<LogThread> {
         LogForm::Text => subscriber.try_init(),
     };
     set.map_err(io::Error::other)?;
-    // Only the first has become the process's.
+    // Only the first log becomes the process's, so this cannot fail.
     drop(QUEUE.set(thread.queue().clone()));
     Ok(thread)
 }
 
-/// What the log has counted, if [`start`] was called.
+/// Returns the log's counters; `None` if [`start`] was not called.
 #[must_use]
 pub fn counters() -> Option<LogCounters> {
     QUEUE.get().map(LogQueue::counters)
 }
 
-/// Gives the lines that wait a moment to get out, 200 ms at most, before the process ends at
-/// once. Does nothing if [`start`] was not called.
+/// Waits up to 200 ms for queued lines to be written, for a process that is about to abort. Does
+/// nothing if [`start`] was not called.
 pub fn flush_before_exit() {
     if let Some(queue) = QUEUE.get() {
         queue.wait_until_empty(ABORT_FLUSH);
     }
 }
 
-/// The line that tells of dropped ones, formatted like all others: it is logged, and caught on the
-/// way to the queue.
-fn word_losses(losses: LogCounters) -> Vec<u8> {
+/// Formats the line about dropped lines, by logging it and catching it on the way to the queue.
+fn format_losses(losses: LogCounters) -> Vec<u8> {
     CAUGHT.set(Some(Vec::new()));
     tracing::error!(
         lines = losses.lines_dropped,
@@ -93,7 +91,7 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 }
 
-/// Takes one line, in one piece, and never fails.
+/// A writer of one log line to the queue. Writes never fail.
 #[derive(Debug)]
 pub struct Line<'q>(&'q LogQueue);
 
@@ -106,9 +104,9 @@ impl io::Write for Line<'_> {
             }
             None => false,
         });
-        // A thread that ends has nothing of its own any more.
+        // A thread that is ending has no thread-locals left.
         if !is_caught.unwrap_or(false) {
-            self.0.put(bytes);
+            self.0.enqueue(bytes);
         }
         Ok(bytes.len())
     }
@@ -119,11 +117,11 @@ impl io::Write for Line<'_> {
 }
 
 thread_local! {
-    /// On the writer's thread, while it words a line of its own.
+    /// The line being formatted by the writer's own thread; `None` otherwise.
     static CAUGHT: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
 /// The queue of the process's log.
 static QUEUE: OnceLock<LogQueue> = OnceLock::new();
-/// Within the time that a panic has to be reported ([`crate::abort_on_panic`]).
+/// Shorter than the time for reporting a panic ([`crate::abort_on_panic`]).
 const ABORT_FLUSH: Duration = Duration::from_millis(200);

@@ -1,14 +1,12 @@
-//! Log lines on their way to standard error: a bounded queue, and a thread of its own that empties
-//! it.
+//! Output of log lines: a bounded queue and the thread that writes it to standard error.
 //!
 //! ```text
 //!   any thread --> queue (lines_max, bytes_max) --> its own thread --> standard error
 //!                    \-- full: dropped, counted       \-- error: counted; the next line is tried
 //! ```
 //!
-//! Whoever logs never waits and never sees an error: what does not fit is dropped, and how much
-//! that was becomes a line as soon as a line can be written again. The thread may wait for a reader
-//! as long as it likes. Nothing here knows what a line says.
+//! Logging never blocks and never fails. Lines that do not fit are dropped, and a line with their
+//! number is written as soon as writing works again. Only this thread waits for a slow reader.
 
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -21,62 +19,64 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// The way to the queue, from any thread. Clones share it.
+/// A handle to the queue, for any thread. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct LogQueue {
     shared: Arc<Shared>,
     thread: Thread,
 }
 
-/// The thread that writes. Dropping it leaves the thread running.
+/// The thread that writes. Dropping this leaves it running.
 #[derive(Debug)]
 pub struct LogThread {
     queue: LogQueue,
     ended: Receiver<()>,
 }
 
-/// What the writer has counted since it was started.
+/// Counters of the log since its start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LogCounters {
-    /// Lines that were written whole.
+    /// Lines written completely.
     pub lines_written: u64,
-    /// Lines that were not: the queue was full, or writing them failed.
+    /// Lines lost because the queue was full or a write failed.
     pub lines_dropped: u64,
-    /// Writes that failed, whatever the reason.
+    /// Failed writes.
     pub write_errors: u64,
 }
 
-/// Words how many lines were dropped, as a line.
-pub(super) type WordLosses = Box<dyn FnMut(LogCounters) -> Vec<u8> + Send>;
+/// Formats the line about dropped lines.
+pub(super) type FormatLosses = Box<dyn FnMut(LogCounters) -> Vec<u8> + Send>;
 
 #[derive(Debug)]
 struct Shared {
     lines: ArrayQueue<Box<[u8]>>,
-    /// Of the lines in the queue and of the one that is being written.
+    /// Bytes of the queued lines and of the one being written.
     bytes: AtomicUsize,
     bytes_max: usize,
-    /// Nothing more is awaited: the thread ends when the queue is empty.
+    /// The thread ends when the queue is empty.
     ending: AtomicBool,
     lines_written: AtomicU64,
     lines_dropped: AtomicU64,
     write_errors: AtomicU64,
 }
 
-/// What the thread works with.
+/// The state of the writer's thread.
 struct Writer<O> {
     shared: Arc<Shared>,
     output: O,
-    word_losses: WordLosses,
-    /// Lines that were dropped and that a line has told of.
-    told: u64,
-    told_at: Option<Instant>,
-    /// The last line was cut by an error.
+    format_losses: FormatLosses,
+    /// Dropped lines that have been reported.
+    reported: u64,
+    /// Time of the last report.
+    reported_at: Option<Instant>,
+    /// The last line was cut off by an error.
     is_mid_line: bool,
-    /// Dropped when the thread ends.
+    /// Disconnects when the thread ends.
     _ended: Sender<()>,
 }
 
-/// Starts the thread that writes to `output`.
+/// Starts the thread that writes to `output`. The queue holds `lines_max` lines and `bytes_max`
+/// bytes.
 ///
 /// # Errors
 ///
@@ -85,7 +85,7 @@ pub(super) fn start(
     output: impl AsFd + Send + 'static,
     lines_max: usize,
     bytes_max: usize,
-    word_losses: WordLosses,
+    format_losses: FormatLosses,
 ) -> io::Result<LogThread> {
     let shared = Arc::new(Shared {
         lines: ArrayQueue::new(lines_max),
@@ -100,9 +100,9 @@ pub(super) fn start(
     let writer = Writer {
         shared: Arc::clone(&shared),
         output,
-        word_losses,
-        told: 0,
-        told_at: None,
+        format_losses,
+        reported: 0,
+        reported_at: None,
         is_mid_line: false,
         _ended: sender,
     };
@@ -117,36 +117,36 @@ pub(super) fn start(
 }
 
 impl LogQueue {
-    /// Puts a line, with its line end, behind those that wait. Never blocks; a line that does not
-    /// fit is dropped and counted.
-    pub fn put(&self, line: &[u8]) {
+    /// Enqueues a line, which ends with a newline. Never blocks. A line that does not fit is
+    /// dropped and counted.
+    pub fn enqueue(&self, line: &[u8]) {
         let Shared { lines, bytes, .. } = &*self.shared;
-        let with_it = |held: usize| {
+        let add = |held: usize| {
             let sum = held.checked_add(line.len())?;
             (sum <= self.shared.bytes_max).then_some(sum)
         };
-        let fits = bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_it);
+        let fits = bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         if fits.is_err() {
             self.shared.lines_dropped.fetch_add(1, Ordering::Relaxed);
         } else if lines.push(line.into()).is_err() {
             bytes.fetch_sub(line.len(), Ordering::Relaxed);
             self.shared.lines_dropped.fetch_add(1, Ordering::Relaxed);
         }
-        // Also for one that was dropped: that is to become a line.
+        // Also after a drop, which the thread must report.
         self.thread.unpark();
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> LogCounters {
         self.shared.counters()
     }
 
-    /// Waits until all lines have been written or dropped, at most as long as `time_max`. On the
-    /// writer's own thread it does not wait.
+    /// Waits until all lines have been written or dropped, at most `time_max`. Does not wait on the
+    /// writer's own thread.
     #[expect(
         clippy::disallowed_methods,
-        reason = "called when the process ends, where waiting holds up nobody"
+        reason = "called when the process ends, where waiting delays nothing"
     )]
     pub(super) fn wait_until_empty(&self, time_max: Duration) {
         let began = Instant::now();
@@ -159,19 +159,19 @@ impl LogQueue {
 }
 
 impl LogThread {
-    /// The way to its queue.
+    /// Returns the queue.
     #[must_use]
     pub fn queue(&self) -> &LogQueue {
         &self.queue
     }
 
-    /// Has the thread end when the queue is empty, and waits for that, at most as long as
-    /// `time_max`. Lines that are put in later are lost.
+    /// Ends the thread once the queue is empty, and waits for that at most `time_max`. Lines
+    /// enqueued later are lost. Returns the counters.
     pub fn finish(self, time_max: Duration) -> LogCounters {
         self.queue.shared.ending.store(true, Ordering::Release);
         self.queue.thread.unpark();
         match self.ended.recv_timeout(time_max) {
-            // Either it has ended, or nobody waits any longer.
+            // The thread has ended, or the time is up.
             Ok(()) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
         }
         self.queue.counters()
@@ -196,7 +196,7 @@ impl<O: AsFd> Writer<O> {
                 could_write = self.write_line(&line);
                 if could_write {
                     self.shared.lines_written.fetch_add(1, Ordering::Relaxed);
-                    self.tell_of_losses();
+                    self.report_losses();
                 } else {
                     self.shared.lines_dropped.fetch_add(1, Ordering::Relaxed);
                 }
@@ -204,9 +204,9 @@ impl<O: AsFd> Writer<O> {
                 continue;
             }
             if could_write {
-                self.tell_of_losses();
+                self.report_losses();
             }
-            // Lines that were put in before it was asked to end are in the queue by now.
+            // Lines enqueued before the end was requested are in the queue by now.
             if self.shared.ending.load(Ordering::Acquire) && self.shared.lines.is_empty() {
                 return;
             }
@@ -216,29 +216,32 @@ impl<O: AsFd> Writer<O> {
         }
     }
 
-    /// Writes how many lines were dropped since that was told last, if any were: when nothing else
-    /// waits, and at most once a second otherwise.
+    /// Writes the number of newly dropped lines, if any: at once if the queue is empty, otherwise
+    /// at most once a second.
     #[expect(
         clippy::disallowed_methods,
-        reason = "a thread of its own, which looks at the clock for nobody else"
+        reason = "a thread of its own, on which nothing depends on this clock"
     )]
-    fn tell_of_losses(&mut self) {
+    fn report_losses(&mut self) {
         let counters = self.shared.counters();
-        let new = counters.lines_dropped - self.told;
-        let is_soon = self.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY);
+        let new = counters.lines_dropped - self.reported;
+        let is_soon = self
+            .reported_at
+            .is_some_and(|at| at.elapsed() < REPORT_INTERVAL_MIN);
         if new == 0 || (is_soon && !self.shared.lines.is_empty()) {
             return;
         }
-        let line = (self.word_losses)(LogCounters {
+        let line = (self.format_losses)(LogCounters {
             lines_dropped: new,
             ..counters
         });
         if self.write_line(&line) {
-            (self.told, self.told_at) = (counters.lines_dropped, Some(Instant::now()));
+            (self.reported, self.reported_at) = (counters.lines_dropped, Some(Instant::now()));
         }
     }
 
-    /// Writes a line, waiting for the reader if there is one; `false` if that has failed.
+    /// Writes a line, waiting for a slow reader; `false` on an error. Ends a line that an error cut
+    /// off first.
     fn write_line(&mut self, line: &[u8]) -> bool {
         if std::mem::take(&mut self.is_mid_line) && !self.write(b"\n") {
             self.is_mid_line = true;
@@ -247,6 +250,7 @@ impl<O: AsFd> Writer<O> {
         self.write(line)
     }
 
+    /// Writes bytes, retrying interrupted writes; `false` if an error left some unwritten.
     fn write(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -269,12 +273,12 @@ impl<O: AsFd> Writer<O> {
         rest.is_empty()
     }
 
-    /// Waits until something can be written to what does not block by itself.
+    /// Waits until a non-blocking output can be written; `false` on an error.
     fn wait_for_room(&self) -> bool {
         let mut polled = [PollFd::new(&self.output, PollFlags::OUT)];
         match poll(&mut polled, None) {
             Ok(_) => {
-                // A reader that takes a byte at a time must not make this a busy loop.
+                // Do not spin when a reader takes one byte at a time.
                 std::thread::park_timeout(PAUSE);
                 true
             }
@@ -284,9 +288,9 @@ impl<O: AsFd> Writer<O> {
     }
 }
 
-/// How often at most it is told that lines were dropped while others wait.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-/// Between being told that there is room and writing.
+/// Least time between two reports of dropped lines while the queue is not empty.
+const REPORT_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Pause after the output became writable.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
@@ -297,7 +301,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    fn words() -> WordLosses {
+    fn losses_format() -> FormatLosses {
         Box::new(|losses| format!("dropped {}\n", losses.lines_dropped).into_bytes())
     }
 
@@ -325,7 +329,7 @@ mod tests {
         line
     }
 
-    /// A line of a kibibyte; a pipe takes 64 of them.
+    /// A line of 1 KiB. A pipe holds 64 of them.
     fn kibibyte() -> Vec<u8> {
         [&[b'x'; 1023][..], b"\n"].concat()
     }
@@ -333,9 +337,11 @@ mod tests {
     #[test]
     fn lines_come_out_in_their_order_and_whole() {
         let (reader, output) = pipe();
-        let thread = start(output, 1_000, 1 << 20, words()).expect("a thread");
+        let thread = start(output, 1_000, 1 << 20, losses_format()).expect("a thread");
         for number in 0..500 {
-            thread.queue().put(format!("line {number}\n").as_bytes());
+            thread
+                .queue()
+                .enqueue(format!("line {number}\n").as_bytes());
         }
         let counters = thread.finish(PATIENCE);
         assert_eq!((counters.lines_written, counters.lines_dropped), (500, 0));
@@ -345,27 +351,27 @@ mod tests {
     }
 
     #[test]
-    fn a_full_pipe_drops_lines_by_count_and_by_bytes_and_says_so_when_it_is_read() {
+    fn a_full_pipe_drops_lines_by_count_and_by_bytes_and_reports_them() {
         for (lines_max, bytes_max) in [(8, 1 << 30), (1_000_000, 8 << 10)] {
             let (mut reader, output) = pipe();
-            let thread = start(output, lines_max, bytes_max, words()).expect("a thread");
+            let thread = start(output, lines_max, bytes_max, losses_format()).expect("a thread");
             let line = kibibyte();
             for _ in 0..1_000 {
-                thread.queue().put(&line);
+                thread.queue().enqueue(&line);
             }
             let dropped = thread.queue().counters().lines_dropped;
             assert!((900..1_000).contains(&dropped), "{dropped}");
-            let (mut read, mut told) = (0, 0);
-            while read + told < 1_000 {
+            let (mut read, mut reported) = (0, 0);
+            while read + reported < 1_000 {
                 let text = next_line(&mut reader);
                 if let Some(count) = text.strip_prefix("dropped ") {
-                    told += count.trim_end().parse::<u64>().expect("a count");
+                    reported += count.trim_end().parse::<u64>().expect("a count");
                 } else {
                     assert_eq!(text.as_bytes(), line);
                     read += 1;
                 }
             }
-            assert_eq!(told, dropped);
+            assert_eq!(reported, dropped);
             let counters = thread.finish(PATIENCE);
             assert_eq!(
                 (counters.lines_written, counters.lines_dropped),
@@ -378,9 +384,9 @@ mod tests {
     fn a_reader_that_is_gone_costs_its_lines_and_nothing_else() {
         let (reader, output) = pipe();
         drop(reader);
-        let thread = start(output, 8, 1 << 20, words()).expect("a thread");
+        let thread = start(output, 8, 1 << 20, losses_format()).expect("a thread");
         for number in 1..=3 {
-            thread.queue().put(b"line\n");
+            thread.queue().enqueue(b"line\n");
             wait_for(|| thread.queue().counters().write_errors == number);
         }
         let counters = thread.finish(PATIENCE);
@@ -388,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_told_as_soon_as_writing_works_again() {
+    fn lost_lines_are_reported_as_soon_as_writing_works_again() {
         let name = format!("campanile-fifo-{}", std::process::id());
         let path = std::env::temp_dir().join(name);
         mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).expect("a new name");
@@ -398,14 +404,14 @@ mod tests {
         };
         let reader = read();
         let output = open(&path, OFlags::WRONLY, Mode::empty()).expect("it has a reader");
-        let thread = start(output, 8, 1 << 20, words()).expect("a thread");
+        let thread = start(output, 8, 1 << 20, losses_format()).expect("a thread");
         drop(reader);
-        thread.queue().put(b"lost\n");
+        thread.queue().enqueue(b"lost\n");
         wait_for(|| thread.queue().counters().lines_dropped == 1);
 
         let reader = read();
         std::fs::remove_file(&path).expect("it is there");
-        thread.queue().put(b"written\n");
+        thread.queue().enqueue(b"written\n");
         let counters = thread.finish(PATIENCE);
         assert_eq!((counters.lines_written, counters.lines_dropped), (1, 1));
         let lines: Vec<_> = BufReader::new(reader)
@@ -420,10 +426,10 @@ mod tests {
         let (mut reader, output) = pipe();
         let flags = fcntl_getfl(&output).expect("it is open");
         fcntl_setfl(&output, flags | OFlags::NONBLOCK).expect("it is open");
-        let thread = start(output, 1_000, 1 << 30, words()).expect("a thread");
+        let thread = start(output, 1_000, 1 << 30, losses_format()).expect("a thread");
         let line = kibibyte();
         for _ in 0..200 {
-            thread.queue().put(&line);
+            thread.queue().enqueue(&line);
         }
         wait_for(|| thread.queue().counters().write_errors > 0);
         for _ in 0..200 {
@@ -436,10 +442,10 @@ mod tests {
     #[test]
     fn at_the_end_a_reader_that_does_not_read_is_waited_for_no_longer_than_was_said() {
         let (reader, output) = pipe();
-        let thread = start(output, 1_000, 1 << 30, words()).expect("a thread");
+        let thread = start(output, 1_000, 1 << 30, losses_format()).expect("a thread");
         let line = kibibyte();
         for _ in 0..200 {
-            thread.queue().put(&line);
+            thread.queue().enqueue(&line);
         }
         let counters = thread.finish(Duration::from_millis(10));
         assert!(counters.lines_written < 200);

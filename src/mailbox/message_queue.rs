@@ -1,13 +1,13 @@
-//! The queue of one mailbox: lock-free, bounded in messages and in bytes.
+//! The queue of one mailbox: lock-free, limited in messages and in bytes.
 
 use crate::shard::message::MailboxMessage;
 use crossbeam_queue::ArrayQueue;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Messages of many shards for one.
+/// A queue of messages from many shards to one.
 ///
 /// Invariant: `bytes` is the sum of [`MailboxMessage::bytes`] over the messages in the queue and
-/// those that are being put in or taken out.
+/// those being pushed or popped.
 #[derive(Debug)]
 pub(super) struct MessageQueue {
     messages: ArrayQueue<MailboxMessage>,
@@ -24,7 +24,11 @@ impl MessageQueue {
         }
     }
 
-    /// Puts a message in, or returns it if there is no room.
+    /// Appends a message.
+    ///
+    /// # Errors
+    ///
+    /// Returns the message if the queue has no room for it.
     pub(super) fn push(&self, message: MailboxMessage) -> Result<(), MailboxMessage> {
         let bytes = message.bytes();
         let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
@@ -45,13 +49,13 @@ impl MessageQueue {
         Some(message)
     }
 
-    /// Whether this message would find room now.
+    /// Returns whether the queue has room for a message.
     pub(super) fn has_room_for(&self, message: &MailboxMessage) -> bool {
         let bytes = self.bytes.load(Ordering::SeqCst);
         !self.messages.is_full() && self.has_room_beside(bytes, message.bytes())
     }
 
-    /// Whether at least half of both bounds is free.
+    /// Returns whether at most half of each limit is used.
     pub(super) fn is_half_empty(&self) -> bool {
         self.messages.len() <= self.messages.capacity() / 2
             && self.bytes.load(Ordering::SeqCst) <= self.bytes_max / 2
@@ -65,7 +69,8 @@ impl MessageQueue {
         self.messages.is_empty()
     }
 
-    /// A message that is larger than the bound goes alone.
+    /// Returns whether `bytes` fit in addition to `before`. An empty queue accepts a message of any
+    /// size.
     fn has_room_beside(&self, before: u64, bytes: u64) -> bool {
         before == 0 || before.saturating_add(bytes) <= self.bytes_max
     }
@@ -99,12 +104,12 @@ mod tests {
         };
         MailboxMessage::Publication {
             publication: Arc::new(OwnedPublication::copy(&publication)),
-            ticket: None,
+            count_request: None,
         }
     }
 
     #[test]
-    fn a_queue_is_full_at_either_bound_and_takes_one_message_of_any_size() {
+    fn a_queue_is_full_at_either_limit_and_takes_one_message_of_any_size() {
         let each = message(1_000).bytes();
         let queue = MessageQueue::new(4, 3 * each);
         for _ in 0..3 {
@@ -122,7 +127,9 @@ mod tests {
         assert!(queue.push(message(0)).is_err(), "the messages are full");
         while queue.pop().is_some() {}
 
-        queue.push(message(100_000)).expect("it goes alone");
+        queue
+            .push(message(100_000))
+            .expect("an empty queue accepts any size");
         assert!(queue.push(message(0)).is_err());
         assert!(queue.pop().is_some() && queue.is_empty());
         queue.push(message(0)).expect("there is room again");

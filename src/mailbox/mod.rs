@@ -1,11 +1,11 @@
-//! How shards reach each other: bounded lock-free mailboxes, and totals that come back beside them.
+//! Communication between shards: bounded lock-free mailboxes, and counts outside them.
 //!
-//! A shard drains its own mailbox whatever the state of the others', so two full mailboxes never
-//! wait for each other. What does not fit into another's waits here, in order, and while it does
-//! the shard takes on no new work: the wait is bounded by what one batch put out.
+//! A shard receives from its mailbox even while it cannot send, so two full mailboxes never block
+//! each other. Messages for a full mailbox wait in the sender's overflow queue, in order. Meanwhile
+//! the sender takes on no new work, so the overflow is limited to the output of one batch.
 //!
-//! Totals never enter a mailbox: they are added to two atomics that the asker owns, and the last
-//! one to answer wakes it.
+//! Counts do not use mailboxes: each shard adds its count to an atomic of the requesting shard, and
+//! the last one wakes it.
 
 mod message_queue;
 mod sessions_limit;
@@ -14,77 +14,81 @@ pub mod sleep;
 use self::message_queue::MessageQueue;
 use self::sessions_limit::SessionsLimit;
 use self::sleep::SleepFlag;
-use crate::shard::message::{MailboxMessage, Ticket};
+use crate::shard::message::{CountRequestId, MailboxMessage};
 use crate::vocabulary::id::ShardId;
 use crossbeam_queue::ArrayQueue;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// What all shards of a process share.
+/// The state that all shards of a process share: mailboxes and counters.
 #[derive(derive_more::Debug)]
 #[debug("Exchange {{ .. }}")]
 pub struct Exchange {
     inboxes: Box<[Inbox]>,
-    /// Connections of all shards.
+    /// Number of connections on all shards.
     connections: AtomicUsize,
-    /// Shards that have something left to do.
+    /// Number of shards that still have work.
     working: AtomicUsize,
     sessions_limit: SessionsLimit,
 }
 
-/// What others may touch of one shard.
+/// The part of one shard that other shards use.
 pub(crate) struct Inbox {
     messages: MessageQueue,
-    /// By sender: whether it waits for room here.
+    /// By sender: whether it waits for room in this mailbox.
     blocked: Box<[AtomicBool]>,
-    /// The questions of this shard that others are answering.
-    tallies: Box<[Tally]>,
-    /// Tallies that are complete; has room for all of them.
+    /// The count requests of this shard, by index.
+    pending_counts: Box<[PendingCount]>,
+    /// Indices of the complete counts. Has room for all of them.
     complete: ArrayQueue<u32>,
     pub(crate) flag: SleepFlag,
-    bell: Bell,
+    wake_handle: WakeHandle,
 }
 
-/// How a sleeping shard is woken; `None` where nothing ever sleeps.
-pub type Bell = Option<Box<dyn Fn() + Send + Sync>>;
+/// A function that wakes a sleeping shard; `None` in a simulation, where no shard sleeps.
+pub type WakeHandle = Option<Box<dyn Fn() + Send + Sync>>;
 
 #[derive(Default)]
-struct Tally {
+struct PendingCount {
     remaining: AtomicU32,
     total: AtomicU64,
 }
 
 impl Exchange {
-    /// [`Exchange::new`] for a simulation in which nothing sleeps.
+    /// Creates an exchange for a simulation, in which no shard sleeps.
     #[must_use]
     pub fn simulated(
         shards: usize,
         messages_max: usize,
         bytes_max: u64,
-        questions_max: usize,
+        count_requests_max: usize,
     ) -> Arc<Self> {
-        let bells = (0..shards).map(|_| None).collect();
-        Self::new(bells, messages_max, bytes_max, questions_max)
+        let wake_handles = (0..shards).map(|_| None).collect();
+        Self::new(wake_handles, messages_max, bytes_max, count_requests_max)
     }
 
-    /// Mailboxes for as many shards as there are `bells`, each with room for `messages_max`
-    /// messages of `bytes_max` bytes together and for `questions_max` open questions of each shard.
+    /// Creates an exchange with one shard per wake handle.
+    ///
+    /// Each mailbox has room for `messages_max` messages of together `bytes_max` bytes. Each shard
+    /// can have `count_requests_max` count requests open.
     #[must_use]
     pub fn new(
-        bells: Vec<Bell>,
+        wake_handles: Vec<WakeHandle>,
         messages_max: usize,
         bytes_max: u64,
-        questions_max: usize,
+        count_requests_max: usize,
     ) -> Arc<Self> {
-        let shards = bells.len();
-        let inboxes = bells.into_iter().map(|bell| Inbox {
+        let shards = wake_handles.len();
+        let inboxes = wake_handles.into_iter().map(|wake_handle| Inbox {
             messages: MessageQueue::new(messages_max, bytes_max),
             blocked: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            tallies: (0..questions_max).map(|_| Tally::default()).collect(),
-            complete: ArrayQueue::new(questions_max),
+            pending_counts: (0..count_requests_max)
+                .map(|_| PendingCount::default())
+                .collect(),
+            complete: ArrayQueue::new(count_requests_max),
             flag: SleepFlag::new(),
-            bell,
+            wake_handle,
         });
         Arc::new(Self {
             inboxes: inboxes.collect(),
@@ -94,73 +98,77 @@ impl Exchange {
         })
     }
 
-    /// How many shards there are.
+    /// Returns the number of shards.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.inboxes.len()
     }
 
-    /// Adds one shard's answer to a question, and wakes the asker if it was the last.
-    pub(crate) fn answer(&self, ticket: Ticket, count: u32) {
-        let asker = self.inbox(ticket.asker);
-        let tally = &asker.tallies[ticket.index as usize];
-        tally.total.fetch_add(u64::from(count), Ordering::Relaxed);
-        let before = tally.remaining.fetch_sub(1, Ordering::AcqRel);
-        assert!(before > 0, "answered more often than asked");
+    /// Adds one shard's count to a request. Wakes the requesting shard if it was the last.
+    ///
+    /// # Panics
+    ///
+    /// If all other shards have responded already.
+    pub(crate) fn add_count(&self, count_request: CountRequestId, count: u32) {
+        let requester = self.inbox(count_request.requester);
+        let pending = &requester.pending_counts[count_request.index as usize];
+        pending.total.fetch_add(u64::from(count), Ordering::Relaxed);
+        let before = pending.remaining.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "more counts than requested");
         if before == 1 {
-            asker
+            requester
                 .complete
-                .push(ticket.index)
-                .expect("it has room for all");
-            asker.wake();
+                .push(count_request.index)
+                .expect("the queue has room for all requests");
+            requester.wake();
         }
     }
 
-    /// Wakes a shard, for what is neither a message nor an answer.
+    /// Wakes a shard, if it sleeps.
     pub fn wake(&self, shard: ShardId) {
         self.inbox(shard).wake();
     }
 
-    /// Counts a connection; returns how many there are now, on all shards.
+    /// Counts a connection as open. Returns the new number on all shards.
     pub(crate) fn connection_opened(&self) -> usize {
         self.connections.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Counts a connection no more; returns how many are left.
+    /// Counts a connection as closed. Returns the number that remains on all shards.
     pub(crate) fn connection_closed(&self) -> usize {
         self.connections.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
-    /// How many connections there are, on all shards.
+    /// Returns the number of connections on all shards.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Whether there are as many connections as there may be sessions.
+    /// Returns the state of the sessions limit.
     pub(crate) fn sessions_limit(&self) -> &SessionsLimit {
         &self.sessions_limit
     }
 
-    /// Wakes every shard, for what each of them must see.
+    /// Wakes all shards.
     pub(crate) fn wake_all(&self) {
         for index in 0..self.shards() {
             self.wake(ShardId::new(index));
         }
     }
 
-    /// One shard has nothing left to do; the last one wakes the others.
+    /// Records that one shard has no work left. The last one wakes all.
     pub(crate) fn shard_done(&self) {
         if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wake_all();
         }
     }
 
-    /// Whether no shard has anything left to do.
+    /// Returns whether no shard has work left.
     pub(crate) fn all_done(&self) -> bool {
         self.working.load(Ordering::Acquire) == 0
     }
 
-    /// Whether the shard sleeps.
+    /// Returns the sleep flag of a shard.
     pub(crate) fn sleep_flag(&self, shard: ShardId) -> &SleepFlag {
         &self.inbox(shard).flag
     }
@@ -172,52 +180,52 @@ impl Exchange {
 
 impl Inbox {
     fn wake(&self) {
-        if self.flag.must_ring()
-            && let Some(ring) = &self.bell
+        if self.flag.take_sleeping()
+            && let Some(wake) = &self.wake_handle
         {
-            ring();
+            wake();
         }
     }
 
-    /// How many messages the shard has not taken.
+    /// Returns the number of messages in the mailbox.
     pub(crate) fn messages_count(&self) -> usize {
         self.messages.len()
     }
 
-    /// Whether nothing has arrived that the shard has not taken.
+    /// Returns whether there are no messages and no complete counts.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.complete.is_empty()
     }
 }
 
-/// Wakes one shard of an exchange.
+/// A handle that wakes one shard of an exchange.
 #[derive(Debug)]
-pub(crate) struct ShardRing {
+pub(crate) struct ShardWaker {
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) shard: ShardId,
 }
 
-impl ShardRing {
-    /// Makes the shard look at its lists soon.
-    pub(crate) fn ring(&self) {
+impl ShardWaker {
+    /// Wakes the shard, if it sleeps.
+    pub(crate) fn wake(&self) {
         self.exchange.wake(self.shard);
     }
 }
 
-/// One shard's side of the exchange.
+/// One shard's endpoint of the exchange.
 #[derive(Debug)]
-pub struct Post {
+pub struct MailboxEndpoint {
     me: ShardId,
     exchange: Arc<Exchange>,
-    /// By destination: what did not fit, in order.
+    /// By receiver: the messages that wait for room in its mailbox, in order.
     overflow: Box<[VecDeque<MailboxMessage>]>,
-    /// By destination: whether something was put in since the last wake.
+    /// By receiver: whether it got messages since the last wake.
     touched: Box<[bool]>,
     overflowing: usize,
 }
 
-impl Post {
-    /// The side of `me`, with nothing sent.
+impl MailboxEndpoint {
+    /// Creates the endpoint of shard `me`.
     #[must_use]
     pub fn new(me: ShardId, exchange: Arc<Exchange>) -> Self {
         let shards = exchange.shards();
@@ -234,7 +242,8 @@ impl Post {
         &self.exchange
     }
 
-    /// Sends a message, or keeps it until there is room.
+    /// Puts a message into the receiver's mailbox, or into the overflow queue while that is full.
+    /// The receiver is woken by [`MailboxEndpoint::flush`].
     pub fn send(&mut self, to: ShardId, message: MailboxMessage) {
         let overflow = &mut self.overflow[to.index()];
         if overflow.is_empty() {
@@ -250,7 +259,8 @@ impl Post {
         }
     }
 
-    /// Moves what has waited into mailboxes that have room again, and wakes whoever got something.
+    /// Moves waiting messages into mailboxes that have room, and wakes all shards that got
+    /// messages.
     pub fn flush(&mut self) {
         if self.overflowing > 0 {
             for index in 0..self.overflow.len() {
@@ -264,12 +274,14 @@ impl Post {
         }
     }
 
-    /// Takes the next message for this shard.
+    /// Takes the next message from this shard's mailbox; `None` if it is empty. Wakes the senders
+    /// that wait for room once the mailbox is half empty.
     pub fn receive(&self) -> Option<MailboxMessage> {
         let inbox = self.exchange.inbox(self.me);
         let message = inbox.messages.pop()?;
         if inbox.messages.is_half_empty() {
-            // Pairs with the fence of `flush_overflow`: room is seen, or the flag is.
+            // Pairs with the fence in `flush_overflow`: either the sender sees the room, or we see
+            // its flag.
             fence(Ordering::SeqCst);
             for (index, blocked) in inbox.blocked.iter().enumerate() {
                 if blocked.load(Ordering::Relaxed) && blocked.swap(false, Ordering::AcqRel) {
@@ -280,12 +292,12 @@ impl Post {
         Some(message)
     }
 
-    /// Whether messages wait for room somewhere: no new work may be taken on.
+    /// Returns whether messages wait in an overflow queue, so that no new work may be taken on.
     pub(crate) fn is_blocked(&self) -> bool {
         self.overflowing > 0
     }
 
-    /// Whether messages that wait may find room now.
+    /// Returns whether a mailbox has room for a waiting message.
     pub(crate) fn can_unblock(&self) -> bool {
         self.overflowing > 0
             && self.overflow.iter().enumerate().any(|(index, waiting)| {
@@ -295,30 +307,36 @@ impl Post {
             })
     }
 
-    /// Begins a question that every other shard will answer.
-    pub(crate) fn ask(&self, index: u32) -> Ticket {
-        let tally = &self.exchange.inbox(self.me).tallies[index as usize];
+    /// Opens a count request to all other shards, under `index`.
+    ///
+    /// # Panics
+    ///
+    /// If the previous request with this index is not complete.
+    pub(crate) fn open_count_request(&self, index: u32) -> CountRequestId {
+        let pending = &self.exchange.inbox(self.me).pending_counts[index as usize];
         assert_eq!(
-            tally.remaining.load(Ordering::Relaxed),
+            pending.remaining.load(Ordering::Relaxed),
             0,
-            "its last answers are in"
+            "the previous request is complete"
         );
         let others = u32::try_from(self.exchange.shards() - 1).expect("a few shards");
-        tally.total.store(0, Ordering::Relaxed);
-        tally.remaining.store(others, Ordering::Release);
-        Ticket {
-            asker: self.me,
+        pending.total.store(0, Ordering::Relaxed);
+        pending.remaining.store(others, Ordering::Release);
+        CountRequestId {
+            requester: self.me,
             index,
         }
     }
 
-    /// A question that everybody has answered, and the sum of the answers.
+    /// Returns a complete count request and its total; `None` if there is none.
     pub(crate) fn poll_complete(&self) -> Option<(u32, u64)> {
         let inbox = self.exchange.inbox(self.me);
         let index = inbox.complete.pop()?;
         Some((
             index,
-            inbox.tallies[index as usize].total.load(Ordering::Relaxed),
+            inbox.pending_counts[index as usize]
+                .total
+                .load(Ordering::Relaxed),
         ))
     }
 
@@ -328,7 +346,8 @@ impl Post {
             return;
         }
         let inbox = self.exchange.inbox(to);
-        // Said before trying, so that room made in between is either found or announced.
+        // Set before trying, so that room made in between is either found here or announced by the
+        // receiver.
         inbox.blocked[self.me.index()].store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         while let Some(message) = waiting.pop_front() {

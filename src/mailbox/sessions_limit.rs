@@ -1,16 +1,17 @@
-//! Whether the process has as many connections as it may have sessions: told once per change.
+//! Detection that the number of connections reaches `limits.sessions_max`, once per change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether the process has as many connections as it may have sessions, as the log tells it.
+/// Whether the number of connections has reached the sessions limit, with hysteresis. Used for the
+/// log.
 #[derive(Debug, Default)]
 pub(crate) struct SessionsLimit {
     is_reached: AtomicBool,
 }
 
 impl SessionsLimit {
-    /// Takes the present number of connections. Returns whether the limit is reached if that has
-    /// changed; it is left again only some way below, so that one connection changes nothing.
+    /// Records the number of connections. Returns `Some(true)` if the limit is reached now,
+    /// `Some(false)` if the number has dropped 1/20 below it, and `None` without such a change.
     pub(crate) fn note(&self, connections: usize, sessions_max: usize) -> Option<bool> {
         let was_reached = self.is_reached.load(Ordering::Relaxed);
         let is_reached = if was_reached {
@@ -24,7 +25,7 @@ impl SessionsLimit {
     }
 }
 
-/// A twentieth of the limit must be free again.
+/// One part in 20 of the limit, and at least one connection, must be free again.
 const HYSTERESIS: usize = 20;
 
 #[cfg(test)]
@@ -32,13 +33,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limit_of_sessions_is_told_once_per_change_and_does_not_flap() {
+    fn the_limit_is_reported_once_per_change_and_does_not_flap() {
         let limit = SessionsLimit::default();
         let changes = [98, 99, 100, 101, 100, 99, 100, 96, 95, 96, 99, 100, 0];
-        let told = changes.map(|connections| limit.note(connections, 100));
-        let reached = told.iter().enumerate();
+        let changes_seen = changes.map(|connections| limit.note(connections, 100));
+        let reached = changes_seen.iter().enumerate();
         let reached: Vec<(usize, bool)> = reached
-            .filter_map(|(at, told)| Some((changes[at], (*told)?)))
+            .filter_map(|(at, changes_seen)| Some((changes[at], (*changes_seen)?)))
             .collect();
         assert_eq!(reached, [(100, true), (95, false), (100, true), (0, false)]);
     }
@@ -46,7 +47,10 @@ mod tests {
     #[test]
     fn a_limit_of_one_is_reached_and_left() {
         let limit = SessionsLimit::default();
-        let told = [1, 2, 1, 0, 1].map(|connections| limit.note(connections, 1));
-        assert_eq!(told, [Some(true), None, None, Some(false), Some(true)]);
+        let changes_seen = [1, 2, 1, 0, 1].map(|connections| limit.note(connections, 1));
+        assert_eq!(
+            changes_seen,
+            [Some(true), None, None, Some(false), Some(true)]
+        );
     }
 }

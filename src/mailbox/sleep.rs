@@ -1,37 +1,37 @@
-//! When a shard may sleep, as one small type (io.md 2).
+//! The sleep flag: the protocol by which a shard may sleep without losing a wake-up (io.md 2).
 //!
 //! ```text
 //!   sleeper                              waker
-//!   lie_down: sleeping = true, fence     push into the queue
-//!   look at every queue once more        must_ring: fence, sleeping.swap(false)
-//!   all empty: wait for the bell         if it was true: ring the bell
-//!   get_up: sleeping = false
+//!   begin_sleep: sleeping = true, fence  push into a queue
+//!   check every queue again              take_sleeping: fence, sleeping.swap(false)
+//!   all empty: sleep                     if it was true: wake the sleeper
+//!   end_sleep: sleeping = false
 //! ```
 //!
-//! Whichever of the two fences comes first, either the sleeper sees what was pushed or the waker
-//! sees that it must ring. `tests/sleep_loom.rs` tries every interleaving.
+//! Whichever fence comes first, either the sleeper sees the pushed item or the waker sees the flag.
+//! `tests/sleep_loom.rs` tries every interleaving.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-/// The atomics that a [`SleepFlag`] is made of: the machine's, or those of a model checker.
-pub trait Memory {
+/// The atomic operations of a [`SleepFlag`]: the machine's, or a model checker's.
+pub trait Atomics {
     /// An atomic boolean.
     type Flag;
-    /// A new one that is false.
+    /// Creates a flag with the value `false`.
     fn flag() -> Self::Flag;
     /// Stores a value.
     fn store(flag: &Self::Flag, value: bool);
-    /// Stores a value and returns the one before.
+    /// Stores a value and returns the previous one.
     fn swap(flag: &Self::Flag, value: bool) -> bool;
-    /// A sequentially consistent fence.
+    /// Executes a sequentially consistent fence.
     fn fence();
 }
 
-/// The machine's own atomics.
+/// The machine's atomics.
 #[derive(Debug)]
-pub struct Machine;
+pub struct StdAtomics;
 
-impl Memory for Machine {
+impl Atomics for StdAtomics {
     type Flag = AtomicBool;
 
     fn flag() -> AtomicBool {
@@ -51,14 +51,14 @@ impl Memory for Machine {
     }
 }
 
-/// Whether a shard sleeps, or is about to.
+/// A flag of one shard: whether it sleeps or is about to.
 #[derive(Debug)]
-pub struct SleepFlag<M: Memory = Machine> {
+pub struct SleepFlag<M: Atomics = StdAtomics> {
     sleeping: M::Flag,
 }
 
-impl<M: Memory> SleepFlag<M> {
-    /// Awake.
+impl<M: Atomics> SleepFlag<M> {
+    /// Creates the flag of an awake shard.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -66,28 +66,27 @@ impl<M: Memory> SleepFlag<M> {
         }
     }
 
-    /// Says that the shard is about to sleep. It must look at its queues once more after this, and
-    /// may sleep only if all are empty.
-    pub fn lie_down(&self) {
+    /// Marks the shard as about to sleep. The shard must check its queues after this, and may sleep
+    /// only if all are empty.
+    pub fn begin_sleep(&self) {
         M::store(&self.sleeping, true);
         M::fence();
     }
 
-    /// Says that the shard is awake: pushing into its queues is enough from now on.
-    pub fn get_up(&self) {
+    /// Marks the shard as awake: it checks its queues without being woken.
+    pub fn end_sleep(&self) {
         M::store(&self.sleeping, false);
     }
 
-    /// Whether the bell must be rung; to be asked after each push, or once after several.
-    ///
-    /// Of several pushers that ask while the shard sleeps, one is told to ring.
-    pub fn must_ring(&self) -> bool {
+    /// Clears the flag and returns whether it was set; if so, the caller must wake the shard.
+    /// Called after each push, or once after several. One caller gets `true` per sleep.
+    pub fn take_sleeping(&self) -> bool {
         M::fence();
         M::swap(&self.sleeping, false)
     }
 }
 
-impl<M: Memory> Default for SleepFlag<M> {
+impl<M: Atomics> Default for SleepFlag<M> {
     fn default() -> Self {
         Self::new()
     }

@@ -1,16 +1,15 @@
-//! Time-outs that count what has arrived: a process that was paused does not give up responses
-//! that came meanwhile.
+//! Time-outs that respect responses that have arrived: after a pause of the process, a response
+//! that came meanwhile is not given up.
 //!
 //! ```text
-//!   expired --> the runtime's other tasks and its reactor have a few turns --> done after all
-//!                   |                                                      \-> expired on time
-//!                   \-> expired late: the clock has jumped; the whole time again, so many times
+//!   expired --> the runtime's other tasks and its reactor run for a few turns --> done after all
+//!                   |                                                         \-> expired on time
+//!                   \-> expired late: the clock has jumped; the whole time again, a few times
 //! ```
 //!
-//! A runtime that wakes up long after a deadline finds the timer and the response at once, and
-//! polls whoever waits for both before the task that would read the response. Nothing here knows
-//! what is waited for. Times are those of `CLOCK_MONOTONIC`, which stands still while a machine
-//! sleeps.
+//! A runtime that wakes long after a deadline sees the timer and the response at once. It polls the
+//! task that waits for both before the task that would read the response. Times are those of
+//! `CLOCK_MONOTONIC`, which stops while the machine is suspended.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -18,10 +17,10 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Runs `work` for at most `time`. Returns `None` if it was not done by then; it is dropped then.
+/// Runs `work` for at most `time`. Returns `None` if it does not finish; `work` is dropped then.
 ///
-/// If the time-out fires more than [`LATE`] after its deadline, the process was paused or its shard
-/// was blocked, and `work` gets the whole time again, at most [`EXTENSIONS_MAX`] times.
+/// A time-out that fires more than [`LATE`] after its deadline shows that the process was paused or
+/// the shard blocked. `work` gets the whole time again then, at most [`EXTENSIONS_MAX`] times.
 pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut extensions = 0;
@@ -41,10 +40,11 @@ pub(crate) async fn within<T>(time: Duration, work: impl Future<Output = T>) -> 
     }
 }
 
-/// Lets the runtime's other tasks and its reactor run, and looks whether that has completed `work`.
+/// Runs the runtime's other tasks and its reactor, and polls `work` after each turn. Returns its
+/// output if that completes it.
 async fn take_arrived<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     for _ in 0..TURNS {
-        // Resumes after the reactor was polled and the tasks that were ready have run.
+        // Resumes after the reactor was polled and the ready tasks have run.
         tokio::task::yield_now().await;
         let polled = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
         if let Poll::Ready(output) = polled {
@@ -54,16 +54,15 @@ async fn take_arrived<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Option<
     None
 }
 
-/// Turns of the runtime that an expired time-out waits for: one each until a socket is seen to be
-/// readable, its task has read it, and its reader has had the head and then the body; twice that,
-/// since a turn runs only so many tasks.
+/// Turns of the runtime after an expired time-out. Four are needed: for the reactor to see the
+/// socket as readable, for its task to read it, and for the reader to take the head and the body.
+/// Doubled, since a turn runs a limited number of tasks.
 const TURNS: u32 = 8;
 
-/// How late a time-out may fire on a machine that has much to do. Later ones show that the clock
-/// has jumped.
+/// Lateness of a time-out that load alone explains. A later one shows that the clock has jumped.
 const LATE: Duration = Duration::from_millis(250);
 
-/// How often the time is given again, so that a shard that is always late gives up as well.
+/// Maximum number of repetitions of the time, so that a shard that is always late gives up as well.
 const EXTENSIONS_MAX: u32 = 3;
 
 #[cfg(test)]
@@ -85,7 +84,7 @@ mod tests {
         LocalSet::new().block_on(&runtime.expect("a runtime"), test());
     }
 
-    /// Blocks this thread, and with it the runtime.
+    /// Blocks this thread and with it the runtime.
     fn block(time: Duration) {
         let (_sender, never) = mpsc::channel::<()>();
         assert_eq!(
@@ -94,8 +93,8 @@ mod tests {
         );
     }
 
-    /// A response that a task of its own reads from a socket, as those of HTTP clients are; and the
-    /// far end.
+    /// Returns a response that its own task reads from a socket, as with HTTP clients; and the
+    /// socket's far end.
     fn response() -> (oneshot::Receiver<u8>, UnixStream) {
         let (near, far) = UnixStream::pair().expect("descriptors are left");
         near.set_nonblocking(true).expect("a socket");
@@ -103,19 +102,19 @@ mod tests {
         let (sender, read) = oneshot::channel();
         drop(tokio::spawn(async move {
             let byte = near.read_u8().await.expect("a byte comes");
-            sender.send(byte).expect("somebody waits");
+            sender.send(byte).expect("the receiver waits");
         }));
         (read, far)
     }
 
     #[test]
-    fn what_has_arrived_when_the_runtime_looks_again_is_in_time() {
+    fn a_response_that_arrived_during_a_block_is_in_time() {
         run(async || {
             let (read, mut far) = response();
             let blocked = async {
                 tokio::task::yield_now().await;
                 far.write_all(b"a").expect("it is read");
-                block(TIME + LATE / 2); // not long enough for the time to be given again
+                block(TIME + LATE / 2); // not late enough for an extension
             };
             let (output, ()) = tokio::join!(within(TIME, read), blocked);
             assert_eq!(output, Some(Ok(b'a')));
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_out_that_fires_much_too_late_gives_the_time_again() {
+    fn a_very_late_time_out_repeats_the_time() {
         run(async || {
             let (read, mut far) = response();
             let (resumed, at_resume) = mpsc::channel();
@@ -138,7 +137,7 @@ mod tests {
             let blocked = async {
                 tokio::task::yield_now().await;
                 block(long + 2 * LATE);
-                resumed.send(TIME).expect("somebody waits");
+                resumed.send(TIME).expect("the receiver waits");
             };
             let (output, ()) = tokio::join!(within(long, read), blocked);
             assert_eq!(output, Some(Ok(b'a')));
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_given_up_also_by_a_runtime_that_is_always_late() {
+    fn a_runtime_that_is_always_late_gives_up_too() {
         run(async || {
             assert_eq!(within(TIME, std::future::pending::<()>()).await, None);
             let always_late = async {

@@ -1,8 +1,12 @@
-//! What the process gets from the kernel that nobody can guess.
+//! Cryptographically secure random numbers from the kernel.
 
 use std::io;
 
-/// Two keys that every shard of the process shares.
+/// Returns two random keys.
+///
+/// # Errors
+///
+/// Returns the error of `getrandom(2)`.
 pub(crate) fn random_keys() -> io::Result<[[u64; 2]; 2]> {
     let bytes: [u8; 32] = random_bytes()?;
     let mut words = bytes
@@ -12,7 +16,11 @@ pub(crate) fn random_keys() -> io::Result<[[u64; 2]; 2]> {
     Ok([[next(), next()], [next(), next()]])
 }
 
-/// Bytes that nobody can guess, from the kernel.
+/// Returns 32 random bytes.
+///
+/// # Errors
+///
+/// Returns the error of `getrandom(2)`.
 pub(crate) fn random_bytes() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;

@@ -1,22 +1,22 @@
-//! Faults that tests provoke, to see that the process does not go on with half a gateway.
+//! Fault injection for tests, which check that the process ends if a shard fails.
 
-/// A place where a panic could hide: the tests provoke one in each and see the process end.
+/// A place in which a test injects a fault.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[doc(hidden)]
 pub enum Fault {
-    /// In the shard's loop.
+    /// A panic in the shard's loop.
     Loop,
-    /// In an HTTP handler of our own, polled by the loop.
+    /// A panic in one of the gateway's HTTP handlers, polled by the loop.
     Http,
-    /// In a task spawned on the shard's runtime.
+    /// A panic in a task on the shard's runtime.
     Task,
-    /// No panic: cancellations are lost on their way to the kernel.
+    /// No panic: cancellations do not reach the kernel.
     Cancel,
 }
 
 impl Fault {
-    /// Panics if a test asked for a panic in this place.
-    pub(crate) fn provoke(self, asked_for: Option<Self>) {
-        assert!(asked_for != Some(self), "provoked in {self:?}");
+    /// Panics if `injected` is this fault.
+    pub(crate) fn provoke(self, injected: Option<Self>) {
+        assert!(injected != Some(self), "provoked in {self:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! What the gateway's own code needs of the process it runs in: guards, time-outs, randomness, the
-//! date, and the faults that tests want.
+//! Process services for the rest of the gateway: panic guards, time-outs, random numbers, the date,
+//! and injected faults for tests.
 
 pub(crate) mod deadline;
 pub(crate) mod entropy;

@@ -1,36 +1,40 @@
-//! Guards around an embedder's code: its panics are caught, whatever it is called for.
+//! Guards around embedders' code, which catch its panics.
 //!
-//! A panic in a function of an embedder's, or in the destructor of something of its own, has been
-//! reported by the panic hook when it is caught here, and hurts neither the shard nor any session.
+//! The panic hook reports a panic in an embedder's function or destructor before it is caught here.
+//! The panic affects neither the shard nor any session.
 
 use std::cell::Cell;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// An embedder's function panicked; the panic hook has said what.
+/// An embedder's function panicked. The panic hook has reported it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Panicked;
 
-/// Whether an embedder's code is running on this thread.
+/// Returns whether embedder code is running on this thread.
 #[must_use]
 pub(crate) fn is_running() -> bool {
     RUNNING.get()
 }
 
-/// Drops something of an embedder's. A panic in its destructor has been reported then, and hurts
-/// nobody; two at once would end the process, so each value is to go by itself.
+/// Drops a value of an embedder's and catches a panic of its destructor. Drop each value by a call
+/// of its own: two panics at once abort the process.
 pub(crate) fn discard<T>(value: T) {
     match guarded(|| drop(value)) {
         Ok(()) | Err(Panicked) => {}
     }
 }
 
-/// Runs a function of an embedder's. What it panics with is dropped guarded too.
+/// Runs a function of an embedder's and catches its panic.
+///
+/// # Errors
+///
+/// Returns [`Panicked`] if the function panics. The panic's payload is dropped guarded as well.
 pub(crate) fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
     let before = RUNNING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(function)).map_err(|payload| {
         if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            Box::leak(another); // it could go on like this
+            Box::leak(another); // its destructor could panic again, without end
         }
         Panicked
     });
@@ -38,7 +42,7 @@ pub(crate) fn guarded<T>(function: impl FnOnce() -> T) -> Result<T, Panicked> {
     result
 }
 
-/// A value of an embedder's that is dropped guarded, wherever that happens.
+/// A value of an embedder's whose destructor runs guarded.
 #[derive(Clone, derive_more::Debug)]
 #[debug("DropGuarded")]
 pub(crate) struct DropGuarded<T>(Option<T>);
@@ -80,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_function_panics_with_may_panic_when_it_is_dropped() {
+    fn a_panic_payload_may_panic_when_dropped() {
         struct Bad;
         impl Drop for Bad {
             fn drop(&mut self) {

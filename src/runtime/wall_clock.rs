@@ -1,18 +1,18 @@
-//! The wall clock: what is told to people has a date.
+//! The wall clock: dates in logs and listings, and the expiry of tokens.
 
 use std::time::{Duration, SystemTime};
 
-/// What the wall clock says, in milliseconds since 1970; zero if it was before.
+/// Returns the Unix time in milliseconds; 0 if the clock is before 1970.
 #[expect(
     clippy::disallowed_methods,
-    reason = "read once, so that what is told to people has a date"
+    reason = "for dates in logs and listings, and the expiry of tokens"
 )]
 pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
-/// A moment, in milliseconds since 1970, in UTC, as RFC 3339 has it: `2026-06-25T08:05:09.064Z`.
+/// Formats a Unix time in milliseconds as in RFC 3339, in UTC: `2026-06-25T08:05:09.064Z`.
 pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let moment = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms);
     humantime::format_rfc3339_millis(moment).to_string()

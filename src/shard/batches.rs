@@ -1,38 +1,39 @@
-//! The bytes of a shard on their way out: frames encoded once, shared by everybody they are for.
+//! Batches: buffers of encoded frames, shared by the outboxes of all receivers.
 //!
-//! All frames that are encoded in one turn lie next to each other in one buffer, a *batch*, so that
-//! a session owed several of them in a row is owed one range of bytes, which one send can take.
-//! A batch is counted by its holders and given back when the last of them has sent its part.
+//! All frames encoded in one turn lie next to each other in one buffer, a *batch*. A session that
+//! receives several of them in a row has one range of pending bytes, which takes one send. A batch
+//! is reference-counted and freed when its last holder has sent its part.
 //!
-//! A batch is sealed before the first byte of it is lent out, and a sealed batch is never written
-//! again: whatever the kernel was told about it stays true until the last holder lets go.
+//! A batch is sealed before the first send of its bytes, and a sealed batch is never written again,
+//! so the bytes given to the kernel do not change.
 
 /// All batches of one shard.
 ///
 /// ```text
 ///   batch   [frame 0][frame 1  ][frame 2]....      open: more may follow
 ///   ends             ^8         ^19      ^27
-///   span             |- 8 to 27 --------|          what one session is owed of it
+///   span             |- 8 to 27 --------|          one session's pending bytes
 /// ```
 ///
 /// Invariants, checked by [`Batches::invariants`]:
 ///
-/// - At most one batch is open, and nothing of it has been lent.
-/// - A batch is in use exactly while somebody holds it; the open one holds itself.
-/// - `ends` increases, and its last member is the length of the batch.
+/// - At most one batch is open, and no byte of it is in flight.
+/// - A batch is in use exactly while its reference count is not zero; the open batch has one for
+///   itself.
+/// - `ends` increases strictly, and its last element is the length of the batch.
 /// - `bytes_held` is the sum of the capacities of all batches in use.
 #[derive(Debug)]
 pub struct Batches {
     entries: Vec<Batch>,
-    /// Those entries that are not in use.
+    /// Indices of the entries not in use.
     free: Vec<u32>,
-    /// The batch that is open, or [`NONE`].
+    /// The open batch, or [`NONE`].
     open: u32,
-    /// Where scattered spans are copied together, or [`NONE`]; has its full capacity from the
-    /// start.
+    /// The batch into which scattered spans are copied, or [`NONE`]. It has its full capacity from
+    /// the start, so its bytes never move.
     gathering: u32,
     spare: Vec<(Vec<u8>, Vec<u32>)>,
-    /// How many batches have been opened.
+    /// Number of batches opened so far.
     opened: u64,
     batch_bytes_max: usize,
     bytes_held: usize,
@@ -43,32 +44,32 @@ pub struct Batches {
 struct Batch {
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    holders: u32,
-    /// How many batches had been opened before it.
+    references: u32,
+    /// Number of batches opened before this one.
     sequence: u64,
 }
 
-/// Bytes that lie next to each other in one batch: a frame, or several, of the first of which the
-/// beginning may be missing. Stays good while somebody holds the batch.
+/// A range of bytes in one batch: one or more frames, the first possibly without its beginning.
+/// Valid while a reference to the batch is held.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Span {
-    /// The batch it lies in.
+    /// Index of the batch.
     pub batch: u32,
-    /// Where it begins there.
+    /// Offset of the first byte in the batch.
     pub start: u32,
-    /// How many bytes it has.
+    /// Length in bytes.
     pub len: u32,
 }
 
 impl Span {
-    /// Nothing, nowhere.
+    /// An empty span of no batch.
     pub const EMPTY: Self = Self {
         batch: NONE,
         start: 0,
         len: 0,
     };
 
-    /// Where it ends in its batch.
+    /// Returns the offset after the last byte.
     #[must_use]
     #[inline]
     pub fn end(self) -> u32 {
@@ -77,7 +78,12 @@ impl Span {
 }
 
 impl Batches {
-    /// No batches; new ones hold `batch_bytes_max` bytes, or one larger frame.
+    /// Creates a store without batches. A batch holds up to `batch_bytes_max` bytes, or one larger
+    /// frame.
+    ///
+    /// # Panics
+    ///
+    /// If `batch_bytes_max` is zero.
     #[must_use]
     pub fn new(batch_bytes_max: usize) -> Self {
         assert!(batch_bytes_max > 0);
@@ -94,11 +100,15 @@ impl Batches {
         }
     }
 
-    /// Appends one frame to the open batch, opening one if need be.
+    /// Appends the frame that `write` encodes to the open batch, and returns its span.
     ///
-    /// `bytes_needed` is how long the frame will be at most: a frame that does not fit behind the
-    /// ones before it begins a batch of its own. Whoever wants the frame to outlive the turn calls
-    /// [`Batches::hold`].
+    /// `bytes_needed` estimates the frame's length. If that does not fit into the open batch, or
+    /// none is open, a new one is opened. A caller that keeps the span beyond the turn calls
+    /// [`Batches::retain`].
+    ///
+    /// # Panics
+    ///
+    /// If `write` appends nothing.
     pub fn put(&mut self, bytes_needed: usize, write: impl FnOnce(&mut Vec<u8>)) -> Span {
         let index = self.open_with_room_for(bytes_needed);
         let batch = &mut self.entries[index as usize];
@@ -115,7 +125,7 @@ impl Batches {
         }
     }
 
-    /// Ends the open batch: its bytes may be lent from now on and never change again.
+    /// Seals the open batch: its bytes may be sent from now on and never change.
     #[inline]
     pub fn seal(&mut self) {
         if self.open != NONE {
@@ -124,68 +134,71 @@ impl Batches {
         }
     }
 
-    /// Keeps `batch` until a matching [`Batches::release`].
-    pub fn hold(&mut self, batch: u32) {
-        self.hold_by(batch, 1);
+    /// Adds a reference to `batch`.
+    pub fn retain(&mut self, batch: u32) {
+        self.retain_many(batch, 1);
     }
 
-    /// Keeps `batch` until [`Batches::release`] was called `count` times.
-    pub fn hold_by(&mut self, batch: u32, count: u32) {
-        self.entries[batch as usize].holders += count;
+    /// Adds `count` references to `batch`.
+    pub fn retain_many(&mut self, batch: u32, count: u32) {
+        self.entries[batch as usize].references += count;
     }
 
-    /// Gives back one [`Batches::hold`]; the last one frees the batch, once it is sealed.
+    /// Removes a reference to `batch`, and frees it if that was the last.
     #[inline]
     pub fn release(&mut self, batch: u32) {
         let entry = &mut self.entries[batch as usize];
-        entry.holders -= 1;
-        if entry.holders == 0 {
+        entry.references -= 1;
+        if entry.references == 0 {
             self.discard(batch);
         }
     }
 
-    /// The bytes of a span.
+    /// Returns the bytes of a span.
     #[must_use]
     pub fn bytes(&self, span: Span) -> &[u8] {
         &self.entries[span.batch as usize].bytes[span.start as usize..][..span.len as usize]
     }
 
-    /// [`Batches::bytes`] that are about to be lent.
+    /// Returns the bytes of a span that is about to be sent.
     ///
     /// # Panics
     ///
-    /// If the batch was not sealed.
+    /// If the batch is not sealed.
     #[must_use]
     #[inline]
     pub fn sealed_bytes(&self, span: Span) -> &[u8] {
-        assert!(span.batch != self.open, "what is lent never changes again");
+        assert!(
+            span.batch != self.open,
+            "a batch is sealed before its bytes are sent"
+        );
         self.bytes(span)
     }
 
-    /// Whether a frame begins where this span does.
+    /// Returns whether the span begins at the start of a frame.
     #[must_use]
     pub fn begins_with_frame(&self, span: Span) -> bool {
         let ends = &self.entries[span.batch as usize].ends;
         span.start == 0 || ends.binary_search(&span.start).is_ok()
     }
 
-    /// Where the first frame of a span ends.
+    /// Returns the offset in the batch at which the span's first frame ends.
     #[must_use]
     pub fn first_frame_end(&self, span: Span) -> u32 {
         let ends = &self.entries[span.batch as usize].ends;
         ends[ends.partition_point(|&end| end <= span.start)]
     }
 
-    /// Whether at least one batch lies between this one and the latest.
+    /// Returns whether at least one batch was opened between this one and the latest.
     #[must_use]
     pub fn is_old(&self, batch: u32) -> bool {
         self.opened - self.entries[batch as usize].sequence > 2
     }
 
-    /// Copies spans together into a batch that is sealed from the start; nobody holds the copy yet.
+    /// Copies spans into one span of a sealed batch. The caller retains that batch.
     ///
-    /// The copy does not move while others are added behind it: the buffer has its full size from
-    /// the beginning, and what does not fit goes into another.
+    /// The copy does not move when others are appended: the buffer has its full capacity from the
+    /// start, and what does not fit begins another.
     pub fn gather(&mut self, spans: &[Span]) -> Span {
         let bytes: u32 = spans.iter().map(|span| span.len).sum();
         let index = self.gathering_with_room_for(bytes as usize, spans);
@@ -208,7 +221,7 @@ impl Batches {
             Some(&(start + bytes)),
             "a span ends with a frame"
         );
-        assert_eq!(copy.capacity(), capacity, "lent bytes do not move");
+        assert_eq!(copy.capacity(), capacity, "bytes in flight do not move");
 
         let target = &mut self.entries[index as usize];
         (target.bytes, target.ends) = (copy, ends);
@@ -219,52 +232,56 @@ impl Batches {
         }
     }
 
-    /// Bytes of memory that all batches in use take.
+    /// Returns the memory of all batches in use, in bytes of capacity.
     #[must_use]
     pub fn bytes_held(&self) -> usize {
         self.bytes_held
     }
 
-    /// The memory of one batch, divided by its holders.
+    /// Returns the memory of one batch divided by its reference count, in bytes.
     ///
     /// # Panics
     ///
-    /// If nobody holds it.
+    /// If the reference count is zero.
     #[must_use]
     pub fn share_bytes(&self, batch: u32) -> usize {
         let entry = &self.entries[batch as usize];
-        entry.bytes.capacity() / entry.holders as usize
+        entry.bytes.capacity() / entry.references as usize
     }
 
-    /// How many batches are in use.
+    /// Returns the number of batches in use.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
-    /// Whether no batch is in use.
+    /// Returns whether no batch is in use.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether buffers were freed since the last call.
+    /// Returns whether buffers were freed since the last call.
     pub fn take_shrank(&mut self) -> bool {
         std::mem::take(&mut self.shrank)
     }
 
-    /// Frees the buffers kept for reuse; for a shard that has been idle for a while.
+    /// Frees the buffers kept for reuse.
     pub fn free_spare(&mut self) {
         self.shrank |= !self.spare.is_empty();
         self.spare = Vec::new();
     }
 
-    /// Asserts what the type promises. Linear in the batches: for tests and the simulator.
+    /// Asserts the invariants. Linear in the batches: for tests and the simulator.
     pub fn invariants(&self) {
         let mut held = 0;
         for (index, batch) in self.entries.iter().enumerate() {
             let is_free = self.free.iter().any(|&free| free as usize == index);
-            assert_eq!(batch.holders == 0, is_free, "freed with its last holder");
+            assert_eq!(
+                batch.references == 0,
+                is_free,
+                "freed with its last reference"
+            );
             held += batch.bytes.capacity();
             assert!(batch.ends.is_sorted_by(|one, next| one < next));
             assert_eq!(
@@ -274,8 +291,8 @@ impl Batches {
             assert!(!is_free || batch.bytes.capacity() == 0);
         }
         assert_eq!(held, self.bytes_held);
-        assert!(self.open == NONE || self.entries[self.open as usize].holders > 0);
-        assert!(self.gathering == NONE || self.entries[self.gathering as usize].holders > 0);
+        assert!(self.open == NONE || self.entries[self.open as usize].references > 0);
+        assert!(self.gathering == NONE || self.entries[self.gathering as usize].references > 0);
     }
 
     fn open_with_room_for(&mut self, bytes_needed: usize) -> u32 {
@@ -288,12 +305,12 @@ impl Batches {
         }
         self.open = self.insert(bytes_needed.min(self.batch_bytes_max));
         self.opened += 1;
-        self.hold(self.open);
+        self.retain(self.open);
         self.open
     }
 
     fn gathering_with_room_for(&mut self, bytes: usize, from: &[Span]) -> u32 {
-        // A batch is not copied into itself.
+        // A batch cannot be copied into itself: its buffer would be borrowed twice.
         let reads_it = from.iter().any(|span| span.batch == self.gathering);
         if let Some(batch) = self.entries.get(self.gathering as usize)
             && !reads_it
@@ -305,7 +322,7 @@ impl Batches {
         self.gathering
     }
 
-    /// Puts an empty batch into use, which nobody holds yet.
+    /// Adds an empty batch with no references. Returns its index.
     fn insert(&mut self, capacity: usize) -> u32 {
         let (mut bytes, ends) = self.spare.pop().unwrap_or_default();
         if bytes.capacity() < capacity {
@@ -315,7 +332,7 @@ impl Batches {
         let batch = Batch {
             bytes,
             ends,
-            holders: 0,
+            references: 0,
             sequence: self.opened,
         };
         if let Some(index) = self.free.pop() {
@@ -352,9 +369,9 @@ fn offset(at: usize) -> u32 {
     u32::try_from(at).expect("a batch is at most one message larger than batch_bytes_max")
 }
 
-/// Small batches begin with this much room, so that a turn's few frames never reallocate.
+/// Initial capacity of a batch, in bytes, so that a turn's few frames never reallocate.
 const CAPACITY_MIN: usize = 4096;
-/// Buffers kept for the next turns; more would be memory that an idle shard has no use for.
+/// Maximum number of buffers kept for reuse.
 const SPARE_MAX: usize = 4;
 /// No batch has this index.
 const NONE: u32 = u32::MAX;
@@ -377,7 +394,7 @@ mod tests {
         assert_eq!((first.batch, first.end()), (second.batch, second.start));
         let both = Span { len: 6, ..first };
         assert_eq!(batches.bytes(both), b"onetwo");
-        batches.hold(first.batch);
+        batches.retain(first.batch);
         batches.seal();
         assert_eq!(batches.first_frame_end(both), 3);
         assert_eq!(batches.first_frame_end(second), 6);
@@ -397,13 +414,13 @@ mod tests {
     fn a_frame_that_does_not_fit_begins_a_batch_and_a_larger_one_has_its_own() {
         let mut batches = Batches::new(8);
         let first = put(&mut batches, b"12345");
-        batches.hold(first.batch);
+        batches.retain(first.batch);
         let second = put(&mut batches, b"6789");
-        batches.hold(second.batch);
+        batches.retain(second.batch);
         assert_ne!(first.batch, second.batch);
         assert_eq!(batches.sealed_bytes(first), b"12345");
         let large = put(&mut batches, &[b'x'; 100]);
-        batches.hold(large.batch);
+        batches.retain(large.batch);
         assert_eq!(large.start, 0);
         let after = put(&mut batches, b"y");
         assert_ne!(after.batch, large.batch);
@@ -411,17 +428,17 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "never changes again")]
-    fn what_may_still_be_written_is_not_lent() {
+    #[should_panic(expected = "sealed before")]
+    fn bytes_of_an_open_batch_are_not_sent() {
         let mut batches = Batches::new(8);
         let frame = put(&mut batches, b"open");
         assert!(batches.sealed_bytes(frame).is_empty());
     }
 
     #[test]
-    fn what_nobody_holds_is_gone_when_the_turn_ends() {
+    fn a_batch_without_references_is_freed_when_the_turn_ends() {
         let mut batches = Batches::new(64);
-        put(&mut batches, b"to nobody");
+        put(&mut batches, b"unused");
         batches.seal();
         assert!(batches.is_empty());
         batches.invariants();
@@ -432,7 +449,7 @@ mod tests {
         let mut batches = Batches::new(64);
         let one = put(&mut batches, b"one");
         let two = put(&mut batches, b"two");
-        batches.hold(one.batch);
+        batches.retain(one.batch);
         batches.seal();
         let torn = Span {
             start: 1,
@@ -442,11 +459,11 @@ mod tests {
         let gathered = batches.gather(&[torn, two]);
         assert_eq!(batches.bytes(gathered), b"netwo");
         assert_eq!(batches.first_frame_end(gathered), 2);
-        batches.hold(gathered.batch);
+        batches.retain(gathered.batch);
         let before = batches.bytes(gathered).as_ptr();
         for _ in 0..100 {
             let more = batches.gather(&[one]);
-            batches.hold(more.batch);
+            batches.retain(more.batch);
             assert_eq!(batches.bytes(more), b"one");
         }
         assert_eq!(batches.bytes(gathered), b"netwo");

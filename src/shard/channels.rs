@@ -1,10 +1,9 @@
-//! Which sessions are on which channels.
+//! Channel membership of one shard's sessions.
 //!
-//! A channel is a name in a namespace, and exists as long as a session of this shard is on it. Its
-//! members lie next to each other in one array, so a publication to it is one lookup and one walk.
-//! Every session's channels are linked in the order in which it joined them. Joining, leaving and
-//! asking whether a session is on a channel cost the same whether there are ten channels or ten
-//! million, and however many members a channel or channels a session has.
+//! A channel is a name in a namespace. It exists while a session of this shard is a member. Its
+//! members lie in one array, so a publication takes one lookup and one walk. A session's
+//! memberships are linked in the order of joining. Joining, leaving and checking membership take
+//! constant time, independent of the number of channels and of members.
 //!
 //! ```text
 //!   channel "room"  --> members [slot 4, slot 9, ..]
@@ -12,36 +11,39 @@
 //!   slot 4  first --> membership (4, "room") <--> membership (4, "news") <-- last
 //! ```
 //!
-//! Other shards' members of the same channel are not known here, nor is what is said on it.
+//! Members on other shards are not known here.
 
 use super::hash::HashSeed;
-use super::room::{NoRoom, Room, list_bytes, slab_bytes, table_bytes, text_bytes};
+use super::names_budget::{
+    NamesBudget, NamesLimit, list_bytes, slab_bytes, table_bytes, text_bytes,
+};
 use super::users::Member;
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-/// The channels of one shard and the sessions on them.
+/// The channels of one shard and their members.
 ///
-/// Memory follows use: a channel without members is forgotten with its name, and tables that have
-/// become much too large are made anew. Only the sixteen bytes per slot ever used stay.
+/// A channel without members is removed with its name, and tables that are mostly unused are
+/// rebuilt. Only 16 bytes per slot ever used stay.
 ///
 /// Invariants, checked by [`Channels::invariants`]:
 ///
 /// - A channel lists a slot exactly when one of the slot's memberships names the channel.
-/// - A slot is on a channel at most once.
-/// - No channel is without members.
-/// - `bytes` is the sum of what channels and memberships cost, and a slot's are those of its own.
+/// - A slot is at most once a member of a channel.
+/// - Every channel has members.
+/// - `bytes` is the sum over all channels and memberships; a slot's `bytes` are those of its own,
+///   with each channel in full.
 #[derive(Debug)]
 pub struct Channels {
     seed: HashSeed,
     entries: Slab<Channel>,
     by_name: HashTable<u32>,
     memberships: Slab<Membership>,
-    /// Memberships by slot and channel.
+    /// Memberships, by slot and channel.
     by_pair: HashTable<u32>,
     slots: Vec<ChannelsOfSlot>,
-    /// What channels and memberships take; see [`room`](super::room).
+    /// Bytes of all channels and memberships; see [`names_budget`](super::names_budget).
     bytes: usize,
 }
 
@@ -56,24 +58,24 @@ struct Channel {
 struct Membership {
     slot: u32,
     channel: u32,
-    /// Where the member stands in the channel's list.
+    /// Index of the member in the channel's list.
     position: u32,
     previous_of_slot: u32,
     next_of_slot: u32,
 }
 
-/// The list of a slot's memberships, oldest first.
+/// A slot's list of memberships, oldest first.
 #[derive(Clone, Copy, Debug)]
 struct ChannelsOfSlot {
     first: u32,
     last: u32,
     count: u32,
-    /// What they take, each channel counted in full.
+    /// Bytes of the memberships, each channel counted in full.
     bytes: u32,
 }
 
 impl Channels {
-    /// No channels at all; `seed` keys the hash of their names.
+    /// Creates an empty table. `seed` keys the hash of the names.
     #[must_use]
     pub fn new(seed: HashSeed) -> Self {
         Self {
@@ -87,40 +89,43 @@ impl Channels {
         }
     }
 
-    /// Puts `slot` on a channel, which begins to exist if nobody was on it.
+    /// Adds `slot` to a channel, which is created if it has no members. Returns whether it was.
     ///
-    /// A slot may be on at most `channels_max` channels, and there must be room. Nothing changes if
-    /// it is not put on.
+    /// # Errors
+    ///
+    /// Nothing changes if the slot is a member already, is on `channels_max` channels, or if the
+    /// names exceed `budget`.
     pub fn join(
         &mut self,
         slot: u32,
         namespace: u16,
         name: &[u8],
         channels_max: u32,
-        room: Room,
-    ) -> Result<Joined, NotJoined> {
+        budget: NamesBudget,
+    ) -> Result<JoinedChannel, JoinError> {
         let known = self.find_channel(namespace, name);
         if known.is_some_and(|channel| self.find_membership(slot, channel).is_some()) {
-            return Err(NotJoined::Already);
+            return Err(JoinError::AlreadyJoined);
         }
         if self.count_of_slot(slot) >= channels_max {
-            return Err(NotJoined::TooManyChannels);
+            return Err(JoinError::TooManyChannels);
         }
         let new = known.map_or_else(|| channel_bytes(name), |_| 0);
-        room.has(
-            channel_bytes(name) + MEMBERSHIP_BYTES,
-            new + MEMBERSHIP_BYTES,
-        )
-        .map_err(NotJoined::NoRoom)?;
+        budget
+            .check(
+                channel_bytes(name) + MEMBERSHIP_BYTES,
+                new + MEMBERSHIP_BYTES,
+            )
+            .map_err(JoinError::NamesLimit)?;
         let channel = known.unwrap_or_else(|| self.add_channel(namespace, name));
         self.add_membership(slot, channel);
         Ok(match known {
-            Some(_) => Joined::Another,
-            None => Joined::First,
+            Some(_) => JoinedChannel::Existing,
+            None => JoinedChannel::New,
         })
     }
 
-    /// Takes `slot` off a channel; false if it was not on it.
+    /// Removes `slot` from a channel. Returns `false` if it was not a member.
     pub fn leave(&mut self, slot: u32, namespace: u16, name: &[u8]) -> bool {
         let membership = self
             .find_channel(namespace, name)
@@ -131,7 +136,7 @@ impl Channels {
         membership.is_some()
     }
 
-    /// Takes `slot` off every channel.
+    /// Removes `slot` from all channels.
     pub fn leave_all(&mut self, slot: u32) {
         loop {
             let first = self.of(slot).first;
@@ -142,47 +147,51 @@ impl Channels {
         }
     }
 
-    /// The sessions on this channel, in no order that means anything.
+    /// Returns the members of a channel, in no particular order.
     #[must_use]
     pub fn members(&self, namespace: u16, name: &[u8]) -> &[Member] {
         self.find_channel(namespace, name)
             .map_or(&[], |index| &self.entries[index as usize].members)
     }
 
-    /// Whether `slot` is on this channel.
+    /// Returns whether `slot` is a member of a channel.
     #[must_use]
     pub fn is_member(&self, slot: u32, namespace: u16, name: &[u8]) -> bool {
         self.find_channel(namespace, name)
             .is_some_and(|channel| self.find_membership(slot, channel).is_some())
     }
 
-    /// The names of the channels that `slot` is on, in the order in which it joined them.
+    /// Returns the names of the channels of `slot`, in the order of joining.
     pub fn of_slot(&self, slot: u32) -> impl Iterator<Item = &[u8]> {
         self.memberships_of(slot)
             .map(|membership| &*self.entries[membership.channel as usize].name)
     }
 
-    /// The channel that `slot` has been on for longest, by a number that stands for it as long as
-    /// somebody is on it; `None` if it is on none.
+    /// Returns the index of the channel that `slot` joined first; `None` if it is on none. The
+    /// index is valid while the channel has members and the tables are not rebuilt.
     #[must_use]
     pub fn first_of_slot(&self, slot: u32) -> Option<u32> {
         Some(self.memberships_of(slot).next()?.channel)
     }
 
-    /// The name of a channel that [`Channels::first_of_slot`] has found just now.
+    /// Returns the name of the channel with an index from [`Channels::first_of_slot`].
+    ///
+    /// # Panics
+    ///
+    /// If the index is not valid.
     #[must_use]
     pub fn name(&self, channel: u32) -> &[u8] {
         &self.entries[channel as usize].name
     }
 
-    /// How many channels `slot` is on.
+    /// Returns the number of channels of `slot`.
     #[must_use]
     pub fn count_of_slot(&self, slot: u32) -> u32 {
         self.of(slot).count
     }
 
-    /// The channels of a namespace and how many sessions are on each, in no order that means
-    /// anything. Linear in the channels of all namespaces.
+    /// Returns the channels of a namespace with their numbers of members, in no particular order.
+    /// Linear in the channels of all namespaces.
     pub fn names(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
         self.entries
             .iter()
@@ -190,31 +199,31 @@ impl Channels {
             .map(|(_, channel)| (&*channel.name, channel.members.len()))
     }
 
-    /// How many channels there are in all namespaces.
+    /// Returns the number of channels in all namespaces.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// What all channels and memberships take, in bytes.
+    /// Returns the bytes of all channels and memberships.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// What those of `slot` take, as if it were alone on its channels.
+    /// Returns the bytes of the memberships of `slot`, each channel counted in full.
     #[must_use]
     pub fn bytes_of_slot(&self, slot: u32) -> usize {
         self.of(slot).bytes as usize
     }
 
-    /// Whether nobody is on any channel.
+    /// Returns whether there are no channels.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Asserts what the type promises. Linear in everything: for tests and the simulator.
+    /// Asserts the invariants. Linear in the tables: for tests and the simulator.
     pub fn invariants(&self) {
         let mut listed = 0;
         let mut bytes = MEMBERSHIP_BYTES * self.memberships.len();
@@ -339,7 +348,7 @@ impl Channels {
             .insert_unique(pair_hash(seed, slot, channel), index, rehash);
     }
 
-    /// Takes a member out of its channel, and the channel away if that empties it.
+    /// Removes a membership, and its channel if that was the last member.
     fn remove_membership(&mut self, index: u32) {
         let membership = self.memberships.remove(index as usize);
         self.by_pair
@@ -356,7 +365,8 @@ impl Channels {
         if let Some(moved) = members.get(position) {
             self.memberships[moved.link as usize].position = membership.position;
         }
-        // Half-empty lists give their memory back, so a burst of members is not kept for ever.
+        // Shrink lists that are at most 1/4 full, so that the memory of a burst of members is
+        // freed.
         if members.spilled() && members.len() * 4 <= members.capacity() {
             members.shrink_to_fit();
         }
@@ -365,15 +375,15 @@ impl Channels {
         }
         let used = self.entries.len() + self.memberships.len();
         let room = self.entries.capacity() + self.memberships.capacity();
-        if room > ROOM_KEPT && room >= used * 8 {
+        if room > CAPACITY_KEPT && room >= used * 8 {
             self.rebuild();
         }
     }
 
-    /// Moves everything into tables of the size that is needed now, and gives the old ones back.
+    /// Rebuilds all tables in the size needed now, and frees the old ones.
     ///
-    /// New tables have at most twice the room they need, so this work is little for each of the
-    /// joins and leaves that must come before the next time.
+    /// New tables have at most twice the room they need. The cost is amortized over the joins and
+    /// leaves that must precede the next rebuild.
     fn rebuild(&mut self) {
         let mut before = std::mem::replace(self, Self::new(self.seed));
         self.slots = std::mem::take(&mut before.slots);
@@ -394,7 +404,7 @@ impl Channels {
         }
     }
 
-    /// Closes the gap that a membership leaves in its slot's list.
+    /// Unlinks a removed membership from its slot's list.
     fn unlink(&mut self, gone: Membership) {
         let of_slot = &mut self.slots[gone.slot as usize];
         of_slot.count -= 1;
@@ -439,32 +449,32 @@ impl ChannelsOfSlot {
     };
 }
 
-/// What became of a channel when a session joined it.
+/// The state of a channel before a session joined it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Joined {
-    /// Nobody else of this shard is on it: here, it began to exist.
-    First,
-    /// Others of this shard were on it before.
-    Another,
+pub enum JoinedChannel {
+    /// The channel had no members on this shard and was created.
+    New,
+    /// The channel had members on this shard.
+    Existing,
 }
 
-/// Why a session was not put on a channel.
+/// The reason why a session did not join a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NotJoined {
-    /// It is on that channel already.
-    Already,
-    /// It is on as many channels as one session may be.
+pub enum JoinError {
+    /// The session is a member already.
+    AlreadyJoined,
+    /// The session is on the maximum number of channels.
     TooManyChannels,
-    /// There is no room for its name.
-    NoRoom(NoRoom),
+    /// The names exceed a memory limit.
+    NamesLimit(NamesLimit),
 }
 
-/// What a channel takes besides its members, in bytes.
+/// Returns the bytes of a channel, without members.
 fn channel_bytes(name: &[u8]) -> usize {
     CHANNEL_BYTES + text_bytes(name.len())
 }
 
-/// What a slot is charged for being on a channel.
+/// Returns the bytes that one membership counts for its session.
 fn counted(name: &[u8]) -> u32 {
     let bytes = channel_bytes(name) + MEMBERSHIP_BYTES;
     u32::try_from(bytes).expect("names are short")
@@ -480,8 +490,8 @@ fn index_of(index: usize) -> u32 {
 }
 
 const NONE: u32 = u32::MAX;
-/// Room for so many channels and memberships, or fewer, is not worth giving back.
-const ROOM_KEPT: usize = 1024;
+/// Capacity, in channels and memberships, up to which the tables are not rebuilt.
+const CAPACITY_KEPT: usize = 1024;
 
 const _: () = {
     assert!(size_of::<Channel>() == 48);
@@ -513,21 +523,21 @@ mod tests {
     const CHANNELS_MAX: u32 = 4;
 
     impl Model {
-        fn join(&mut self, slot: u32, key: &Key) -> Result<Joined, NotJoined> {
+        fn join(&mut self, slot: u32, key: &Key) -> Result<JoinedChannel, JoinError> {
             let of_slot = self.of_slot.entry(slot).or_default();
             if of_slot.contains(key) {
-                return Err(NotJoined::Already);
+                return Err(JoinError::AlreadyJoined);
             }
             if of_slot.len() >= CHANNELS_MAX as usize {
-                return Err(NotJoined::TooManyChannels);
+                return Err(JoinError::TooManyChannels);
             }
             of_slot.push(key.clone());
             let members = self.members.entry(key.clone()).or_default();
             members.push(slot);
             Ok(if members.len() == 1 {
-                Joined::First
+                JoinedChannel::New
             } else {
-                Joined::Another
+                JoinedChannel::Existing
             })
         }
 
@@ -543,7 +553,7 @@ mod tests {
         }
     }
 
-    /// Random comings and goings against plain maps.
+    /// Compares random joins and leaves with plain maps.
     #[test]
     fn agrees_with_plain_maps() {
         for seed in 0..60 {
@@ -555,8 +565,13 @@ mod tests {
                 let key = key(prng.range(0, 1), prng.range(0, 3));
                 match prng.range(0, 19) {
                     0..=11 => {
-                        let joined =
-                            channels.join(slot, key.0, &key.1, CHANNELS_MAX, Room::UNBOUNDED);
+                        let joined = channels.join(
+                            slot,
+                            key.0,
+                            &key.1,
+                            CHANNELS_MAX,
+                            NamesBudget::UNLIMITED,
+                        );
                         assert_eq!(joined, model.join(slot, &key));
                     }
                     12..=18 => {
@@ -610,19 +625,19 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_do_not_see_each_other() {
+    fn namespaces_are_separate() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         assert_eq!(
-            channels.join(0, 0, b"room", 9, Room::UNBOUNDED),
-            Ok(Joined::First)
+            channels.join(0, 0, b"room", 9, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::New)
         );
         assert_eq!(
-            channels.join(1, 1, b"room", 9, Room::UNBOUNDED),
-            Ok(Joined::First)
+            channels.join(1, 1, b"room", 9, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::New)
         );
         assert_eq!(
-            channels.join(2, 1, b"room", 9, Room::UNBOUNDED),
-            Ok(Joined::Another)
+            channels.join(2, 1, b"room", 9, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::Existing)
         );
         assert_eq!(slots(&channels, 0, b"room"), [0]);
         assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
@@ -639,19 +654,19 @@ mod tests {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for name in [b"b", b"c", b"a", b"d"] {
             channels
-                .join(3, 0, name, 9, Room::UNBOUNDED)
+                .join(3, 0, name, 9, NamesBudget::UNLIMITED)
                 .expect("joined");
         }
         assert!(channels.of_slot(3).eq([b"b", b"c", b"a", b"d"]));
         channels.leave(3, 0, b"c");
         channels.leave(3, 0, b"b");
         channels
-            .join(3, 0, b"b", 9, Room::UNBOUNDED)
+            .join(3, 0, b"b", 9, NamesBudget::UNLIMITED)
             .expect("joined");
         assert!(channels.of_slot(3).eq([b"a", b"d", b"b"]));
         channels.leave(3, 0, b"b");
         channels
-            .join(3, 0, b"c", 9, Room::UNBOUNDED)
+            .join(3, 0, b"c", 9, NamesBudget::UNLIMITED)
             .expect("joined");
         assert!(channels.of_slot(3).eq([b"a", b"d", b"c"]));
         assert_eq!(channels.of_slot(2).count(), 0);
@@ -659,36 +674,36 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_join_leaves_no_trace() {
+    fn a_join_that_fails_changes_nothing() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         assert_eq!(
-            channels.join(0, 0, b"a", 0, Room::UNBOUNDED),
-            Err(NotJoined::TooManyChannels)
+            channels.join(0, 0, b"a", 0, NamesBudget::UNLIMITED),
+            Err(JoinError::TooManyChannels)
         );
         assert!(channels.is_empty());
         assert_eq!(
-            channels.join(0, 0, b"a", 1, Room::UNBOUNDED),
-            Ok(Joined::First)
+            channels.join(0, 0, b"a", 1, NamesBudget::UNLIMITED),
+            Ok(JoinedChannel::New)
         );
         assert_eq!(
-            channels.join(0, 0, b"b", 1, Room::UNBOUNDED),
-            Err(NotJoined::TooManyChannels)
+            channels.join(0, 0, b"b", 1, NamesBudget::UNLIMITED),
+            Err(JoinError::TooManyChannels)
         );
         assert_eq!(
-            channels.join(0, 0, b"a", 1, Room::UNBOUNDED),
-            Err(NotJoined::Already)
+            channels.join(0, 0, b"a", 1, NamesBudget::UNLIMITED),
+            Err(JoinError::AlreadyJoined)
         );
         assert_eq!((channels.len(), channels.count_of_slot(0)), (1, 1));
         channels.invariants();
     }
 
     #[test]
-    fn a_million_names_that_came_and_went_one_by_one_take_no_memory() {
+    fn a_million_names_one_after_another_take_no_memory() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for number in 0..1_000_000_u32 {
             let name = number.to_le_bytes();
             channels
-                .join(0, 0, &name, 9, Room::UNBOUNDED)
+                .join(0, 0, &name, 9, NamesBudget::UNLIMITED)
                 .expect("joined");
             assert!(channels.leave(0, 0, &name));
         }
@@ -696,7 +711,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_were_there_at_once_give_their_memory_back_in_whatever_order_they_go() {
+    fn many_names_free_their_memory_in_any_order_of_leaving() {
         let names: Vec<[u8; 4]> = (0..100_000_u32).map(u32::to_le_bytes).collect();
         let slot_of = |name: &[u8; 4]| u32::from(name[0] % 3);
         let orders: [fn(usize, usize) -> usize; 3] = [
@@ -707,8 +722,9 @@ mod tests {
         for order in orders {
             let mut channels = Channels::new(HashSeed([1, 2]));
             for name in &names {
-                let joined = channels.join(slot_of(name), 0, name, u32::MAX, Room::UNBOUNDED);
-                assert_eq!(joined, Ok(Joined::First));
+                let joined =
+                    channels.join(slot_of(name), 0, name, u32::MAX, NamesBudget::UNLIMITED);
+                assert_eq!(joined, Ok(JoinedChannel::New));
             }
             assert!(memory(&channels) >= 4 * names.len());
 
@@ -717,7 +733,11 @@ mod tests {
                 assert!(channels.leave(slot_of(name), 0, name));
             }
             channels.invariants();
-            assert!(memory(&channels) <= 4 * ROOM_KEPT, "{}", memory(&channels));
+            assert!(
+                memory(&channels) <= 4 * CAPACITY_KEPT,
+                "{}",
+                memory(&channels)
+            );
             assert_eq!(channels.len(), 10);
             for name in (names.len() - 10..names.len()).map(order) {
                 assert!(channels.is_member(slot_of(name), 0, name));
@@ -726,13 +746,13 @@ mod tests {
     }
 
     #[test]
-    fn moving_house_changes_nothing() {
+    fn a_rebuild_changes_nothing() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for slot in 0..40 {
             for number in 0..100 {
                 let (namespace, name) = key(slot % 2, (slot * 7 + number) % 150);
                 channels
-                    .join(slot, namespace, &name, 100, Room::UNBOUNDED)
+                    .join(slot, namespace, &name, 100, NamesBudget::UNLIMITED)
                     .expect("joined");
             }
         }
@@ -759,11 +779,11 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_left_takes_no_memory() {
+    fn members_that_left_take_no_memory() {
         let mut channels = Channels::new(HashSeed([1, 2]));
         for slot in 0..10_000 {
             channels
-                .join(slot, 0, b"room", 9, Room::UNBOUNDED)
+                .join(slot, 0, b"room", 9, NamesBudget::UNLIMITED)
                 .expect("joined");
         }
         for slot in 0..9_990 {
@@ -775,7 +795,7 @@ mod tests {
         channels.invariants();
     }
 
-    /// Room in all tables, in entries.
+    /// Returns the capacity of all tables, in entries.
     fn memory(channels: &Channels) -> usize {
         channels.entries.capacity()
             + channels.memberships.capacity()

@@ -1,10 +1,9 @@
-//! Who holds each exclusive user.
+//! The home's table of exclusive users: who holds each, and who waits for it.
 //!
-//! A user may be exclusive: then at most one session speaks for it in the whole process. Every
-//! name has a home shard, told by [`home`], and only the home's table decides who holds the name.
-//! The sessions' own shards ask it, and do what it answers. This file knows names and session ids;
-//! it does not know whether a session lives, and it sends nothing: every answer is a [`Verdict`]
-//! that the caller takes to the shard of the session in it.
+//! At most one session in the process may be bound to an exclusive user. Every user has a home
+//! shard, see [`home`], whose table decides. The sessions' own shards send claims and apply the
+//! decisions. This file knows names and session ids. It does not know whether a session is open,
+//! and it sends nothing: the caller sends each [`ClaimDecision`] to the shard of its session.
 //!
 //! ```text
 //!   shard of a          home of "jack"           shard of b
@@ -17,54 +16,54 @@
 //!       |-------------------->|--- Granted(b) ------>|
 //! ```
 //!
-//! Had `b` been a newcomer that yields, the answer to it would have been `Refused(b)` and `a` would
-//! not have noticed. A holder that is told to go holds the name until it is released: two sessions
-//! never hold it at once, not even for the time that a letter takes.
+//! If `b` yielded to a holder, its decision would be `Denied(b)`, and `a` would not be affected. An
+//! evicted holder holds the name until it is released, so two sessions never hold it at once, not
+//! even while a mailbox message is in flight.
 
 use super::hash::HashSeed;
-use super::room::{list_bytes, table_bytes, text_bytes};
+use super::names_budget::{list_bytes, table_bytes, text_bytes};
 use crate::vocabulary::id::{SHARDS_MAX, SessionId, ShardId};
 use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
 
-/// What the home shard has decided about one session.
+/// The home shard's decision about one session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Verdict {
-    /// The session holds the name from now on, until it is released.
+pub enum ClaimDecision {
+    /// The session holds the name until it is released.
     Granted(SessionId),
-    /// The session does not get the name and is not waiting for it.
-    Refused(SessionId),
-    /// There is no room for the name, or for one more who waits for it.
-    NoRoom(SessionId),
-    /// The session holds the name and must give it up: its shard unbinds it and closes it, and
-    /// then releases it here.
+    /// The session neither holds the name nor waits for it.
+    Denied(SessionId),
+    /// The name, or one more waiting session, exceeds the memory limit.
+    NamesLimit(SessionId),
+    /// The session holds the name and must give it up: its shard unbinds and closes it, and then
+    /// releases the name here.
     Evict(SessionId),
 }
 
-/// Verdicts in the order in which they were reached; each call reaches at most two.
-pub type Verdicts = SmallVec<[Verdict; 2]>;
+/// The decisions of one call in order, at most two.
+pub type ClaimDecisions = SmallVec<[ClaimDecision; 2]>;
 
-/// The names at home on this shard that somebody holds, and who waits for them.
+/// The held names whose home is this shard, with the sessions that wait for them.
 ///
-/// A name is free, held, or held by a session that was told to go:
+/// A name is free, held, or held by an evicted session:
 ///
 /// ```text
 ///           claim: Granted            claim: Evict
-///    free -----------------> held -----------------> going, others wait
+///    free -----------------> held -----------------> evicted, others wait
 ///     ^                     |  ^                      |
 ///     |       release       |  |  release: Granted    |
-///     +---------------------+  +----------------------+   more wait: Evict at once
+///     +---------------------+  +----------------------+   if more wait: Evict at once
 /// ```
 ///
-/// Invariants, checked by [`Claims::invariants`]:
+/// Invariants, checked by [`ClaimTable::invariants`]:
 ///
 /// - A name in the table has one holder; a free name takes no memory.
-/// - No session stands twice under one name, be it as holder or waiting.
-/// - While anybody waits for a name, its holder has been told to go, and told once.
+/// - A session is at most once under a name, as holder or waiting.
+/// - While a session waits for a name, its holder has been evicted exactly once.
 /// - At most `waiters_max` sessions wait for one name.
-/// - `bytes` is the sum of what names and waiters take.
+/// - `bytes` is the sum over all names and waiting sessions.
 #[derive(Debug)]
-pub struct Claims {
+pub struct ClaimTable {
     seed: HashSeed,
     names: HashTable<Name>,
     waiters_max: usize,
@@ -75,16 +74,16 @@ pub struct Claims {
 struct Name {
     text: Box<[u8]>,
     holder: SessionId,
-    /// First come, first served. Short, so that taking the first away costs little.
+    /// The waiting sessions, in FIFO order. Few, so removing the first is cheap.
     waiters: SmallVec<[SessionId; 2]>,
     namespace: u16,
-    /// Whether the holder has been told to go.
-    is_going: bool,
+    /// Whether the holder has been evicted and has not released the name.
+    is_evicted: bool,
 }
 
-impl Claims {
-    /// No claims; `seed` keys the hash of the names, and at most `waiters_max` sessions may wait
-    /// for one name.
+impl ClaimTable {
+    /// Creates an empty table. `seed` keys the hash of the names. At most `waiters_max` sessions
+    /// may wait for one name.
     #[must_use]
     pub fn new(seed: HashSeed, waiters_max: usize) -> Self {
         Self {
@@ -95,13 +94,13 @@ impl Claims {
         }
     }
 
-    /// `session` wants to be the one that speaks for the user `name`.
+    /// Claims the user `name` for `session`. Returns the decisions.
     ///
-    /// It is granted a free name, and one that it holds already. If another session holds the name,
-    /// then a session that yields (`newcomer_yields`) is refused, and any other waits until the
-    /// holder and everybody who came before are gone, or is refused if too many wait. A session
-    /// that waits already goes on waiting, without a verdict. At most `room` bytes more may be
-    /// remembered.
+    /// A free name is granted, also one that the session holds already. If another session holds
+    /// the name, the claim is denied if `newcomer_yields` or if `waiters_max` sessions wait
+    /// already. Otherwise the session waits until the holder and all earlier ones have released the
+    /// name. A claim of a session that waits already changes nothing and has no decision. At most
+    /// `room` bytes more may be stored.
     pub fn claim(
         &mut self,
         namespace: u16,
@@ -109,11 +108,11 @@ impl Claims {
         session: SessionId,
         newcomer_yields: bool,
         room: usize,
-    ) -> Verdicts {
+    ) -> ClaimDecisions {
         let hash = self.seed.hash(namespace, &[name]);
         let Some(known) = self.names.find_mut(hash, |other| other.is(namespace, name)) else {
             if name_bytes(name) > room {
-                return smallvec![Verdict::NoRoom(session)];
+                return smallvec![ClaimDecision::NamesLimit(session)];
             }
             self.bytes += name_bytes(name);
             let seed = self.seed;
@@ -122,97 +121,97 @@ impl Claims {
                 holder: session,
                 waiters: SmallVec::new(),
                 namespace,
-                is_going: false,
+                is_evicted: false,
             };
             self.names.insert_unique(hash, new, |name| name.hash(seed));
-            return smallvec![Verdict::Granted(session)];
+            return smallvec![ClaimDecision::Granted(session)];
         };
 
         if known.holder == session {
-            return smallvec![Verdict::Granted(session)];
+            return smallvec![ClaimDecision::Granted(session)];
         }
         if known.waiters.contains(&session) {
-            return Verdicts::new();
+            return ClaimDecisions::new();
         }
         if newcomer_yields || known.waiters.len() >= self.waiters_max {
-            return smallvec![Verdict::Refused(session)];
+            return smallvec![ClaimDecision::Denied(session)];
         }
         if WAITER_BYTES > room {
-            return smallvec![Verdict::NoRoom(session)];
+            return smallvec![ClaimDecision::NamesLimit(session)];
         }
         self.bytes += WAITER_BYTES;
         known.waiters.push(session);
         known.evict_holder().into_iter().collect()
     }
 
-    /// `session` is gone, or no longer wants the user `name`.
+    /// Releases the user `name`, or ends the wait of `session` for it. Returns the decisions.
     ///
-    /// If it holds the name, the name goes to whoever has waited longest, who is told to go at
-    /// once if others wait still; if it waits, it stops waiting. Otherwise nothing happens, so
-    /// releasing too late or twice hurts nobody.
-    pub fn release(&mut self, namespace: u16, name: &[u8], session: SessionId) -> Verdicts {
+    /// A released name is granted to the session that has waited longest, which is evicted at once
+    /// if more wait. If `session` neither holds the name nor waits, nothing happens, so a late or
+    /// second release is harmless.
+    pub fn release(&mut self, namespace: u16, name: &[u8], session: SessionId) -> ClaimDecisions {
         let hash = self.seed.hash(namespace, &[name]);
         let Ok(mut entry) = self
             .names
             .find_entry(hash, |other| other.is(namespace, name))
         else {
-            return Verdicts::new();
+            return ClaimDecisions::new();
         };
         let known = entry.get_mut();
         if known.holder != session {
             let before = known.waiters.len();
             known.waiters.retain(|waiter| *waiter != session);
             self.bytes -= WAITER_BYTES * (before - known.waiters.len());
-            return Verdicts::new();
+            return ClaimDecisions::new();
         }
         if known.waiters.is_empty() {
             self.bytes -= name_bytes(name);
             entry.remove();
             self.shrink();
-            return Verdicts::new();
+            return ClaimDecisions::new();
         }
         self.bytes -= WAITER_BYTES;
         known.holder = known.waiters.remove(0);
-        known.is_going = false;
-        let mut verdicts: Verdicts = smallvec![Verdict::Granted(known.holder)];
+        known.is_evicted = false;
+        let mut decisions: ClaimDecisions = smallvec![ClaimDecision::Granted(known.holder)];
         if !known.waiters.is_empty() {
-            verdicts.extend(known.evict_holder());
+            decisions.extend(known.evict_holder());
         }
-        verdicts
+        decisions
     }
 
-    /// Who holds the user `name`, if anybody does.
+    /// Returns the session that holds the user `name`; `None` if it is free.
     #[must_use]
     pub fn holder(&self, namespace: u16, name: &[u8]) -> Option<SessionId> {
         Some(self.find(namespace, name)?.holder)
     }
 
-    /// How many sessions wait for the user `name`.
+    /// Returns the number of sessions that wait for the user `name`.
     #[must_use]
     pub fn waiters_count(&self, namespace: u16, name: &[u8]) -> usize {
         self.find(namespace, name)
             .map_or(0, |name| name.waiters.len())
     }
 
-    /// What all names and those who wait for them take, in bytes.
+    /// Returns the bytes of all names and waiting sessions.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many names are held.
+    /// Returns the number of held names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether no name is held.
+    /// Returns whether no name is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Asserts what the type promises. Linear in everything: for tests and the simulator.
+    /// Asserts the invariants. Linear in the table: for tests and the simulator.
     pub fn invariants(&self) {
         let bytes = |name: &Name| name_bytes(&name.text) + WAITER_BYTES * name.waiters.len();
         assert_eq!(self.bytes, self.names.iter().map(bytes).sum::<usize>());
@@ -220,7 +219,7 @@ impl Claims {
             let found = self.find(name.namespace, &name.text);
             assert!(found.is_some_and(|found| std::ptr::eq(found, name)));
             assert!(name.waiters.len() <= self.waiters_max);
-            assert!(name.is_going || name.waiters.is_empty());
+            assert!(name.is_evicted || name.waiters.is_empty());
             let mut sessions = name.waiters.to_vec();
             sessions.push(name.holder);
             sessions.sort_unstable();
@@ -234,11 +233,10 @@ impl Claims {
         self.names.find(hash, |other| other.is(namespace, name))
     }
 
-    /// Gives memory back once most of the table is unused, so a burst of names is not kept for
-    /// ever.
+    /// Shrinks a table that is mostly unused, so that the memory of a burst of names is freed.
     fn shrink(&mut self) {
         let len = self.names.len();
-        // Not the capacity: that is small, too, when a table is full of graves.
+        // The bucket count, since tombstones reduce `capacity()` of a table that is still large.
         let buckets = self.names.num_buckets();
         if buckets > BUCKETS_KEPT && buckets >= len * 8 {
             let seed = self.seed;
@@ -256,22 +254,22 @@ impl Name {
         seed.hash(self.namespace, &[&self.text])
     }
 
-    /// Tells the holder to go, unless it has been told.
-    fn evict_holder(&mut self) -> Option<Verdict> {
-        if std::mem::replace(&mut self.is_going, true) {
+    /// Evicts the holder. Returns `None` if it has been evicted already.
+    fn evict_holder(&mut self) -> Option<ClaimDecision> {
+        if std::mem::replace(&mut self.is_evicted, true) {
             return None;
         }
-        Some(Verdict::Evict(self.holder))
+        Some(ClaimDecision::Evict(self.holder))
     }
 }
 
-/// The key by which names find their home: one for the whole process, and not the seed of any
-/// shard's tables, where names that share a home would otherwise crowd together.
+/// The key of the hash that assigns names to home shards, one for the process. It differs from the
+/// seeds of the shards' tables, since names with the same home would otherwise cluster there.
 #[derive(Clone, Copy, Debug)]
 pub struct HomeKey(pub [u64; 2]);
 
-/// The shard that is the home of `name`: the same wherever in the process it is asked, each of the
-/// `shards` as likely as any other, and not to be foreseen without the key.
+/// Returns the home shard of `name`. The result is the same on all shards, evenly distributed, and
+/// unpredictable without the key.
 ///
 /// # Panics
 ///
@@ -285,7 +283,7 @@ pub fn home(shards: usize, key: HomeKey, namespace: u16, name: &[u8]) -> ShardId
     ShardId::new(usize::try_from(index).expect("below the number of shards"))
 }
 
-/// What a name takes besides those who wait for it, in bytes.
+/// Returns the bytes of a name, without waiting sessions.
 fn name_bytes(text: &[u8]) -> usize {
     NAME_BYTES + text_bytes(text.len())
 }
@@ -293,14 +291,14 @@ fn name_bytes(text: &[u8]) -> usize {
 const NAME_BYTES: usize = table_bytes::<Name>();
 const WAITER_BYTES: usize = list_bytes::<SessionId>();
 
-/// A table of so many buckets, or fewer, is not worth giving back.
+/// Number of buckets up to which a table is not shrunk.
 const BUCKETS_KEPT: usize = 1024;
 
 const _: () = assert!(size_of::<Name>() == 56);
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::{Evict, Granted, NoRoom, Refused};
+    use super::ClaimDecision::{Denied, Evict, Granted, NamesLimit};
     use super::*;
     use crate::vocabulary::id::ConnectionId;
     use campanile_tests::prng::Prng;
@@ -342,7 +340,7 @@ mod tests {
         claims.claim(0, b"jack", session(1), true, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(2), true, usize::MAX)[..],
-            [Refused(session(2))]
+            [Denied(session(2))]
         );
         assert!(claims.release(0, b"jack", session(2)).is_empty());
         assert_eq!(claims.holder(0, b"jack"), Some(session(1)));
@@ -350,7 +348,7 @@ mod tests {
         claims.claim(0, b"jack", session(3), false, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(2), true, usize::MAX)[..],
-            [Refused(session(2))]
+            [Denied(session(2))]
         );
         assert_eq!(
             claims.release(0, b"jack", session(1))[..],
@@ -361,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_is_told_once_to_go_and_holds_until_it_is_released() {
+    fn a_holder_is_evicted_once_and_holds_until_it_is_released() {
         let mut claims = claims(9);
         claims.claim(0, b"jack", session(1), false, usize::MAX);
         assert_eq!(
@@ -382,7 +380,7 @@ mod tests {
         assert_eq!(claims.holder(0, b"jack"), Some(session(1)));
         assert_eq!(claims.waiters_count(0, b"jack"), 2);
 
-        // Those who waited give up, another comes: the holder is on its way out already.
+        // Both waiting sessions give up and another claims: the holder is evicted already.
         claims.release(0, b"jack", session(2));
         claims.release(0, b"jack", session(3));
         assert_eq!(claims.waiters_count(0, b"jack"), 0);
@@ -402,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_in_turn_is_told_to_go_at_once_if_others_wait() {
+    fn the_next_holder_is_evicted_at_once_if_others_wait() {
         let mut claims = claims(9);
         for number in 1..=4 {
             claims.claim(0, b"jack", session(number), false, usize::MAX);
@@ -425,7 +423,7 @@ mod tests {
         claims.claim(0, b"jack", session(2), false, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(3), false, usize::MAX)[..],
-            [Refused(session(3))]
+            [Denied(session(3))]
         );
         claims.release(0, b"jack", session(2));
         assert!(
@@ -435,16 +433,16 @@ mod tests {
         );
         assert_eq!(claims.waiters_count(0, b"jack"), 1);
 
-        let mut claims = Claims::new(HashSeed([1, 2]), 0);
+        let mut claims = ClaimTable::new(HashSeed([1, 2]), 0);
         claims.claim(0, b"jack", session(1), false, usize::MAX);
         assert_eq!(
             claims.claim(0, b"jack", session(2), false, usize::MAX)[..],
-            [Refused(session(2))]
+            [Denied(session(2))]
         );
     }
 
     #[test]
-    fn the_table_gives_its_memory_back() {
+    fn the_table_frees_unused_memory() {
         let mut claims = claims(9);
         for number in 0..100_000_u32 {
             claims.claim(0, &number.to_le_bytes(), session(1), false, usize::MAX);
@@ -458,22 +456,22 @@ mod tests {
         assert_eq!(claims.holder(0, &9_u32.to_le_bytes()), Some(session(1)));
     }
 
-    /// A name's queue: who holds it, then who waits; and whether the first was told to go.
+    /// A name's holder and waiting sessions in order; and whether the holder was evicted.
     type Queue = (Vec<SessionId>, bool);
 
-    /// Random claims and releases against plain queues, the holder being the first in its queue.
+    /// Compares random claims and releases with plain queues, whose first element is the holder.
     #[test]
     fn agrees_with_plain_queues() {
         const WAITERS_MAX: usize = 3;
         for seed in 0..60 {
             let mut prng = Prng::from_seed(seed);
-            let mut claims = Claims::new(HashSeed([seed, 7]), WAITERS_MAX);
+            let mut claims = ClaimTable::new(HashSeed([seed, 7]), WAITERS_MAX);
             let mut model: BTreeMap<(u16, u8), Queue> = BTreeMap::new();
             for _ in 0..600 {
                 let namespace = u16::try_from(prng.range(0, 1)).expect("small");
                 let name = u8::try_from(prng.range(0, 1)).expect("small");
                 let who = session(prng.range(1, 7));
-                let (queue, told) = model.entry((namespace, name)).or_default();
+                let (queue, evicted) = model.entry((namespace, name)).or_default();
                 let mut expected = Vec::new();
                 let got = if prng.chance(1, 2) {
                     let yields = prng.chance(1, 3);
@@ -486,10 +484,10 @@ mod tests {
                         };
                     } else if !queue.contains(&who) {
                         if yields || queue.len() > WAITERS_MAX {
-                            expected.push(Refused(who));
+                            expected.push(Denied(who));
                         } else {
                             queue.push(who);
-                            if !std::mem::replace(told, true) {
+                            if !std::mem::replace(evicted, true) {
                                 expected.push(Evict(queue[0]));
                             }
                         }
@@ -500,8 +498,8 @@ mod tests {
                     queue.retain(|other| *other != who);
                     if held {
                         expected.extend(queue.first().copied().map(Granted));
-                        *told = queue.len() > 1;
-                        expected.extend(queue.first().copied().filter(|_| *told).map(Evict));
+                        *evicted = queue.len() > 1;
+                        expected.extend(queue.first().copied().filter(|_| *evicted).map(Evict));
                     }
                     claims.release(namespace, &[name], who)
                 };
@@ -520,96 +518,105 @@ mod tests {
     }
 
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Life {
-        Unborn,
-        Asking,
-        Speaking,
-        Over,
+    enum ClientState {
+        New,
+        Claiming,
+        Holding,
+        Ended,
     }
 
     #[derive(Debug)]
     struct Client {
-        life: Life,
+        state: ClientState,
         yields: bool,
-        /// Claims (`true`) and releases on their way home.
+        /// Claims (`true`) and releases in flight to the home.
         sent: VecDeque<bool>,
-        verdicts: VecDeque<Verdict>,
+        decisions: VecDeque<ClaimDecision>,
     }
 
-    /// Sessions that claim one name and come and go while letters take their time.
+    /// Sessions claim one name, open and end at random, with messages delayed at random.
     #[test]
-    fn one_speaks_at_a_time_in_the_order_of_the_claims_and_nobody_waits_for_ever() {
+    fn one_session_holds_at_a_time_in_the_order_of_the_claims_and_none_waits_forever() {
         let (mut granted_all, mut evicted_all) = (0, 0);
         for seed in 0..200 {
             let mut prng = Prng::from_seed(seed);
-            let mut claims = Claims::new(HashSeed([seed, 8]), 4);
+            let mut claims = ClaimTable::new(HashSeed([seed, 8]), 4);
             let mut clients: Vec<Client> = (0..12)
                 .map(|_| Client {
-                    life: Life::Unborn,
+                    state: ClientState::New,
                     yields: prng.chance(1, 4),
                     sent: VecDeque::new(),
-                    verdicts: VecDeque::new(),
+                    decisions: VecDeque::new(),
                 })
                 .collect();
             let (mut claimed, mut granted) = (Vec::new(), Vec::new());
             let mut evicted = BTreeSet::new();
             let quiet = |clients: &[Client]| {
                 let mut clients = clients.iter();
-                clients.all(|client| client.sent.is_empty() && client.verdicts.is_empty())
+                clients.all(|client| client.sent.is_empty() && client.decisions.is_empty())
             };
             for step in 0.. {
                 if step >= 200 && quiet(&clients) {
                     break;
                 }
-                assert!(step < 10_000, "letters without end");
+                assert!(step < 10_000, "messages without end");
                 let index = prng.range(0, 11);
                 let client = &mut clients[index as usize];
-                // At first everything happens; then nothing new, until all letters are read.
+                // In the first 200 steps anything happens; after them only pending messages are
+                // handled.
                 let what = prng.range(if step < 200 { 0 } else { 2 }, 3);
-                if what == 0 && client.life == Life::Unborn {
-                    client.life = Life::Asking;
+                if what == 0 && client.state == ClientState::New {
+                    client.state = ClientState::Claiming;
                     client.sent.push_back(true);
-                } else if what == 1 && matches!(client.life, Life::Asking | Life::Speaking) {
+                } else if what == 1
+                    && matches!(client.state, ClientState::Claiming | ClientState::Holding)
+                {
                     if prng.chance(1, 4) {
-                        client.life = Life::Over;
+                        client.state = ClientState::Ended;
                         client.sent.push_back(false);
                     }
                 } else if what == 2 {
-                    let verdicts = match client.sent.pop_front() {
+                    let decisions = match client.sent.pop_front() {
                         Some(true) => {
                             claimed.push(index);
                             claims.claim(0, b"jack", session(index), client.yields, usize::MAX)
                         }
                         Some(false) => claims.release(0, b"jack", session(index)),
-                        None => Verdicts::new(),
+                        None => ClaimDecisions::new(),
                     };
-                    for verdict in verdicts {
-                        let (Granted(id) | Refused(id) | NoRoom(id) | Evict(id)) = verdict;
-                        clients[id.connection().index()].verdicts.push_back(verdict);
-                        if let Granted(id) = verdict {
+                    for decision in decisions {
+                        let (Granted(id) | Denied(id) | NamesLimit(id) | Evict(id)) = decision;
+                        clients[id.connection().index()]
+                            .decisions
+                            .push_back(decision);
+                        if let Granted(id) = decision {
                             granted.push(id.connection().slot());
                         }
-                        if let Evict(id) = verdict {
-                            assert!(evicted.insert(id), "told twice to go");
+                        if let Evict(id) = decision {
+                            assert!(evicted.insert(id), "evicted twice");
                         }
                     }
                 } else if what == 3 {
-                    hear(client);
+                    receive(client);
                 }
                 claims.invariants();
-                let speaking = clients
+                let holders = clients
                     .iter()
-                    .filter(|client| client.life == Life::Speaking);
-                assert!(speaking.count() <= 1, "seed {seed}");
+                    .filter(|client| client.state == ClientState::Holding);
+                assert!(holders.count() <= 1, "seed {seed}");
             }
 
-            assert!(clients.iter().all(|client| client.life != Life::Asking));
+            assert!(
+                clients
+                    .iter()
+                    .all(|client| client.state != ClientState::Claiming)
+            );
             assert_eq!(claims.waiters_count(0, b"jack"), 0);
-            let speaker = clients
+            let holders = clients
                 .iter()
-                .position(|client| client.life == Life::Speaking);
+                .position(|client| client.state == ClientState::Holding);
             let holder = claims.holder(0, b"jack");
-            assert_eq!(holder.map(|id| id.connection().index()), speaker);
+            assert_eq!(holder.map(|id| id.connection().index()), holders);
             let mut claimed = claimed.into_iter();
             for index in &granted {
                 assert!(
@@ -626,17 +633,17 @@ mod tests {
         );
     }
 
-    fn hear(client: &mut Client) {
-        let verdict = client.verdicts.pop_front();
-        match (client.life, verdict) {
-            (Life::Asking, Some(Granted(_))) => client.life = Life::Speaking,
-            (Life::Asking, Some(Refused(_))) => client.life = Life::Over,
-            (Life::Speaking, Some(Evict(_))) => {
-                client.life = Life::Over;
+    fn receive(client: &mut Client) {
+        let decision = client.decisions.pop_front();
+        match (client.state, decision) {
+            (ClientState::Claiming, Some(Granted(_))) => client.state = ClientState::Holding,
+            (ClientState::Claiming, Some(Denied(_))) => client.state = ClientState::Ended,
+            (ClientState::Holding, Some(Evict(_))) => {
+                client.state = ClientState::Ended;
                 client.sent.push_back(false);
             }
-            (Life::Over, _) | (_, None) => {}
-            (life, verdict) => panic!("{verdict:?} while {life:?}"),
+            (ClientState::Ended, _) | (_, None) => {}
+            (state, decision) => panic!("{decision:?} while {state:?}"),
         }
     }
 
@@ -673,8 +680,8 @@ mod tests {
         assert!(moved(HomeKey([3, 4]), 1) > 700);
     }
 
-    fn claims(waiters_max: usize) -> Claims {
-        Claims::new(HashSeed([1, 2]), waiters_max)
+    fn claims(waiters_max: usize) -> ClaimTable {
+        ClaimTable::new(HashSeed([1, 2]), waiters_max)
     }
 
     fn session(number: u32) -> SessionId {

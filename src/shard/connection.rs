@@ -1,42 +1,42 @@
-//! What a shard remembers about one connection, and when it must look at it again.
+//! The state of one connection, and its timers.
 
 use super::connection_table::ConnectionTable;
 use super::outbox::Outbox;
 use super::settings::{RouteSettings, ShardSettings};
 use crate::vocabulary::time::Tick;
 
-/// The part of a connection that a publication touches; the rest lies in arrays beside it.
+/// The part of a connection that fan-out touches; the rest lies in arrays of the shard, by slot.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) outbox: Outbox,
-    /// When anything last came from the peer.
+    /// The tick of the peer's last input. Some dialects count only whole messages.
     pub(super) last_input: Tick,
-    /// When the peer was last asked for a sign of life; of a connection that ends, when that began.
+    /// The tick of the last ping. For a closing connection: the tick at which closing began.
     pub(super) last_ping: Tick,
-    /// When the present phase began; of a connection that ends, when its grace did.
+    /// The tick at which the present phase began. For a closing connection: its present grace.
     pub(super) since: Tick,
-    /// Bytes of the messages that publications and replies have owed to it.
+    /// Payload bytes enqueued to the session so far, of publications and replies.
     pub(super) bytes_sent: u64,
-    /// How many they were.
+    /// The number of those messages. Wraps.
     pub(super) messages_sent: u32,
     /// Index of the route of a session; meaningless before the upgrade.
     pub(super) route: u16,
-    /// Calls of its that are being handled.
+    /// Calls in flight: the host has not responded yet.
     pub(super) calls_in_flight: u16,
     pub(super) phase: Phase,
-    /// Whether the peer has said that nothing more will come.
+    /// Whether the peer has ended its input.
     pub(super) peer_ended: bool,
-    /// Whether a question about its last message is open; nothing more is read until the answer.
+    /// Whether a host request is open whose response must precede the next message.
     pub(super) waiting: bool,
-    /// Whether it speaks for some user.
+    /// Whether the session is bound to a user.
     pub(super) registered: bool,
 }
 
-/// Where a connection stands between accept and close.
+/// The phase of a connection between accept and close.
 ///
 /// ```text
 ///   Http --upgraded--> Open --end()--> Closing --all sent--> Draining --peer's end, grace--> Gone
-///    |                  \------------------ cut --------------------------------------------^
+///    |                  \------------------ abort ------------------------------------------^
 ///    \--done--> Draining
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,28 +44,28 @@ pub(super) enum Phase {
     Http(HttpPhase),
     /// A session.
     Open,
-    /// A close frame is on its way; what comes from the peer is not looked at.
+    /// The close frame is enqueued; input is discarded.
     Closing,
-    /// Everything has been sent and the sending side is shut; the peer's end is awaited.
+    /// Everything was sent and the write side is shut down; the peer's end of input is awaited.
     Draining,
-    /// The driver was told to close; only [`super::Shard::handle_closed`] can follow.
+    /// The driver closes the socket; only [`super::Shard::handle_closed`] can follow.
     Gone,
 }
 
-/// What an HTTP connection is waiting for.
+/// What an HTTP connection waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HttpPhase {
     /// The rest of a request's head, or the first one.
     Head,
     /// The rest of a request's body.
     Body,
-    /// Our own answer, which has its own time limit.
-    Answer,
-    /// The peer, which has not taken all of its answers.
+    /// The server's own response. No limit of the shard applies.
+    Response,
+    /// The peer, which has not read all of its responses.
     Unread,
     /// The next request.
     Idle,
-    /// The peer, which has not taken the last answers; nothing comes after them.
+    /// The peer, which has not read the last responses; the connection ends after them.
     Last,
 }
 
@@ -87,8 +87,8 @@ impl Connection {
         }
     }
 
-    /// The soonest tick at which something is due, as far as is known now. What has run since
-    /// before `resumed_at` begins again there, but for pings.
+    /// Returns the tick of the connection's next timer; `None` if it has none. Timers that started
+    /// before `resumed_at` start again there, except pings.
     pub(super) fn deadline(&self, settings: &ShardSettings, resumed_at: Tick) -> Option<Tick> {
         let since = self.since.max(resumed_at);
         match self.phase {
@@ -96,9 +96,9 @@ impl Connection {
             Phase::Http(HttpPhase::Body) => Some(since.after(settings.body_timeout)),
             Phase::Http(HttpPhase::Unread) => Some(since.after(settings.send_timeout)),
             Phase::Http(HttpPhase::Idle) => Some(since.after(settings.keep_alive_timeout)),
-            Phase::Http(HttpPhase::Answer) | Phase::Gone => None,
+            Phase::Http(HttpPhase::Response) | Phase::Gone => None,
             Phase::Closing | Phase::Draining | Phase::Http(HttpPhase::Last) => {
-                Some(self.end_due(settings, resumed_at))
+                Some(self.close_due(settings, resumed_at))
             }
             Phase::Open => {
                 let route = &settings.routes[usize::from(self.route)];
@@ -114,22 +114,22 @@ impl Connection {
         }
     }
 
-    /// Whether it is a session that has not begun to end.
+    /// Returns whether the connection is a session that is not closing.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
     }
 
-    /// Whether nothing more may be read of it for now: it waits for an answer, or has not taken
-    /// those that it got.
+    /// Returns whether input is paused: the session waits for a response, has the maximum of calls
+    /// in flight, or has more than `outbox_bytes_max` bytes pending.
     pub(super) fn must_wait(&self, route: &RouteSettings) -> bool {
         self.waiting
             || self.calls_in_flight >= route.calls_in_flight_max
             || self.outbox.bytes() > route.outbox_bytes_max
     }
 
-    /// Whether something that its client asked is not answered yet. It may not be read meanwhile,
-    /// so nobody can say that it is silent.
+    /// Returns whether a request of the client is open. Its input may be paused meanwhile, so it
+    /// does not count as idle.
     pub(super) fn is_waiting(&self) -> bool {
         self.waiting || self.calls_in_flight > 0
     }

@@ -1,22 +1,21 @@
-//! Where a shard keeps its connections: an array of slots, each with its present name.
+//! A table of connections: an array of slots, each with the id of its present connection.
 //!
-//! The array gives dense storage, and a slot that was left is given to the next; the names go stale
-//! safely. Removing a connection gives its slot a name of the next generation, so every copy of the
-//! old [`ConnectionId`] (in a completion, in a question under way, in a request still waiting)
-//! misses from then on, at the cost of one compare. The name lies beside the connection, in the
-//! same cache line, since whoever looks for the one needs the other.
+//! A free slot is reused. Removing a connection advances the generation in the slot's id, so every
+//! copy of the old [`ConnectionId`] (in a completion, a host request, a waiting HTTP request)
+//! misses from then on, at the cost of one compare. Id and connection share a cache line, since a
+//! lookup needs both.
 
 use crate::vocabulary::id::{ConnectionId, SLOTS_MAX};
 
-/// The connections of one shard, found by [`ConnectionId`] in constant time.
+/// The connections of one shard, by [`ConnectionId`]. Lookups take constant time.
 ///
 /// Invariants, checked by [`ConnectionTable::invariants`]:
 ///
-/// - `entries[slot].name` is the name of the connection now in `slot`, or of the next one.
-/// - `free` are the slots without a connection, each once.
+/// - `entries[slot].id` is the id of the connection now in `slot`, or of the next one.
+/// - `free` contains the slots without a connection, each once.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
-    /// One per slot ever used; never shrinks, since a forgotten name could be issued twice.
+    /// One per slot ever used. Never shrinks: a forgotten generation could be issued twice.
     entries: Vec<Entry<C>>,
     free: Vec<u32>,
 }
@@ -24,19 +23,19 @@ pub struct ConnectionTable<C> {
 #[derive(Debug)]
 #[repr(align(64))]
 struct Entry<C> {
-    name: ConnectionId,
+    id: ConnectionId,
     connection: Option<C>,
 }
 
-/// All slots of a table, for a loop over many of them.
+/// The slots of a table, for loops over many of them.
 #[derive(Debug)]
 pub struct SlotsMut<'t, C>(&'t mut [Entry<C>]);
 
 impl<C> ConnectionTable<C> {
-    /// What one connection takes, with its name.
+    /// Size of one entry, in bytes.
     pub const ENTRY_BYTES: usize = size_of::<Entry<C>>();
 
-    /// An empty table.
+    /// Creates an empty table.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -45,107 +44,111 @@ impl<C> ConnectionTable<C> {
         }
     }
 
-    /// Files a connection and names it, or hands it back when every slot is taken.
+    /// Inserts a connection and returns its new id.
+    ///
+    /// # Errors
+    ///
+    /// Returns the connection if all [`SLOTS_MAX`] slots are in use.
     pub fn insert(&mut self, connection: C) -> Result<ConnectionId, C> {
         if let Some(slot) = self.free.pop() {
             let entry = &mut self.entries[slot as usize];
             entry.connection = Some(connection);
-            return Ok(entry.name);
+            return Ok(entry.id);
         }
         let slot = self.entries.len();
         if slot >= SLOTS_MAX as usize {
             return Err(connection);
         }
         let slot = u32::try_from(slot).expect("slots fit a u32");
-        let name = ConnectionId::new(slot, GENERATION_FIRST);
+        let id = ConnectionId::new(slot, GENERATION_FIRST);
         self.entries.push(Entry {
-            name,
+            id,
             connection: Some(connection),
         });
-        Ok(name)
+        Ok(id)
     }
 
-    /// Takes the connection out and retires its id; `None` if the id was already stale.
+    /// Removes and returns a connection, and retires its id. Returns `None` if the id is stale.
     pub fn remove(&mut self, id: ConnectionId) -> Option<C> {
         let entry = self.entries.get_mut(id.index())?;
-        if entry.name != id {
+        if entry.id != id {
             return None;
         }
         let connection = entry.connection.take()?;
-        entry.name = ConnectionId::new(id.slot(), generation_after(id.generation()));
+        entry.id = ConnectionId::new(id.slot(), generation_after(id.generation()));
         self.free.push(id.slot());
         Some(connection)
     }
 
-    /// The connection, for reading and writing; `None` if the id is stale.
+    /// Returns the connection; `None` if the id is stale.
     #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut C> {
         let entry = self.entries.get_mut(id.index())?;
-        if entry.name != id {
+        if entry.id != id {
             return None;
         }
         entry.connection.as_mut()
     }
 
-    /// The connection, for reading; `None` if the id is stale.
+    /// Returns the connection; `None` if the id is stale.
     #[must_use]
     #[inline]
     pub fn get(&self, id: ConnectionId) -> Option<&C> {
         let entry = self.entries.get(id.index())?;
-        if entry.name != id {
+        if entry.id != id {
             return None;
         }
         entry.connection.as_ref()
     }
 
-    /// Every slot, by its index.
+    /// Returns all slots.
     #[inline]
     pub fn slots_mut(&mut self) -> SlotsMut<'_, C> {
         SlotsMut(&mut self.entries)
     }
 
-    /// Whatever connection lies in `slot` now, with its name; `None` if it is free.
+    /// Returns the connection now in `slot`, with its id; `None` if the slot is free.
     #[inline]
     pub fn entry_mut(&mut self, slot: u32) -> Option<(ConnectionId, &mut C)> {
         let entry = self.entries.get_mut(slot as usize)?;
-        Some((entry.name, entry.connection.as_mut()?))
+        Some((entry.id, entry.connection.as_mut()?))
     }
 
-    /// The name of the connection that lies in `slot` now; `None` if it is free.
+    /// Returns the id of the connection now in `slot`; `None` if the slot is free.
     #[must_use]
     pub fn id_of(&self, slot: u32) -> Option<ConnectionId> {
         let entry = self.entries.get(slot as usize)?;
-        entry.connection.is_some().then_some(entry.name)
+        entry.connection.is_some().then_some(entry.id)
     }
 
-    /// Every connection with its name, in slot order.
+    /// Returns all connections with their ids, in slot order.
     pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &C)> {
         self.iter_from(0)
     }
 
-    /// Those in this slot and the later ones, with their names, in slot order.
+    /// Returns the connections in `slot` and later slots with their ids, in slot order.
     pub fn iter_from(&self, slot: u32) -> impl Iterator<Item = (ConnectionId, &C)> {
         let entries = self.entries.get(slot as usize..).unwrap_or_default();
         let entries = entries.iter();
-        entries.filter_map(|entry| Some((entry.name, entry.connection.as_ref()?)))
+        entries.filter_map(|entry| Some((entry.id, entry.connection.as_ref()?)))
     }
 
-    /// How many connections are in the table.
+    /// Returns the number of connections.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
-    /// Whether the table holds no connection at all.
+    /// Returns whether the table has no connection.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Asserts what the type promises. Linear in the table: for tests and the simulator.
+    /// Asserts the invariants. Linear in the table: for tests and the simulator.
     pub fn invariants(&self) {
         for (entry, slot) in self.entries.iter().zip(0..) {
-            assert_eq!(entry.name.slot(), slot);
+            assert_eq!(entry.id.slot(), slot);
         }
         let mut free = self.free.clone();
         free.sort_unstable();
@@ -156,7 +159,7 @@ impl<C> ConnectionTable<C> {
 }
 
 impl<C> SlotsMut<'_, C> {
-    /// Whatever connection lies in `slot` now; `None` if it is free.
+    /// Returns the connection now in `slot`; `None` if the slot is free.
     #[inline]
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut C> {
         self.0.get_mut(slot as usize)?.connection.as_mut()
@@ -169,7 +172,7 @@ impl<C> Default for ConnectionTable<C> {
     }
 }
 
-/// Skips zero on wrap-around, which takes four billion connections in one slot.
+/// Returns the next generation. Skips zero on wrap-around, after 2^32 connections in one slot.
 fn generation_after(generation: u32) -> u32 {
     generation.checked_add(1).unwrap_or(GENERATION_FIRST)
 }
@@ -182,10 +185,10 @@ mod tests {
     use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
-    /// Runs random operations against an ordered map that never forgets an id, and expects the two
-    /// to agree on every id ever issued: the live ones are found, the retired ones are not.
+    /// Compares random operations with an ordered map that keeps every id ever issued: the table
+    /// finds the live ones and not the retired ones.
     #[test]
-    fn agrees_with_a_map_that_never_reuses_names() {
+    fn agrees_with_a_map_that_never_reuses_ids() {
         for seed in 0..64 {
             let mut prng = Prng::from_seed(seed);
             let mut table = ConnectionTable::new();

@@ -1,28 +1,28 @@
-//! The state machine of one core's share of the gateway.
+//! The shard's state, and the methods by which its host drives it.
 
 use super::channels::Channels;
-use super::claims::Claims;
+use super::claims::ClaimTable;
 use super::connection::{Connection, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
-use super::dirty::DirtyQueues;
 use super::drain::Drain;
-use super::exclusive::{Claimants, Verdict};
+use super::exclusive::{ClaimResult, Claimants};
 use super::hash::HashSeed;
-use super::message::{ClaimMessage, MailboxMessage, Ticket};
-use super::outbox::{Marks, Outboxes};
-use super::presence::Sighting;
-use super::question::{Answer, Question};
+use super::host_request::{HostRequest, HostResponse};
+use super::message::{ClaimMessage, CountRequestId, MailboxMessage};
+use super::names_budget::HostBytes;
+use super::outbox::{OutboxFlags, Outboxes};
+use super::partial_messages::{PartialMessage, partial_bytes_of};
+use super::presence::SessionSnapshot;
 use super::reports::Report;
-use super::room::Kept;
+use super::send_queues::SendQueues;
 use super::settings::ShardSettings;
-use super::unfinished::{Unfinished, kept_bytes};
 use super::users::Users;
 use super::wheel::Wheel;
 use crate::codec::json::Scratch;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::metrics::{Counters, Rejected};
+use crate::vocabulary::metrics::{Counters, RejectionKind};
 use crate::vocabulary::public_id::Tag;
 use crate::vocabulary::time::Tick;
 use rand_chacha::ChaCha12Rng;
@@ -30,79 +30,85 @@ use rand_core::{RngCore, SeedableRng};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// One core's share of the gateway: its sessions, their users and what they are owed.
+/// The connections of one thread: their sessions, users, channels and pending bytes.
 ///
-/// A shard is a state machine. It performs no I/O and reads no clock; whoever owns it carries bytes
-/// to and from it and tells it the time. Its methods are of four kinds: getters, taking `&self`;
-/// `handle_*`, for what happened outside; commands, for what the process wants ([`Shard::publish`],
-/// [`Shard::drop_user`], [`Shard::drain`]); and `poll_*`, for what the shard wants done.
+/// A shard is a state machine without I/O and without a clock. Its host carries bytes to and from
+/// it and sets its time. Its methods are of four kinds:
 ///
-/// After one batch of the first three, empty the polls, in this order: mailbox messages; sends;
-/// closes; questions (each is answered by [`Shard::handle_answer`], in any order); verdicts;
-/// departures; ended sessions; tallies; the next wake-up. When the sends are out,
-/// [`Shard::relieve`] bounds what slow readers hold. [`Shard::handle_received`] may stop at a
-/// question; hand in the rest when it has been answered.
+/// - getters, which take `&self`;
+/// - `handle_*`, for input from outside;
+/// - commands of the process, such as [`Shard::publish`], [`Shard::drop_user`] and
+///   [`Shard::drain`];
+/// - `poll_*`, for output.
+///
+/// After each batch of the first three, the host empties the polls in this order: mailbox messages,
+/// sends, closes, host requests (each is followed by [`Shard::handle_host_response`], in any
+/// order), claim results, snapshots of ended sessions, ended sessions, counts, the next wake-up.
+/// After the sends are flushed, [`Shard::enforce_publication_limit`] limits what slow readers
+/// retain. [`Shard::handle_received`] may stop at a host request; pass the rest of the input after
+/// the response.
 ///
 /// # Invariants
 ///
-/// - A session is dirty, and queued, exactly when its outbox is not empty and no send of its is in
+/// - A session is in a send queue exactly when its outbox is not empty and none of its sends is in
 ///   flight.
-/// - A session is bound to a user exactly when that user's list names it, and on a channel exactly
-///   when the channel's list names it.
+/// - A session is bound to a user exactly when that user's list contains it, and on a channel
+///   exactly when the channel's list contains it.
 /// - Of the sessions of one exclusive user, on all shards, at most one is bound.
-/// - Every connection has at most one deadline in the wheel, the soonest of its timers.
+/// - Every connection has at most one deadline in the wheel: that of its next timer.
 #[derive(Debug)]
 pub struct Shard {
     pub(super) id: ShardId,
     pub(super) shards: usize,
     pub(super) settings: Arc<ShardSettings>,
     pub(super) now: Tick,
-    /// When the process last went on after a pause.
+    /// The time at which the process last resumed after a pause.
     pub(super) resumed_at: Tick,
-    /// Sessions are not read: other shards' mailboxes are full.
-    pub(super) is_input_held: bool,
+    /// Whether sessions are not read because other shards' mailboxes are full.
+    pub(super) are_reads_paused: bool,
     pub(super) connections: ConnectionTable<Connection>,
-    /// One for each slot ever used: of sessions in the middle of a message, where that stands.
-    pub(super) unfinished: Vec<Option<Box<Unfinished>>>,
+    /// By slot: the message that a session has begun and not completed.
+    pub(super) partial_messages: Vec<Option<Box<PartialMessage>>>,
     pub(super) wheel: Wheel,
-    /// By slot, like the decoders: what is seldom looked at.
+    /// By slot: rarely used data, kept out of the cache line of the connection.
     pub(super) profiles: Vec<SessionProfile>,
     pub(super) users: Users,
     pub(super) channels: Channels,
-    /// The exclusive users whose home is here.
-    pub(super) claims: Claims,
-    /// The sessions of this shard that are, or want to be, an exclusive user's.
+    /// The exclusive users whose home is this shard.
+    pub(super) claims: ClaimTable,
+    /// The sessions of this shard that hold or claim an exclusive user.
     pub(super) claimants: Claimants,
-    pub(super) kept: Kept,
-    /// What is to be said about claims, as long as something is being said.
-    pub(super) claim_work: VecDeque<ClaimMessage>,
-    /// By namespace: how many sessions, on all shards, are shown its traffic.
-    pub(super) watchers: Vec<u32>,
+    pub(super) host_bytes: HostBytes,
+    /// Claim messages to be handled; the first one is being handled now.
+    pub(super) claim_messages: VecDeque<ClaimMessage>,
+    /// By namespace: the number of tap sessions on all shards.
+    pub(super) taps: Vec<u32>,
     pub(super) random: ChaCha12Rng,
     pub(super) outboxes: Outboxes,
     pub(super) scratch: Scratch,
-    /// Where answers are worded.
-    pub(super) answer_bytes: Vec<u8>,
-    pub(super) dirty: DirtyQueues,
+    /// Buffer for encoding outcomes.
+    pub(super) encode_buffer: Vec<u8>,
+    pub(super) send_queues: SendQueues,
     pub(super) messages: VecDeque<(ShardId, MailboxMessage)>,
     pub(super) closes: VecDeque<(ConnectionId, CloseStep)>,
-    /// HTTP connections whose phase has lasted too long.
+    /// HTTP connections whose phase has reached its time limit.
     pub(super) expired: VecDeque<(ConnectionId, HttpPhase)>,
-    pub(super) questions: VecDeque<Question>,
-    pub(super) verdicts: VecDeque<Verdict>,
+    pub(super) host_requests: VecDeque<HostRequest>,
+    pub(super) claim_results: VecDeque<ClaimResult>,
     pub(super) ended: VecDeque<SessionId>,
-    /// Of namespaces that somebody is shown the traffic of.
-    pub(super) departures: VecDeque<Sighting>,
-    pub(super) tallies: VecDeque<(Ticket, u32)>,
+    /// Ended sessions of namespaces that have taps.
+    pub(super) ended_snapshots: VecDeque<SessionSnapshot>,
+    pub(super) counts: VecDeque<(CountRequestId, u32)>,
     pub(super) reports: VecDeque<Report>,
-    /// Whether somebody wants them.
+    /// Whether `reports` is filled.
     pub(super) reporting: bool,
     pub(super) slots: Vec<u32>,
-    /// Sessions that do not read, while they are being ended.
+    /// Slots of slow consumers that are still to be closed.
     pub(super) slow: VecDeque<u32>,
-    /// By slot, of connections that end: what the kernel held when a grace was over.
+    /// By slot: the unacknowledged bytes measured when the last close grace of a closing connection
+    /// ended.
     pub(super) unacknowledged: BTreeMap<u32, u32>,
-    /// The sessions that are to be closed because the gateway stops.
+    /// The sessions that remain to be closed by a drain; `None` if none is in progress.
     pub(super) drain: Option<Box<Drain>>,
     pub(super) sessions_count: usize,
     pub(super) partial_bytes: usize,
@@ -110,47 +116,53 @@ pub struct Shard {
     pub(super) counters: Counters,
 }
 
-/// What the driver is to do to end a connection.
+/// A step that the driver takes to end a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum CloseStep {
-    /// Shut the sending side: everything has been sent. The peer's end is still awaited.
+    /// Shut down the write side: everything was sent. The peer's end of input is still awaited.
     Shutdown,
-    /// Cancel what is under way and close the socket.
+    /// Cancel the operations in flight and close the socket.
     Finish,
-    /// The same, with a reset: what the kernel has not sent yet is discarded with its memory.
+    /// The same with a reset: the kernel discards its unsent bytes and frees their memory.
     Reset,
-    /// Find out how many bytes the kernel holds that the peer has not acknowledged, and call
+    /// Read how many bytes in the kernel's send buffer the peer has not acknowledged, and call
     /// [`Shard::handle_unacknowledged`].
     Measure,
 }
 
-/// What is kept of a session beside its connection.
+/// Rarely used data of a session, stored apart from its connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SessionProfile {
-    /// Drawn when it opened; with its id it makes its public id.
+    /// Random, drawn at the upgrade; with the session id it makes the public id.
     pub(super) tag: Tag,
     pub(super) messages_received: u64,
     pub(super) bytes_received: u64,
 }
 
-/// What has gone through a session so far.
+/// Traffic counters of a session. Payload bytes exclude frame heads.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SessionStatistics {
-    /// Messages that publications and replies have owed to it.
+    /// Publications and replies enqueued to the session. Wraps at 2^32.
     pub messages_sent: u64,
-    /// Their payloads, in bytes.
+    /// Payload bytes of those messages.
     pub bytes_sent: u64,
-    /// Messages that came from its client.
+    /// Messages received from the client.
     pub messages_received: u64,
-    /// Their payloads, in bytes.
+    /// Payload bytes of those messages.
     pub bytes_received: u64,
-    /// When it opened.
+    /// The tick of the upgrade.
     pub opened: Tick,
 }
 
 impl Shard {
-    /// A shard without connections, one of `shards`, at tick zero. `seed` keys its hashes, and
-    /// `random_seed` its random numbers: those of public ids and of publications.
+    /// Creates a shard without connections, one of `shards`, at tick zero.
+    ///
+    /// `seed` keys the shard's hash tables. `random_seed` seeds its random numbers, which public
+    /// ids and publications use.
+    ///
+    /// # Panics
+    ///
+    /// If `id` is not below `shards`.
     #[must_use]
     pub fn new(
         id: ShardId,
@@ -160,7 +172,7 @@ impl Shard {
         random_seed: [u8; 32],
     ) -> Self {
         assert!(id.index() < shards);
-        let watchers = vec![0; settings.namespaces.len()];
+        let taps = vec![0; settings.namespaces.len()];
         let claims_waiting_max = settings.claims_waiting_max as usize;
         let outboxes = Outboxes::new(settings.batch_bytes_max, settings.gather_bytes_max);
         Self {
@@ -169,31 +181,31 @@ impl Shard {
             settings,
             now: Tick::default(),
             resumed_at: Tick::default(),
-            is_input_held: false,
+            are_reads_paused: false,
             connections: ConnectionTable::new(),
-            unfinished: Vec::new(),
+            partial_messages: Vec::new(),
             wheel: Wheel::new(),
             profiles: Vec::new(),
             users: Users::new(seed),
             channels: Channels::new(seed),
-            claims: Claims::new(seed, claims_waiting_max),
+            claims: ClaimTable::new(seed, claims_waiting_max),
             claimants: Claimants::default(),
-            kept: Kept::default(),
-            claim_work: VecDeque::new(),
-            watchers,
+            host_bytes: HostBytes::default(),
+            claim_messages: VecDeque::new(),
+            taps,
             random: ChaCha12Rng::from_seed(random_seed),
             outboxes,
             scratch: Scratch::new(),
-            answer_bytes: Vec::new(),
-            dirty: DirtyQueues::default(),
+            encode_buffer: Vec::new(),
+            send_queues: SendQueues::default(),
             messages: VecDeque::new(),
             closes: VecDeque::new(),
             expired: VecDeque::new(),
-            questions: VecDeque::new(),
-            verdicts: VecDeque::new(),
+            host_requests: VecDeque::new(),
+            claim_results: VecDeque::new(),
             ended: VecDeque::new(),
-            departures: VecDeque::new(),
-            tallies: VecDeque::new(),
+            ended_snapshots: VecDeque::new(),
+            counts: VecDeque::new(),
             reports: VecDeque::new(),
             reporting: false,
             slots: Vec::new(),
@@ -207,14 +219,14 @@ impl Shard {
         }
     }
 
-    /// A socket was accepted; it is in its HTTP phase. `None`: there is no slot left for it.
+    /// Adds an accepted connection, in its HTTP phase. Returns `None` if no slot is free.
     pub fn handle_accepted(&mut self) -> Option<ConnectionId> {
         let id = self
             .connections
             .insert(Connection::accepted(self.now))
             .ok()?;
-        if self.unfinished.len() <= id.index() {
-            self.unfinished.resize_with(id.index() + 1, || None);
+        if self.partial_messages.len() <= id.index() {
+            self.partial_messages.resize_with(id.index() + 1, || None);
             self.profiles
                 .resize_with(id.index() + 1, SessionProfile::default);
         }
@@ -223,16 +235,20 @@ impl Shard {
         Some(id)
     }
 
-    /// An upgrade was granted: the connection is a session of `route` from now on.
+    /// Turns a connection into a session of `route`, after its upgrade request was accepted.
     ///
-    /// `greeting` is what goes out before its first frame: the 101. If `opens`, its messages wait
-    /// until [`Answer::Opened`].
+    /// `greeting` is sent before the first frame: the 101 response. With `waits_for_open`, the
+    /// session's messages are not read until [`HostResponse::Opened`].
+    ///
+    /// # Panics
+    ///
+    /// If `id` is not a connection in its HTTP phase.
     pub fn handle_upgraded(
         &mut self,
         id: ConnectionId,
         route: u16,
         greeting: &[u8],
-        opens: bool,
+        waits_for_open: bool,
     ) -> SessionId {
         self.profiles[id.index()] = SessionProfile {
             tag: Tag::from_random(self.random.next_u64()),
@@ -246,91 +262,106 @@ impl Shard {
         let connection = self
             .connections
             .get_mut(id)
-            .expect("the driver upgrades what is open");
+            .expect("an upgraded connection exists");
         assert!(matches!(connection.phase, Phase::Http(_)));
         connection.phase = Phase::Open;
         connection.route = route;
-        connection.waiting = opens;
+        connection.waiting = waits_for_open;
         connection.last_input = now;
         connection.last_ping = now;
         connection.since = now;
         let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("an empty outbox has room for a greeting");
         connection.outbox.keep_first();
-        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
+        self.send_queues
+            .queue_urgent(&mut connection.outbox, id.slot());
         self.sessions_count += 1;
         self.counters.sessions_opened += 1;
         self.schedule(id);
-        if self.settings.routes[usize::from(route)].watches {
-            self.begin_watching(id);
+        if self.settings.routes[usize::from(route)].is_tap {
+            self.open_tap(id);
         }
-        if self.claimants.has_lost(id) {
-            self.end(id, End::Replaced);
+        if self.claimants.was_evicted(id) {
+            self.end(id, CloseCause::Replaced);
         }
         SessionId::new(self.id, id)
     }
 
-    /// The socket took `taken` bytes of what [`Shard::poll_send`] lent; the send is over.
+    /// Completes a send that [`Shard::poll_send`] began, of which the socket took `taken` bytes.
     #[inline]
     pub fn handle_sent(&mut self, id: ConnectionId, taken: u32) {
         let connection = self
             .connections
             .get_mut(id)
-            .expect("a slot outlives its operations");
-        self.outboxes.settle(&mut connection.outbox, taken);
+            .expect("a connection outlives its operations");
+        self.outboxes.complete_send(&mut connection.outbox, taken);
         if !connection.is_open() {
-            self.after_last_sends(id, taken);
+            self.complete_closing_send(id, taken);
         } else if !connection.outbox.is_empty() {
-            self.dirty.mark(&mut connection.outbox, id.slot());
+            self.send_queues.queue(&mut connection.outbox, id.slot());
         }
     }
 
-    /// A send to what is no session any more is over.
+    /// Completes a send to a connection that is no longer an open session.
     #[cold]
-    fn after_last_sends(&mut self, id: ConnectionId, taken: u32) {
+    fn complete_closing_send(&mut self, id: ConnectionId, taken: u32) {
         if taken > 0 {
             self.note_progress(id);
         }
         let connection = self.connections.get_mut(id).expect("just seen");
-        let dropped = self.outboxes.drop_left(&mut connection.outbox);
+        let dropped = self.outboxes.drop_deferred(&mut connection.outbox);
         self.counters.bytes_dropped += u64::from(dropped);
         if connection.phase == Phase::Gone {
-            // Nothing may be queued for it any more: its descriptor is about to be closed.
+            // The descriptor is about to be closed, so nothing may be queued for it.
             self.outboxes.clear(&mut connection.outbox);
         } else if !connection.outbox.is_empty() {
-            self.dirty.mark(&mut connection.outbox, id.slot());
+            self.send_queues.queue(&mut connection.outbox, id.slot());
         } else if connection.phase == Phase::Closing {
             self.begin_draining(id);
         }
     }
 
-    /// Nothing more will come from the peer: its end of input, or, `broken`, its reset.
+    /// Records the peer's end of input, or with `broken` its reset.
     pub fn handle_hangup(&mut self, id: ConnectionId, broken: bool) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         connection.peer_ended = true;
         match connection.phase {
-            // What is owed to a peer that only stopped sending still goes out.
-            Phase::Open if !broken && !connection.outbox.is_empty() => self.leave(id, End::Reset),
-            Phase::Open => self.end(id, End::Reset),
+            // A peer that only shut down its write side still receives the pending bytes.
+            Phase::Open if !broken && !connection.outbox.is_empty() => {
+                self.detach(id, CloseCause::Reset);
+            }
+            Phase::Open => self.end(id, CloseCause::Reset),
             Phase::Closing if !broken => {}
             Phase::Http(_) | Phase::Closing | Phase::Draining => self.finish(id),
             Phase::Gone => {}
         }
     }
 
-    /// The socket is closed and none of its operations is left: its slot is free.
+    /// Removes a connection whose socket is closed and whose operations have all completed; its
+    /// slot becomes free.
+    ///
+    /// # Panics
+    ///
+    /// If the connection is unknown, or the shard did not request its close.
     pub fn handle_closed(&mut self, id: ConnectionId) {
         self.wheel.cancel(id.slot());
         let mut connection = self.connections.remove(id).expect("closed once");
-        assert!(connection.phase == Phase::Gone, "closed only when asked to");
+        assert!(
+            connection.phase == Phase::Gone,
+            "closed without a close step"
+        );
         self.outboxes.clear(&mut connection.outbox);
-        self.give_up_claim(id);
+        self.release_claim(id);
     }
 
-    /// A question has been answered. A session that has ended since then is not found: a miss.
-    pub fn handle_answer(&mut self, session: SessionId, answer: &Answer) {
+    /// Applies the host's response to a request. Does nothing if the session has ended since.
+    ///
+    /// # Panics
+    ///
+    /// If `session` belongs to another shard.
+    pub fn handle_host_response(&mut self, session: SessionId, response: &HostResponse) {
         assert_eq!(session.shard(), self.id);
         let id = session.connection();
         let Some(connection) = self.connections.get_mut(id) else {
@@ -339,16 +370,16 @@ impl Shard {
         if connection.phase != Phase::Open {
             return;
         }
-        match answer {
-            Answer::Opened => connection.waiting = false,
-            Answer::User { user, event } => {
+        match response {
+            HostResponse::Opened => connection.waiting = false,
+            HostResponse::User { user, event } => {
                 connection.waiting = false;
                 match user {
                     Some(user) => self.bind(id, user, event.as_bytes()),
-                    None => self.reject(id, Rejected::Token, "unknown"),
+                    None => self.reject(id, RejectionKind::Token, "unknown"),
                 }
             }
-            Answer::Join {
+            HostResponse::Join {
                 allowed,
                 channel,
                 correlation,
@@ -360,136 +391,139 @@ impl Shard {
                     Outcome::Denied(Denial::NotAuthorized)
                 };
                 self.reject_join(id, &outcome);
-                self.say(id, correlation, &outcome);
+                self.enqueue_outcome(id, correlation, &outcome);
             }
-            Answer::Call {
+            HostResponse::Call {
                 outcome,
                 correlation,
             } => {
-                assert!(connection.calls_in_flight > 0, "answered once");
+                assert!(connection.calls_in_flight > 0, "one response per call");
                 connection.calls_in_flight -= 1;
-                self.say(id, correlation, outcome);
+                self.enqueue_outcome(id, correlation, outcome);
             }
         }
     }
 
-    /// What another shard is to be told next.
+    /// Returns the next mailbox message and the shard to send it to.
     pub fn poll_message(&mut self) -> Option<(ShardId, MailboxMessage)> {
         self.messages.pop_front()
     }
 
-    /// What is to be sent next, to whom. It stays where it is until [`Shard::handle_sent`].
+    /// Returns the next bytes to send and their connection. They keep their address until
+    /// [`Shard::handle_sent`].
     ///
-    /// The first call after a batch seals what was encoded in it.
+    /// Seals the open batch of frames.
     #[inline]
     pub fn poll_send(&mut self) -> Option<(ConnectionId, &[u8])> {
         self.outboxes.batches.seal();
         let (id, outbox) = loop {
-            let (slot, queue) = self.dirty.pop()?;
+            let (slot, queue) = self.send_queues.pop()?;
             let Some((id, connection)) = self.connections.entry_mut(slot) else {
                 continue;
             };
             let outbox = &mut connection.outbox;
-            outbox.marks.clear(queue);
-            if outbox.is_dirty() {
+            outbox.flags.clear(queue);
+            if outbox.can_send() {
                 break (id, outbox);
             }
         };
-        Some((id, self.outboxes.lend(outbox)))
+        Some((id, self.outboxes.begin_send(outbox)))
     }
 
-    /// Whether there is something for other shards, or for those who have asked.
+    /// Returns whether there are mailbox messages, claim results or counts to poll.
     #[must_use]
-    pub fn has_said(&self) -> bool {
-        !self.messages.is_empty() || !self.verdicts.is_empty() || !self.tallies.is_empty()
+    pub fn has_output(&self) -> bool {
+        !self.messages.is_empty() || !self.claim_results.is_empty() || !self.counts.is_empty()
     }
 
-    /// Whether [`Shard::poll_send`] may have something.
+    /// Returns whether a session is queued for sending. [`Shard::poll_send`] may still return
+    /// `None`.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.send_queues.is_empty()
     }
 
-    /// The next connection to be shut or closed.
+    /// Returns the next connection to shut down or close.
     pub fn poll_close(&mut self) -> Option<(ConnectionId, CloseStep)> {
         self.closes.pop_front()
     }
 
-    /// The next question.
-    pub fn poll_question(&mut self) -> Option<Question> {
-        self.questions.pop_front()
+    /// Returns the next request to the host.
+    pub fn poll_host_request(&mut self) -> Option<HostRequest> {
+        self.host_requests.pop_front()
     }
 
-    /// What has been decided about the next connection that wants to be an exclusive user's.
-    pub fn poll_verdict(&mut self) -> Option<Verdict> {
-        self.verdicts.pop_front()
+    /// Returns the next result of a claim to an exclusive user.
+    pub fn poll_claim_result(&mut self) -> Option<ClaimResult> {
+        self.claim_results.pop_front()
     }
 
-    /// The next session that has ended in a namespace that somebody is shown the traffic of.
-    pub fn poll_departure(&mut self) -> Option<Sighting> {
-        self.departures.pop_front()
+    /// Returns the snapshot of the next ended session of a namespace with taps.
+    pub fn poll_ended_snapshot(&mut self) -> Option<SessionSnapshot> {
+        self.ended_snapshots.pop_front()
     }
 
-    /// The next session that has ended on a route whose ends are observed.
+    /// Returns the next ended session of a route with `observes_ends`.
     pub fn poll_ended(&mut self) -> Option<SessionId> {
         self.ended.pop_front()
     }
 
-    /// The next number that somebody else asked for.
-    pub fn poll_tally(&mut self) -> Option<(Ticket, u32)> {
-        self.tallies.pop_front()
+    /// Returns the next count that another shard requested.
+    pub fn poll_count(&mut self) -> Option<(CountRequestId, u32)> {
+        self.counts.pop_front()
     }
 
-    /// Frees what is kept for the next batch; for a shard that has been idle for a while.
+    /// Frees the buffers kept for reuse. Called when a shard becomes idle.
     pub fn free_spare(&mut self) {
         self.outboxes.free_spare();
-        self.dirty.free_spare();
+        self.send_queues.free_spare();
     }
 
-    /// Whether memory was given up since the last call, so that collecting it may pay.
+    /// Returns whether buffers were freed since the last call, so that trimming the heap may pay.
     pub fn take_shrank(&mut self) -> bool {
         self.outboxes.batches.take_shrank()
     }
 
-    /// Counts a connection whose cancelled operations did not end in time.
+    /// Counts a connection whose cancelled operations did not complete in time.
     pub fn count_late_cancel(&mut self) {
         self.counters.cancels_late += 1;
     }
 
-    /// What has been counted so far.
+    /// Returns the shard's counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// How many sessions there are.
+    /// Returns the number of open sessions.
     #[must_use]
     pub fn sessions_count(&self) -> usize {
         self.sessions_count
     }
 
-    /// Whether a session waits for an answer before its next message is read.
+    /// Returns whether the session's input is paused: it waits for a response, or has too many
+    /// calls in flight or pending bytes.
     #[must_use]
-    pub fn is_held(&self, id: ConnectionId) -> bool {
+    pub fn is_read_paused(&self, id: ConnectionId) -> bool {
         self.connections.get(id).is_some_and(|connection| {
             let route = &self.settings.routes[usize::from(connection.route)];
             connection.phase == Phase::Open && connection.must_wait(route)
         })
     }
 
-    /// How many connections there are, sessions included.
+    /// Returns the number of connections, sessions included.
     #[must_use]
     pub fn connections_count(&self) -> usize {
         self.connections.len()
     }
 
-    /// Bytes that unfinished messages hold.
+    /// Returns the bytes that partial messages hold.
     #[must_use]
     pub fn partial_bytes(&self) -> usize {
         self.partial_bytes
     }
 
-    /// Whether the connection is a session that has not begun to end.
+    /// Returns whether the connection is a session that is not closing.
     #[must_use]
     pub fn is_open(&self, id: ConnectionId) -> bool {
         self.connections
@@ -497,7 +531,7 @@ impl Shard {
             .is_some_and(|connection| connection.phase == Phase::Open)
     }
 
-    /// Whether the connection has not been upgraded.
+    /// Returns whether the connection is in its HTTP phase.
     #[must_use]
     pub fn is_http(&self, id: ConnectionId) -> bool {
         self.connections
@@ -505,26 +539,29 @@ impl Shard {
             .is_some_and(|connection| matches!(connection.phase, Phase::Http(_)))
     }
 
-    /// Asserts what the type promises. Linear in everything: for tests and the simulator.
+    /// Asserts the invariants. Linear in the shard's size: for tests and the simulator.
     pub fn invariants(&self) {
         self.connections.invariants();
         self.users.invariants();
         self.channels.invariants();
         self.claims.invariants();
         self.claimants.invariants();
-        self.kept.invariants();
+        self.host_bytes.invariants();
         self.wheel.invariants();
         self.outboxes.batches.invariants();
         let (mut open, mut partial) = (0, 0);
         for (id, connection) in self.connections.iter() {
             self.outboxes.invariants(&connection.outbox);
             open += usize::from(connection.phase == Phase::Open);
-            partial += kept_bytes(self.unfinished[id.index()].as_deref());
+            partial += partial_bytes_of(self.partial_messages[id.index()].as_deref());
             let outbox = &connection.outbox;
-            let queued =
-                outbox.marks.have(Marks::QUEUED) || outbox.marks.have(Marks::QUEUED_URGENT);
+            let queued = outbox.flags.contains_any(OutboxFlags::QUEUED)
+                || outbox.flags.contains_any(OutboxFlags::QUEUED_URGENT);
             if connection.phase != Phase::Gone {
-                assert!(queued || !outbox.is_dirty(), "{id} is dirty and forgotten");
+                assert!(
+                    queued || !outbox.can_send(),
+                    "{id} has pending bytes and is not queued"
+                );
             }
             if connection.phase != Phase::Open {
                 assert!(!self.users.is_bound(id.slot()));
@@ -558,15 +595,15 @@ mod tests {
         Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32])
     }
 
-    /// A session that speaks for jack; its greeting has not been sent.
-    fn join(shard: &mut Shard) -> ConnectionId {
+    /// A session bound to jack; its greeting has not been sent.
+    fn open_bound(shard: &mut Shard) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
         shard.handle_upgraded(id, 0, b"greeting", false);
-        say(shard, id, 0x81, br#"{"token":"jack","event":"e"}"#);
+        send_frame(shard, id, 0x81, br#"{"token":"jack","event":"e"}"#);
         id
     }
 
-    fn say(shard: &mut Shard, id: ConnectionId, first_octet: u8, payload: &[u8]) {
+    fn send_frame(shard: &mut Shard, id: ConnectionId, first_octet: u8, payload: &[u8]) {
         let len = u8::try_from(payload.len()).expect("a short frame");
         let mut frame = [&[first_octet, 0x80 | len, 0, 0, 0, 0], payload].concat();
         assert_eq!(shard.handle_received(id, &mut frame), frame.len());
@@ -592,11 +629,11 @@ mod tests {
     }
 
     #[test]
-    fn who_is_passed_over_counts_once_however_often_named() {
+    fn an_excepted_session_counts_once_however_often_listed() {
         let mut shard = shard();
-        let ids: Vec<ConnectionId> = (0..3).map(|_| join(&mut shard)).collect();
+        let ids: Vec<ConnectionId> = (0..3).map(|_| open_bound(&mut shard)).collect();
         let named = [2, 0, 2, 2, 0].map(|index| SessionId::new(shard.id, ids[index]));
-        let slots = crate::shard::output::slots_here(shard.id, &shard.connections, &named);
+        let slots = crate::shard::output::local_slots(shard.id, &shard.connections, &named);
         assert_eq!(slots[..], [ids[0].slot(), ids[2].slot()]);
         let everyone = Audience::Everyone {
             namespace: 0,
@@ -606,17 +643,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_never_sent_to_again() {
+    fn no_send_begins_to_a_connection_that_is_gone() {
         let mut shard = shard();
-        let id = join(&mut shard);
+        let id = open_bound(&mut shard);
         assert_eq!(send_all(&mut shard), b"greeting");
 
-        // It stands in both queues, is lent from one, and ends while that send is under way.
+        // The session is in both queues, a send from one is in flight, and it ends before
+        // completion.
         assert_eq!(publish(&mut shard, b"hello"), 1);
-        say(&mut shard, id, 0x89, b"");
+        send_frame(&mut shard, id, 0x89, b"");
         assert_eq!(shard.poll_send().map(|(to, _)| to), Some(id));
         assert_eq!(publish(&mut shard, b"more"), 1);
-        shard.cut(id, End::Reset);
+        shard.abort(id, CloseCause::Reset);
         shard.handle_sent(id, 0);
         assert_eq!(shard.poll_send(), None);
         assert_eq!(shard.poll_close(), Some((id, CloseStep::Finish)));
@@ -629,19 +667,15 @@ mod tests {
     fn a_slow_consumer_still_gets_its_greeting_before_the_close() {
         let mut shard = shard();
         let large = vec![b'x'; 700 << 10];
-        join(&mut shard);
-        assert_eq!(
-            publish(&mut shard, &large),
-            1,
-            "nothing but a greeting is owed"
-        );
+        open_bound(&mut shard);
+        assert_eq!(publish(&mut shard, &large), 1, "only a greeting is pending");
         assert_eq!(publish(&mut shard, &large), 0);
         assert_eq!(send_all(&mut shard), b"greeting\x88\x0a\x03\xf0too slow");
         assert_eq!(shard.counters().ended("slow_consumer"), 1);
     }
 
     #[test]
-    fn a_frame_that_the_first_had_no_room_for_is_there_for_the_next() {
+    fn a_frame_that_the_first_outbox_had_no_room_for_is_valid_for_the_next() {
         let mut config = Config::default();
         config.routes.truncate(2);
         for route in &mut config.routes {
@@ -649,7 +683,7 @@ mod tests {
         }
         let settings = Arc::new(crate::gateway::shard_settings(&config));
         let mut shard = Shard::new(ShardId::new(0), 1, settings, HashSeed([1, 2]), [3; 32]);
-        // Of two languages, in turn, so that their frames of one publication lie in two batches.
+        // Two dialects alternate, so that the frames of one publication lie in two batches.
         for route in [0, 1, 0] {
             let id = shard.handle_accepted().expect("there is room");
             shard.handle_upgraded(id, route, b"greeting", false);
@@ -676,13 +710,13 @@ mod tests {
         }
         shard.invariants();
         assert!(sent[1].len() > large.len() && sent[2].len() > large.len());
-        assert!(sent[1] != sent[2], "each in its own language");
+        assert!(sent[1] != sent[2], "each in its own dialect");
     }
 
     #[test]
-    fn a_peer_that_only_stops_sending_gets_what_it_is_owed() {
+    fn a_peer_that_only_shuts_its_write_side_gets_the_pending_bytes() {
         let mut shard = shard();
-        let id = join(&mut shard);
+        let id = open_bound(&mut shard);
         shard.handle_hangup(id, false);
         assert_eq!(publish(&mut shard, b"too late"), 0);
         assert_eq!(send_all(&mut shard), b"greeting");

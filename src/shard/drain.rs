@@ -1,39 +1,39 @@
-//! How the sessions of a shard are closed at a stop: at a pace, so that their clients do not all
-//! come back to another gateway at the same moment.
+//! Paced close of a shard's sessions at a stop, so that their clients do not all reconnect at once.
 //!
 //! ```text
 //!   began        |----|----|----|----|----|  began + over
 //!   at once ###    #     #  #       #   #      one session in each part, at a random point of it
 //! ```
 //!
-//! The sessions are closed in a random order. Each part is one session's share of the time, so in
-//! no span of time are more closed than their share and one.
+//! The order is random. The time is divided into one part per session, so any span of time closes
+//! at most its share of the sessions and one more.
 
 use super::connection::Phase;
 use super::core::Shard;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::{Tick, Ticks};
 use rand_core::RngCore as _;
 
-/// The sessions that are still to be closed, and when the next one is.
+/// The sessions that remain to be closed, and the time of the next close.
 #[derive(Debug)]
 pub(super) struct Drain {
     began: Tick,
     over: Ticks,
-    /// How many there were.
+    /// Number of sessions at the start.
     count: usize,
-    /// In the order in which they are closed, from the end. One that has ended by itself is still
-    /// here, and nothing happens when it is due.
+    /// The sessions in reverse order of closing. A session that ends earlier stays here and is
+    /// skipped.
     waiting: Vec<ConnectionId>,
-    /// When the last one of `waiting` is closed.
+    /// When the last session of `waiting` is closed.
     next: Tick,
 }
 
 impl Shard {
-    /// Closes `at_once` of the sessions as [`End::Shutdown`] now, and the others one by one over
-    /// the ticks that follow, by [`Shard::fire_deadlines`]. The last of them is closed at the end
-    /// of `over` at the latest; if that is zero, all are closed now.
+    /// Closes `at_once` sessions with [`CloseCause::Shutdown`] now, and the others one by one
+    /// during `over`, in [`Shard::fire_deadlines`].
+    ///
+    /// If `over` is zero, all sessions are closed now. A second call replaces the first drain.
     pub fn drain(&mut self, at_once: usize, over: Ticks) {
         let mut waiting: Vec<ConnectionId> = self
             .connections
@@ -51,7 +51,7 @@ impl Shard {
             waiting.len().saturating_sub(at_once)
         };
         for id in waiting.split_off(kept) {
-            self.end_session(id, End::Shutdown);
+            self.close_session(id, CloseCause::Shutdown);
         }
         let drain = Drain {
             began: self.now,
@@ -64,30 +64,30 @@ impl Shard {
         self.plan_next();
     }
 
-    /// Whether sessions are still to be closed.
+    /// Returns whether a drain has sessions left to close.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.drain.is_some()
     }
 
-    /// When the next session is to be closed.
+    /// Returns when the next session is closed; `None` without a drain.
     pub(super) fn drain_due(&self) -> Option<Tick> {
         self.drain.as_ref().map(|drain| drain.next)
     }
 
-    /// Closes the sessions whose time has come at `until`.
+    /// Closes the sessions that are due at `until`.
     pub(super) fn close_drained(&mut self, until: Tick) {
         while let Some(drain) = &mut self.drain
             && drain.next <= until
         {
             if let Some(id) = drain.waiting.pop() {
-                self.end_session(id, End::Shutdown);
+                self.close_session(id, CloseCause::Shutdown);
             }
             self.plan_next();
         }
     }
 
-    /// Draws when the next session is closed; forgets the drain if there is none.
+    /// Draws the time of the next close. Ends the drain if no session is left.
     fn plan_next(&mut self) {
         let random = self.random.next_u64();
         self.drain = self.drain.take().filter(|drain| !drain.waiting.is_empty());
@@ -98,26 +98,26 @@ impl Shard {
 }
 
 impl Drain {
-    /// A random point of the next session's part of the time, rounded up to a tick.
+    /// Returns a random tick in the next session's part of the time, rounded up.
     fn draw(&self, random: u64) -> Tick {
         let closed = (self.count - self.waiting.len()) as u64;
         // In units of `over / (count * PARTS)`.
         let at = u128::from(closed * PARTS + below(random, PARTS));
         let after = at * u128::from(self.over.0);
         let after = after.div_ceil(u128::from(self.count as u64 * PARTS));
-        // This tick is over for whoever asks when the next one is due.
+        // Deadlines of the present tick have fired already, so the next one is the earliest.
         let after = u32::try_from(after).expect("at most `over`").max(1);
         Tick(self.began.0.saturating_add(after))
     }
 }
 
-/// Maps a random number to one below `count`, evenly enough for what nobody gains by guessing.
+/// Maps a random number to one below `count`. Its bias, below `count / 2^64`, does no harm here.
 fn below(random: u64, count: u64) -> u64 {
     let product = u128::from(random) * u128::from(count);
     u64::try_from(product >> 64).expect("below `count`")
 }
 
-/// How finely a session's part of the time is divided.
+/// Steps into which a session's part of the time is divided.
 const PARTS: u64 = 1 << 10;
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
         Shard::new(ShardId::new(0), 1, settings, hash, [seed; 32])
     }
 
-    /// Sessions, in the order in which they opened.
+    /// Opens sessions and returns them in order.
     fn open(shard: &mut Shard, count: usize) -> Vec<ConnectionId> {
         let open_one = |_| {
             let id = shard.handle_accepted().expect("there is room");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_before_its_turn_is_passed_over() {
+    fn a_session_that_ends_before_its_turn_is_skipped() {
         let mut shard = shard(1);
         let ids = open(&mut shard, 20);
         shard.drain(0, Ticks(20));
@@ -226,7 +226,7 @@ mod tests {
             shard.handle_hangup(id, true);
             shard.handle_closed(id);
         }
-        // Others come into their slots; they are none of these.
+        // New sessions take the free slots; the drain does not close them.
         let fresh = open(&mut shard, 10);
         tick_to(&mut shard, Tick(20));
         assert_eq!(open_count(&shard, &ids), 0);

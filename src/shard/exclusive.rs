@@ -1,46 +1,46 @@
-//! Users who may have one session only: how a session becomes the one, and stops being it.
+//! Exclusive users, who may have only one session: claiming one, and giving it up.
 //!
-//! Each such user has a *home* shard, found by its name, whose [`Claims`] decide in the order in
-//! which claims come. A newcomer's upgrade waits for the grant; the home grants only when the
-//! session that was the user's has been unbound on its own shard (see [`ClaimStep`]).
+//! The *home* shard of each such user, found by the user's name, decides in its [`ClaimTable`], in
+//! the order in which claims arrive. A new session's upgrade waits for the grant. The home grants a
+//! claim only after the previous session has been unbound on its own shard (see [`ClaimStep`]).
 //!
-//! [`Claims`]: super::claims::Claims
+//! [`ClaimTable`]: super::claims::ClaimTable
 
-use super::claims::{self, Verdict as Decision};
+use super::claims::{self, ClaimDecision};
 use super::connection::Phase;
 use super::core::Shard;
 use super::message::{ClaimMessage, ClaimStep, MailboxMessage};
-use super::room::text_bytes;
-use crate::vocabulary::close::End;
+use super::names_budget::text_bytes;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What has been decided about a connection that wants to be an exclusive user's.
+/// The result of a connection's claim to an exclusive user.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Verdict {
+pub struct ClaimResult {
     /// The connection.
     pub connection: ConnectionId,
-    /// Whether it may.
-    pub ruling: Ruling,
+    /// The outcome.
+    pub outcome: ClaimOutcome,
 }
 
-/// The decisions there are.
+/// The outcomes of a claim.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ruling {
-    /// It is the user's now.
+pub enum ClaimOutcome {
+    /// The connection holds the user.
     Granted,
-    /// The user has a session already, and newcomers yield.
+    /// Another session holds the user, and new ones yield on this route.
     Taken,
-    /// Too many others wait.
-    Crowded,
-    /// There is no room for the user's name, on its own shard or at its home.
-    NoRoom,
+    /// Too many other sessions wait for the user.
+    TooManyWaiting,
+    /// The user's name exceeds a memory limit, on the connection's shard or at the home.
+    NamesLimit,
 }
 
-/// The sessions of one shard that are, or want to be, an exclusive user's.
+/// The connections of one shard that hold or claim an exclusive user.
 ///
-/// Invariant, checked by [`Claimants::invariants`]: `bytes` is the sum of what each takes.
+/// Invariant, checked by [`Claimants::invariants`]: `bytes` is the sum over all claimants.
 #[derive(Debug, Default)]
 pub(super) struct Claimants {
     by_slot: BTreeMap<u32, Claimant>,
@@ -57,27 +57,27 @@ struct Claimant {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum ClaimState {
-    /// Its home has not decided.
+    /// The home has not decided.
     Waiting,
-    /// It is the user's.
+    /// The connection holds the user.
     Granted,
-    /// It was the user's, and was evicted before it had been upgraded.
-    Lost,
+    /// The connection was evicted before its upgrade.
+    Evicted,
 }
 
 impl Claimants {
-    /// Whether the connection was evicted before it had been upgraded.
-    pub(super) fn has_lost(&self, id: ConnectionId) -> bool {
+    /// Returns whether the connection was evicted before its upgrade.
+    pub(super) fn was_evicted(&self, id: ConnectionId) -> bool {
         let claimant = self.by_slot.get(&id.slot());
-        claimant.is_some_and(|claimant| claimant.state == ClaimState::Lost)
+        claimant.is_some_and(|claimant| claimant.state == ClaimState::Evicted)
     }
 
-    /// What all of them take, in bytes.
+    /// Returns the bytes of all claimants.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// What that in `slot` takes.
+    /// Returns the bytes of the claimant in `slot`; 0 if there is none.
     pub(super) fn bytes_of_slot(&self, slot: u32) -> usize {
         let claimant = self.by_slot.get(&slot);
         claimant.map_or(0, |claimant| claimant_bytes(&claimant.user))
@@ -106,15 +106,19 @@ impl Claimants {
 }
 
 impl Shard {
-    /// A connection in its HTTP phase wants to be the session of an exclusive user. What is decided
-    /// comes out of [`Shard::poll_verdict`], unless the connection gives up before.
+    /// Claims an exclusive user for a connection in its HTTP phase. The result comes from
+    /// [`Shard::poll_claim_result`], unless the connection gives up its claim before.
+    ///
+    /// # Panics
+    ///
+    /// If the connection has a claim already.
     pub fn claim(&mut self, id: ConnectionId, namespace: u16, user: &str, yields: bool) {
         let session = SessionId::new(self.id, id);
         let bytes = claimant_bytes(user.as_bytes());
-        if self.room_for(id).has(bytes, bytes).is_err() {
-            self.verdicts.push_back(Verdict {
+        if self.names_budget_for(id).check(bytes, bytes).is_err() {
+            self.claim_results.push_back(ClaimResult {
                 connection: id,
-                ruling: Ruling::NoRoom,
+                outcome: ClaimOutcome::NamesLimit,
             });
             return;
         }
@@ -127,7 +131,7 @@ impl Shard {
         };
         let before = self.claimants.insert(id.slot(), claimant);
         assert!(before.is_none(), "{id} has claimed before");
-        self.tell_home(ClaimMessage {
+        self.send_to_home(ClaimMessage {
             namespace,
             user,
             session,
@@ -135,14 +139,13 @@ impl Shard {
         });
     }
 
-    /// A connection is not, or no longer wants to be, an exclusive user's. Nothing happens if it
-    /// never did.
-    pub fn give_up_claim(&mut self, id: ConnectionId) {
+    /// Gives up a connection's claim or its exclusive user. Does nothing if it has neither.
+    pub fn release_claim(&mut self, id: ConnectionId) {
         let Some(claimant) = self.claimants.remove(id.slot()) else {
             return;
         };
-        if claimant.state != ClaimState::Lost {
-            self.tell_home(ClaimMessage {
+        if claimant.state != ClaimState::Evicted {
+            self.send_to_home(ClaimMessage {
                 namespace: claimant.namespace,
                 user: claimant.user,
                 session: claimant.session,
@@ -151,25 +154,26 @@ impl Shard {
         }
     }
 
-    /// Somebody has said something about a claim.
+    /// Handles a claim message. Messages to this shard itself are queued, so that handling one
+    /// never recurses.
     pub(super) fn handle_claim(&mut self, message: ClaimMessage) {
-        self.claim_work.push_back(message);
-        if self.claim_work.len() > 1 {
-            return; // whoever is at it goes on
+        self.claim_messages.push_back(message);
+        if self.claim_messages.len() > 1 {
+            return; // the loop below is running already and takes it
         }
-        while let Some(message) = self.claim_work.front().cloned() {
+        while let Some(message) = self.claim_messages.front().cloned() {
             match message.step {
                 ClaimStep::Claim { .. } | ClaimStep::Release => self.decide(&message),
-                ClaimStep::Granted | ClaimStep::Refused { .. } | ClaimStep::NoRoom => {
-                    self.hear_decision(&message);
+                ClaimStep::Granted | ClaimStep::Denied { .. } | ClaimStep::NamesLimit => {
+                    self.handle_decision(&message);
                 }
                 ClaimStep::Evict => self.evict(&message),
             }
-            self.claim_work.pop_front();
+            self.claim_messages.pop_front();
         }
     }
 
-    fn tell_home(&mut self, message: ClaimMessage) {
+    fn send_to_home(&mut self, message: ClaimMessage) {
         let home = claims::home(
             self.shards,
             self.settings.home_key,
@@ -184,7 +188,7 @@ impl Shard {
         }
     }
 
-    /// This shard is the user's home.
+    /// Applies a claim or release to this home's table, and sends the decisions.
     fn decide(&mut self, message: &ClaimMessage) {
         let ClaimMessage {
             namespace,
@@ -202,20 +206,20 @@ impl Shard {
             }
             ClaimStep::Release
             | ClaimStep::Granted
-            | ClaimStep::Refused { .. }
-            | ClaimStep::NoRoom
+            | ClaimStep::Denied { .. }
+            | ClaimStep::NamesLimit
             | ClaimStep::Evict => self.claims.release(namespace, user, session),
         };
         for decision in decisions {
             let (session, step) = match decision {
-                Decision::Granted(session) => (session, ClaimStep::Granted),
-                Decision::Evict(session) => (session, ClaimStep::Evict),
-                Decision::NoRoom(session) => (session, ClaimStep::NoRoom),
-                Decision::Refused(session) => {
+                ClaimDecision::Granted(session) => (session, ClaimStep::Granted),
+                ClaimDecision::Evict(session) => (session, ClaimStep::Evict),
+                ClaimDecision::NamesLimit(session) => (session, ClaimStep::NamesLimit),
+                ClaimDecision::Denied(session) => {
                     let ClaimStep::Claim { yields: is_held } = message.step else {
-                        unreachable!("only a claim is refused")
+                        unreachable!("only a claim is denied")
                     };
-                    (session, ClaimStep::Refused { is_held })
+                    (session, ClaimStep::Denied { is_held })
                 }
             };
             let message = ClaimMessage {
@@ -233,35 +237,38 @@ impl Shard {
         }
     }
 
-    /// The home has decided about a connection of this shard.
-    fn hear_decision(&mut self, message: &ClaimMessage) {
-        // Whoever has given up has said so, and the home hears it.
+    /// Applies the home's decision to a connection of this shard.
+    fn handle_decision(&mut self, message: &ClaimMessage) {
+        // The connection has given up its claim; its release message is on the way to the home.
         let Some(claimant) = self.claimants.find(message.session) else {
             return;
         };
         assert_eq!(claimant.state, ClaimState::Waiting, "decided once");
         let connection = message.session.connection();
-        let ruling = match message.step {
+        let outcome = match message.step {
             ClaimStep::Granted => {
                 claimant.state = ClaimState::Granted;
-                Ruling::Granted
+                ClaimOutcome::Granted
             }
-            ClaimStep::Refused { is_held: true } => Ruling::Taken,
-            ClaimStep::NoRoom => Ruling::NoRoom,
-            ClaimStep::Refused { is_held: false }
+            ClaimStep::Denied { is_held: true } => ClaimOutcome::Taken,
+            ClaimStep::NamesLimit => ClaimOutcome::NamesLimit,
+            ClaimStep::Denied { is_held: false }
             | ClaimStep::Claim { .. }
             | ClaimStep::Release
-            | ClaimStep::Evict => Ruling::Crowded,
+            | ClaimStep::Evict => ClaimOutcome::TooManyWaiting,
         };
-        if ruling != Ruling::Granted {
+        if outcome != ClaimOutcome::Granted {
             self.claimants.remove(connection.slot());
         }
-        self.verdicts.push_back(Verdict { connection, ruling });
+        self.claim_results.push_back(ClaimResult {
+            connection,
+            outcome,
+        });
     }
 
-    /// A session of this shard is to make room for another.
+    /// Closes a session of this shard that another one replaces.
     fn evict(&mut self, message: &ClaimMessage) {
-        // One that has ended has said so, and the home hears it.
+        // The session has ended; its release message is on the way to the home.
         let Some(claimant) = self.claimants.find(message.session) else {
             return;
         };
@@ -273,10 +280,10 @@ impl Shard {
         let id = message.session.connection();
         let phase = self.connections.get(id).map(|connection| connection.phase);
         if phase == Some(Phase::Open) {
-            self.end(id, End::Replaced); // and gives up its claim
+            self.end(id, CloseCause::Replaced); // which also gives up the claim
         } else {
-            claimant.state = ClaimState::Lost;
-            self.tell_home(ClaimMessage {
+            claimant.state = ClaimState::Evicted;
+            self.send_to_home(ClaimMessage {
                 step: ClaimStep::Release,
                 ..message.clone()
             });
@@ -284,8 +291,8 @@ impl Shard {
     }
 }
 
-/// What a claimant takes, in bytes: its place in the map, whose nodes are half full at the least,
-/// and the name, which messages between shards share.
+/// Returns the bytes of a claimant: an entry of a B-tree whose nodes are at least half full, and
+/// the name, which mailbox messages share.
 fn claimant_bytes(user: &[u8]) -> usize {
     CLAIMANT_BYTES + text_bytes(user.len())
 }

@@ -1,18 +1,18 @@
-//! Hashing of names that come from clients.
+//! Keyed hashing of names that clients choose.
 //!
-//! Whoever can choose names can choose colliding ones, unless the hash is keyed with something that
-//! they do not know. The key is drawn by the shell, once per shard, and handed in as a seed, so a
-//! simulated run hashes the same way every time.
+//! A client that can choose names could choose colliding ones, so the hash has a secret key. The
+//! process draws it per shard and passes it as a seed; a simulated run passes a fixed one.
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-/// The key of every hash of one shard.
+/// The key of all hashes of one shard.
 #[derive(Clone, Copy, Debug)]
 pub struct HashSeed(pub [u64; 2]);
 
 impl HashSeed {
-    /// Hashes a number and a sequence of names. `["ab", "c"]` and `["a", "bc"]` differ.
+    /// Returns the hash of a number and a sequence of names. `["ab", "c"]` and `["a", "bc"]`
+    /// differ.
     #[must_use]
     pub fn hash(self, space: u16, names: &[&[u8]]) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);

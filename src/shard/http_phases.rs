@@ -1,25 +1,25 @@
-//! How long a connection may take before it is a session: the phases of HTTP and their ends.
+//! Time limits of HTTP connections, by phase.
 //!
 //! ```text
-//!   accepted --> Head --> Body --> Answer --> Unread --> Idle --> Head --> ..
+//!   accepted --> Head --> Body --> Response --> Unread --> Idle --> Head --> ..
 //!                  \________\_________________\__________\________ expired: the host ends it
 //! ```
 //!
-//! Every phase but [`HttpPhase::Answer`] has a time limit. Head and body are bounded as a whole, so
-//! that a peer that trickles gains nothing; answers by the time since some of them were taken, as a
-//! large one may take long.
+//! Every phase except that of the server's own response has a time limit. Head and body are limited
+//! as a whole, so a peer that trickles gains nothing. Reading the responses is limited by the time
+//! since the last progress, as a large response may take long.
 
 use super::connection::{HttpPhase, Phase};
 use super::core::{CloseStep, Shard};
 use super::reports::ReportedEvent;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 
 impl Shard {
-    /// Sets what an HTTP connection waits for. With `anew` its time limit begins again even if the
-    /// phase is the same: a request was served, or some of the answers were taken.
+    /// Sets the phase of an HTTP connection. With `anew`, the time limit restarts even if the phase
+    /// is the same: a request was served, or part of the responses was taken.
     ///
-    /// A deadline that is filed already and comes sooner stays: it is looked at again then.
+    /// An earlier deadline stays in the wheel; the timers are checked again when it fires.
     pub fn handle_http_phase(&mut self, id: ConnectionId, phase: HttpPhase, anew: bool) {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else {
@@ -41,53 +41,55 @@ impl Shard {
         }
     }
 
-    /// An HTTP connection has said and sent everything; only the peer's end is missing.
+    /// Ends an HTTP connection that has sent everything: shuts down its write side and waits for
+    /// the peer's end of input.
     pub fn handle_http_done(&mut self, id: ConnectionId) {
         if self.is_http(id) {
             self.begin_draining(id);
         }
     }
 
-    /// The next HTTP connection whose phase has lasted too long, and that phase. The host says what
-    /// there is to say and ends it, before it hands in anything else of it.
+    /// Returns the next HTTP connection whose phase has reached its time limit, and that phase. The
+    /// host responds and ends it before it passes any other input of it.
     pub fn poll_expired(&mut self) -> Option<(ConnectionId, HttpPhase)> {
         self.expired.pop_front()
     }
 
-    /// Closes an HTTP connection at once.
+    /// Closes an HTTP connection at once, without waiting for the peer.
     pub fn close_http(&mut self, id: ConnectionId) {
         if self.is_http(id) {
             self.finish(id);
         }
     }
 
-    /// Closes an HTTP connection whose peer does not read, with a reset.
+    /// Closes an HTTP connection with a reset, if its peer does not read.
     pub fn reset_http(&mut self, id: ConnectionId) {
         if self.is_http(id) {
             self.finish_by(id, CloseStep::Reset);
         }
     }
 
-    /// Counts a connection that was closed to make room for another.
+    /// Counts an HTTP connection that was closed to make room for another.
     pub fn count_evicted(&mut self) {
         self.counters.connections_evicted += 1;
     }
 
-    /// The phase of an HTTP connection has lasted too long.
+    /// Reports that an HTTP connection's phase has reached its time limit.
     pub(super) fn expire_http(&mut self, id: ConnectionId, phase: HttpPhase) {
         let end = match phase {
-            HttpPhase::Head => Some(End::HandshakeTimeout),
-            HttpPhase::Body => Some(End::BodyTimeout),
-            // An answer has no limit, and the last ones a grace of their own (`grace.rs`).
-            HttpPhase::Answer | HttpPhase::Idle | HttpPhase::Last => None,
+            HttpPhase::Head => Some(CloseCause::HandshakeTimeout),
+            HttpPhase::Body => Some(CloseCause::BodyTimeout),
+            // The server's response has no limit here, and the last responses have the close grace
+            // (`close_grace.rs`).
+            HttpPhase::Response | HttpPhase::Idle | HttpPhase::Last => None,
             HttpPhase::Unread => {
-                self.counters.answers_unread += 1;
+                self.counters.responses_unread += 1;
                 None
             }
         };
         if let Some(end) = end {
             self.counters.count_end(end);
-            self.report(id, ReportedEvent::Ended(end));
+            self.report(id, ReportedEvent::Closed(end));
         }
         self.expired.push_back((id, phase));
     }

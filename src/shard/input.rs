@@ -1,33 +1,34 @@
-//! What a shard does with bytes from a client.
+//! Input of sessions: decodes a client's bytes and applies the messages.
 
 use super::connection::Phase;
 use super::core::Shard;
+use super::host_request::{HostRequest, HostRequestKind, OwnedCall};
 use super::outbox::HEADROOM_BYTES;
-use super::question::{Ask, Question, Request};
-use super::settings::{MayJoin, Named};
-use super::users::NotBound;
-use crate::dialect::{Answered, Call, Intent, Intents, Then};
-use crate::vocabulary::close::End;
+use super::settings::{JoinDecision, TokenLookup};
+use super::users::BindUserError;
+use crate::dialect::{Call, Intent, Intents, OnInvalid, ReplyAction};
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content, Correlation, Data, Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::limits::OUTBOX_BYTES_CEILING;
-use crate::vocabulary::metrics::Rejected;
-use crate::ws::{Event, Kind, OpCode, Payload, encoder};
+use crate::vocabulary::metrics::RejectionKind;
+use crate::ws::{Event, MessageType, OpCode, Payload, encoder};
 use bytes::Bytes;
 use std::sync::Arc;
 
 impl Shard {
-    /// Reads what a session's client sent, and returns how much of it was read.
+    /// Decodes and applies input of a session. Returns how many bytes were read.
     ///
-    /// Less than all of it is read when a question came up that the rest must wait for; answer it,
-    /// then hand in the rest. The bytes are unmasked in place and not kept.
+    /// Fewer bytes are read if the session's input is paused, for instance by a host request. Pass
+    /// the rest again once [`Shard::is_read_paused`] is false. The bytes are unmasked in place and
+    /// not kept.
     pub fn handle_received(&mut self, id: ConnectionId, input: &mut [u8]) -> usize {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(id) else {
             return input.len();
         };
         let route = &self.settings.routes[usize::from(connection.route)];
-        if !route.dialect.habits().alive_by_messages {
+        if !route.dialect.spec().alive_by_messages {
             connection.last_input = now;
         }
 
@@ -59,12 +60,16 @@ impl Shard {
         at
     }
 
-    /// Acts on one message or control frame; an error ends the session.
-    fn apply(&mut self, id: ConnectionId, event: Event<'_>) -> Result<(), End> {
+    /// Applies one message or control frame.
+    ///
+    /// # Errors
+    ///
+    /// Returns the cause with which to close the session.
+    fn apply(&mut self, id: ConnectionId, event: Event<'_>) -> Result<(), CloseCause> {
         match event {
             Event::Pong => Ok(()),
-            Event::Close(code) => Err(End::ClientClosed(code)),
-            Event::Ping(payload) => self.reply(id, OpCode::Pong, payload.bytes()),
+            Event::Close(code) => Err(CloseCause::ClientClosed(code)),
+            Event::Ping(payload) => self.enqueue_control(id, OpCode::Pong, payload.bytes()),
             Event::Message { kind, payload, .. } => self.read_message(id, kind, payload),
         }
     }
@@ -72,9 +77,9 @@ impl Shard {
     fn read_message(
         &mut self,
         id: ConnectionId,
-        kind: Kind,
+        kind: MessageType,
         mut payload: Payload<'_>,
-    ) -> Result<(), End> {
+    ) -> Result<(), CloseCause> {
         self.counters.messages_received += 1;
         let profile = &mut self.profiles[id.index()];
         profile.messages_received += 1;
@@ -85,7 +90,7 @@ impl Shard {
         let route = &settings.routes[usize::from(connection.route)];
         let dialect = route.dialect;
 
-        // Intents borrow from the scratch, and applying them needs the rest of the shard.
+        // The intents borrow from the scratch buffer, and applying them borrows all of the shard.
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut intents = Intents::new();
         let decoded = dialect.decode(
@@ -98,10 +103,10 @@ impl Shard {
         let result = match decoded {
             Ok(()) => intents
                 .iter()
-                .try_for_each(|intent| self.carry_out(id, intent)),
-            Err(refusal) => match dialect.object(refusal) {
-                Then::Leave(end) => Err(end),
-                Then::Stay => Ok(()),
+                .try_for_each(|intent| self.execute(id, intent)),
+            Err(error) => match dialect.on_invalid(error) {
+                OnInvalid::Close(end) => Err(end),
+                OnInvalid::Ignore => Ok(()),
             },
         };
         drop(intents);
@@ -109,7 +114,7 @@ impl Shard {
         result
     }
 
-    fn carry_out(&mut self, id: ConnectionId, intent: &Intent<'_>) -> Result<(), End> {
+    fn execute(&mut self, id: ConnectionId, intent: &Intent<'_>) -> Result<(), CloseCause> {
         match *intent {
             Intent::Heartbeat => Ok(()),
             Intent::Identify { token, event } => {
@@ -121,31 +126,31 @@ impl Shard {
                 command,
                 kind,
             } => {
-                self.ask_to_join(id, channel, Correlation::of(command, kind));
+                self.decide_join(id, channel, Correlation::of(command, kind));
                 Ok(())
             }
             Intent::Call(call) => {
                 self.call(id, call);
                 Ok(())
             }
-            Intent::Reply { kind, payload } => self.reply(id, opcode(kind), payload),
+            Intent::Reply { kind, payload } => self.enqueue_control(id, opcode(kind), payload),
         }
     }
 
-    /// A client wants to be on a channel. Whether there is one is looked at first, then whether it
-    /// may, then whether it is there already (wire.md 4.3).
-    fn ask_to_join(&mut self, id: ConnectionId, channel: &str, correlation: Correlation) {
+    /// Applies a client's request to join a channel. Checks that the channel exists, then that the
+    /// client may join it, then that it has not joined already (wire.md 4.3).
+    fn decide_join(&mut self, id: ConnectionId, channel: &str, correlation: Correlation) {
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
         let outcome = match self.settings.may_join(route, channel) {
-            MayJoin::Yes => self.join(id, channel).into(),
-            MayJoin::No(denial) => Outcome::Denied(denial),
-            MayJoin::Ask => {
+            JoinDecision::Allowed => self.join(id, channel).into(),
+            JoinDecision::Denied(denial) => Outcome::Denied(denial),
+            JoinDecision::AskHost => {
                 connection.waiting = true;
-                self.questions.push_back(Question {
+                self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
                     route: connection.route,
-                    ask: Ask::Join {
+                    kind: HostRequestKind::Join {
                         channel: channel.into(),
                         correlation,
                     },
@@ -154,18 +159,18 @@ impl Shard {
             }
         };
         self.reject_join(id, &outcome);
-        self.say(id, &correlation, &outcome);
+        self.enqueue_outcome(id, &correlation, &outcome);
     }
 
-    /// Counts a join that came to nothing.
+    /// Counts a denied join.
     pub(super) fn reject_join(&mut self, id: ConnectionId, outcome: &Outcome) {
         if let Outcome::Denied(denial) = outcome {
-            self.reject(id, Rejected::Join, denial.label());
+            self.reject(id, RejectionKind::Join, denial.label());
         }
     }
 
     fn call(&mut self, id: ConnectionId, call: Call<'_>) {
-        self.show_call(id, &call);
+        self.tap_call(id, &call);
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
         let correlation = Correlation {
@@ -175,14 +180,14 @@ impl Shard {
             kind: call.kind,
         };
         if !route.handles_calls {
-            self.say(id, &correlation, &Outcome::NotHandled);
+            self.enqueue_outcome(id, &correlation, &Outcome::NotHandled);
             return;
         }
         connection.calls_in_flight += 1;
-        self.questions.push_back(Question {
+        self.host_requests.push_back(HostRequest {
             session: SessionId::new(self.id, id),
             route: connection.route,
-            ask: Ask::Call(Request {
+            kind: HostRequestKind::Call(OwnedCall {
                 correlation,
                 from: call.from.into(),
                 data: call.data.map(Bytes::copy_from_slice),
@@ -190,17 +195,17 @@ impl Shard {
         });
     }
 
-    /// Shows what a client has said to whoever is shown the namespace's traffic.
-    fn show_call(&mut self, id: ConnectionId, call: &Call<'_>) {
+    /// Copies a client's call to the taps of its namespace.
+    fn tap_call(&mut self, id: ConnectionId, call: &Call<'_>) {
         let namespace = self.namespace_of(id);
-        if !self.is_watched(namespace) {
+        if !self.has_taps(namespace) {
             return;
         }
         let connection = self.connections.get(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
         let data = match call.data {
             None => Data::None,
-            Some(json) if route.dialect.habits().json_data => Data::Json(json),
+            Some(json) if route.dialect.spec().json_data => Data::Json(json),
             Some(bytes) => str::from_utf8(bytes).map_or(Data::Bytes(bytes), Data::Text),
         };
         let content = Content {
@@ -210,49 +215,60 @@ impl Shard {
             channel: ChannelName::Given(call.channel),
             ..Content::default()
         };
-        self.show(namespace, &content);
+        self.publish_to_taps(namespace, &content);
     }
 
-    /// Tells a client what became of what it asked, in its language's words.
-    pub fn say(&mut self, id: ConnectionId, correlation: &Correlation, outcome: &Outcome) {
+    /// Enqueues an outcome, encoded in the session's dialect. Has no effect on a session that is
+    /// not open.
+    pub fn enqueue_outcome(
+        &mut self,
+        id: ConnectionId,
+        correlation: &Correlation,
+        outcome: &Outcome,
+    ) {
         if !self.is_open(id) {
             return;
         }
         let connection = self.connections.get(id).expect("it is open");
         let route = &self.settings.routes[usize::from(connection.route)];
-        let mut message = std::mem::take(&mut self.answer_bytes);
-        let answered = route
-            .dialect
-            .answer(correlation, outcome, &route.options, &mut message);
-        let result = match (answered, outcome) {
-            // A client that hears nothing would take itself for a member.
-            (Answered::Nothing, Outcome::Denied(Denial::TooManyNames)) => Err(End::TooManyNames),
-            (Answered::Nothing, Outcome::Denied(Denial::NoRoomForNames)) => Err(End::NamesFull),
-            (Answered::Nothing, _) => Ok(()),
-            (Answered::Message(kind), _) => {
+        let mut message = std::mem::take(&mut self.encode_buffer);
+        let action =
+            route
+                .dialect
+                .encode_outcome(correlation, outcome, &route.options, &mut message);
+        let result = match (action, outcome) {
+            // Without a response the client would take itself for a member, so close the session.
+            (ReplyAction::Skip, Outcome::Denied(Denial::TooManyNames)) => {
+                Err(CloseCause::TooManyNames)
+            }
+            (ReplyAction::Skip, Outcome::Denied(Denial::NoRoomForNames)) => {
+                Err(CloseCause::NamesFull)
+            }
+            (ReplyAction::Skip, _) => Ok(()),
+            (ReplyAction::Send(kind), _) => {
                 let connection = self.connections.get_mut(id).expect("it is open");
                 connection.messages_sent = connection.messages_sent.wrapping_add(1);
                 connection.bytes_sent += message.len() as u64;
-                self.show_reply(id, correlation, outcome);
-                self.owe(id, opcode(kind), &message, OUTBOX_BYTES_CEILING)
+                self.tap_reply(id, correlation, outcome);
+                self.enqueue_frame(id, opcode(kind), &message, OUTBOX_BYTES_CEILING)
             }
-            (Answered::Leave(end), _) => Err(end),
+            (ReplyAction::Close(end), _) => Err(end),
         };
         message.clear();
-        message.shrink_to(ANSWER_BYTES_KEPT_MAX);
-        self.answer_bytes = message;
+        message.shrink_to(ENCODE_BUFFER_KEPT_MAX);
+        self.encode_buffer = message;
         if let Err(end) = result {
             self.end(id, end);
         }
     }
 
-    /// Shows what a handler has replied to whoever is shown the namespace's traffic.
-    fn show_reply(&mut self, id: ConnectionId, correlation: &Correlation, outcome: &Outcome) {
+    /// Copies a handler's reply to the taps of its namespace.
+    fn tap_reply(&mut self, id: ConnectionId, correlation: &Correlation, outcome: &Outcome) {
         let namespace = self.namespace_of(id);
         let Outcome::Replied(reply) = outcome else {
             return;
         };
-        if !self.is_watched(namespace) {
+        if !self.has_taps(namespace) {
             return;
         }
         let content = Content {
@@ -262,27 +278,29 @@ impl Shard {
             correlation: &correlation.id,
             ..Content::default()
         };
-        self.show(namespace, &content);
+        self.publish_to_taps(namespace, &content);
     }
 
     fn identify(&mut self, id: ConnectionId, token: &str, event: &str) {
         let settings = &self.settings;
         if token.len() > settings.token_bytes_max || event.len() > settings.name_bytes_max {
-            self.reject(id, Rejected::Token, "too_long");
+            self.reject(id, RejectionKind::Token, "too_long");
             return;
         }
         let connection = self.connections.get_mut(id).expect("just seen");
         let settings = Arc::clone(&self.settings);
         let tokens = &settings.routes[usize::from(connection.route)].tokens;
-        match tokens.user_of(token) {
-            Named::Itself(user) | Named::User(user) => self.bind(id, user, event.as_bytes()),
-            Named::Nobody => self.reject(id, Rejected::Token, "unknown"),
-            Named::Ask => {
+        match tokens.look_up(token) {
+            TokenLookup::Unverified(user) | TokenLookup::User(user) => {
+                self.bind(id, user, event.as_bytes());
+            }
+            TokenLookup::Invalid => self.reject(id, RejectionKind::Token, "unknown"),
+            TokenLookup::AskHost => {
                 connection.waiting = true;
-                self.questions.push_back(Question {
+                self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
                     route: connection.route,
-                    ask: Ask::User {
+                    kind: HostRequestKind::User {
                         token: token.into(),
                         event: event.into(),
                     },
@@ -291,83 +309,98 @@ impl Shard {
         }
     }
 
-    /// Binds a session to a user. What cannot be bound is as it was, but for a session that there
-    /// is no room for, which ends. A session that has ended, as one may that was evicted before it
-    /// had been upgraded, is never bound again.
+    /// Binds a session to a user for an event.
+    ///
+    /// Does nothing if the session is not open (as one evicted before its upgrade), is bound to the
+    /// user already, or has the maximum of users. Closes the session if the names exceed a limit.
     pub fn bind(&mut self, id: ConnectionId, user: &str, event: &[u8]) {
         if user.is_empty() || !self.is_open(id) {
             return;
         }
         let namespace = self.namespace_of(id);
         let users_max = self.settings.users_per_session_max;
-        let (slot, user, room) = (id.slot(), user.as_bytes(), self.room_for(id));
+        let (slot, user, budget) = (id.slot(), user.as_bytes(), self.names_budget_for(id));
         match self
             .users
-            .bind(slot, namespace, user, event, (users_max, room))
+            .bind(slot, namespace, user, event, (users_max, budget))
         {
             Ok(()) => {
                 let connection = self.connections.get_mut(id).expect("it is open");
                 connection.registered = true;
             }
-            Err(NotBound::Already) => {}
-            Err(NotBound::TooManyUsers) => {
-                self.reject(id, Rejected::Token, "too_many_users");
+            Err(BindUserError::AlreadyBound) => {}
+            Err(BindUserError::TooManyUsers) => {
+                self.reject(id, RejectionKind::Token, "too_many_users");
             }
-            // No language has words for this.
-            Err(NotBound::NoRoom(no_room)) => {
-                self.end(id, no_room.end());
+            // No dialect has a message for this.
+            Err(BindUserError::NamesLimit(limit)) => {
+                self.end(id, limit.close_cause());
             }
         }
     }
 
-    /// Asks a silent peer for a sign of life.
+    /// Enqueues a ping.
     pub(super) fn ping(&mut self, id: ConnectionId) {
         self.counters.pings += 1;
-        if let Err(end) = self.reply(id, OpCode::Ping, b"") {
+        if let Err(end) = self.enqueue_control(id, OpCode::Ping, b"") {
             self.end(id, end);
         }
     }
 
-    /// Owes one session one frame; an error if its outbox is full.
-    fn reply(&mut self, id: ConnectionId, opcode: OpCode, payload: &[u8]) -> Result<(), End> {
+    /// Enqueues one frame, within the route's outbox limit.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CloseCause::SlowConsumer`] if the outbox is full.
+    fn enqueue_control(
+        &mut self,
+        id: ConnectionId,
+        opcode: OpCode,
+        payload: &[u8],
+    ) -> Result<(), CloseCause> {
         let connection = self.connections.get(id).expect("just seen");
         let bytes_max = self.settings.routes[usize::from(connection.route)].outbox_bytes_max;
-        self.owe(id, opcode, payload, bytes_max)
+        self.enqueue_frame(id, opcode, payload, bytes_max)
     }
 
-    /// The same with a bound of the caller's. Answers may go beyond the route's: they are as few as
-    /// calls in flight, and the session is read no further while it is owed more.
-    fn owe(
+    /// Enqueues one frame, within a limit of the caller's. Outcomes may exceed the route's limit:
+    /// they are at most as many as calls in flight, and input is paused while more is pending.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CloseCause::SlowConsumer`] if the outbox is full.
+    fn enqueue_frame(
         &mut self,
         id: ConnectionId,
         opcode: OpCode,
         payload: &[u8],
         bytes_max: u32,
-    ) -> Result<(), End> {
+    ) -> Result<(), CloseCause> {
         let len = encoder::head_len(payload.len()) + payload.len();
         let connection = self.connections.get_mut(id).expect("just seen");
-        let owed = connection.outbox.bytes() as usize;
-        if owed > HEADROOM_BYTES as usize && owed + len > bytes_max as usize {
-            return Err(End::SlowConsumer);
+        let pending = connection.outbox.bytes() as usize;
+        if pending > HEADROOM_BYTES as usize && pending + len > bytes_max as usize {
+            return Err(CloseCause::SlowConsumer);
         }
         let frame = self
             .outboxes
             .batches
             .put(len, |out| encoder::put_frame(out, opcode, payload));
         let pushed = self.outboxes.push(&mut connection.outbox, frame, bytes_max);
-        pushed.expect("looked at a moment ago");
-        self.dirty.mark_urgent(&mut connection.outbox, id.slot());
+        pushed.expect("the limit was checked above");
+        self.send_queues
+            .queue_urgent(&mut connection.outbox, id.slot());
         Ok(())
     }
 }
 
-/// The most memory, in bytes, that is kept for wording the next answer.
-const ANSWER_BYTES_KEPT_MAX: usize = 64 * 1024;
+/// Capacity of the outcome buffer that is kept for reuse, in bytes.
+const ENCODE_BUFFER_KEPT_MAX: usize = 64 * 1024;
 
-/// The frame type of a message type.
-pub(super) fn opcode(kind: Kind) -> OpCode {
+/// Returns the opcode of a message type.
+pub(super) fn opcode(kind: MessageType) -> OpCode {
     match kind {
-        Kind::Text => OpCode::Text,
-        Kind::Binary => OpCode::Binary,
+        MessageType::Text => OpCode::Text,
+        MessageType::Binary => OpCode::Binary,
     }
 }

@@ -1,13 +1,13 @@
-//! What a shard tells about its sessions, channels and users.
+//! Queries of a shard's sessions, channels and users.
 
 use super::connection::Phase;
 use super::core::{SessionStatistics, Shard};
-use super::presence::WATCHERS;
+use super::presence::TAP_CHANNEL;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::public_id::PublicId;
 
 impl Shard {
-    /// The public id of a session; `None` if it is none.
+    /// Returns the public id of a session; `None` if `id` is not a session.
     #[must_use]
     pub fn public_id(&self, id: ConnectionId) -> Option<PublicId> {
         let connection = self.connections.get(id)?;
@@ -18,30 +18,30 @@ impl Shard {
         Some(self.settings.ids.seal(SessionId::new(self.id, id), tag))
     }
 
-    /// The session of that public id, if it is one of this shard and open.
+    /// Returns the open session of this shard with a public id; `None` if there is none.
     #[must_use]
     pub fn find(&self, public_id: PublicId) -> Option<ConnectionId> {
         let (session, tag) = self.settings.ids.open(public_id)?;
         let id = session.connection();
-        let is_it = session.shard() == self.id && self.is_open(id);
-        (is_it && self.profiles[id.index()].tag == tag).then_some(id)
+        let is_found = session.shard() == self.id && self.is_open(id);
+        (is_found && self.profiles[id.index()].tag == tag).then_some(id)
     }
 
-    /// The open sessions in this slot and the later ones, in slot order.
+    /// Returns the open sessions in `slot` and later slots, in slot order.
     pub fn sessions_from(&self, slot: u32) -> impl Iterator<Item = ConnectionId> {
         let all = self.connections.iter_from(slot);
         all.filter(|(_, connection)| connection.phase == Phase::Open)
             .map(|(id, _)| id)
     }
 
-    /// Index of a session's route; `None` if it is not open.
+    /// Returns the index of a session's route; `None` if it is not open.
     #[must_use]
     pub fn route_of(&self, id: ConnectionId) -> Option<u16> {
         let connection = self.connections.get(id)?;
         (connection.phase == Phase::Open).then_some(connection.route)
     }
 
-    /// What has gone through a session so far; `None` if it is not open.
+    /// Returns the traffic counters of a session; `None` if it is not open.
     #[must_use]
     pub fn statistics(&self, id: ConnectionId) -> Option<SessionStatistics> {
         let connection = self.connections.get(id)?;
@@ -55,24 +55,24 @@ impl Shard {
         })
     }
 
-    /// The channels of a session, in the order in which it joined them.
+    /// Returns the channels of a session, in the order of joining.
     pub fn channels_of(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
         let names = self.channels.of_slot(id.slot());
-        names.filter(|&name| name != WATCHERS)
+        names.filter(|&name| name != TAP_CHANNEL)
     }
 
-    /// The users a session speaks for, each with the event it registered for.
+    /// Returns the users that a session is bound to, each with its event.
     pub fn users_of(&self, id: ConnectionId) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.users.users_of(id.slot())
     }
 
-    /// The channels of a namespace that somebody on this shard is on, with how many are.
+    /// Returns the channels of a namespace with their numbers of members on this shard.
     pub fn channels(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
         let names = self.channels.names(namespace);
-        names.filter(|&(name, _)| name != WATCHERS)
+        names.filter(|&(name, _)| name != TAP_CHANNEL)
     }
 
-    /// The sessions of this shard on a channel.
+    /// Returns the members of a channel on this shard.
     pub fn members(&self, namespace: u16, channel: &[u8]) -> impl Iterator<Item = ConnectionId> {
         let members = self.channels.members(namespace, channel).iter();
         members.map(|member| {
@@ -82,12 +82,12 @@ impl Shard {
         })
     }
 
-    /// The users of a namespace that somebody on this shard speaks for, with how many do.
+    /// Returns the users of a namespace with their numbers of sessions on this shard.
     pub fn users(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
         self.users.names(namespace)
     }
 
-    /// Whether a session is on a channel.
+    /// Returns whether a session is a member of a channel of its namespace.
     #[must_use]
     pub fn is_member(&self, id: ConnectionId, channel: &[u8]) -> bool {
         let namespace = self.namespace_of(id);

@@ -1,63 +1,64 @@
-//! What shards tell each other: plain data, all of it.
+//! Mailbox messages between shards: plain data.
 //!
-//! What travels between shards owns its bytes and holds no waker, closure or reference count that
-//! is not atomic, so that the same message could cross a network.
+//! A message owns its bytes and holds no waker, no closure and no non-atomic reference count.
 
 use crate::vocabulary::id::{SessionId, ShardId};
 use crate::vocabulary::publication::OwnedPublication;
 use std::sync::Arc;
 
-/// What one shard tells another.
+/// A message from one shard to another.
 #[derive(Clone, Debug)]
 pub enum MailboxMessage {
-    /// Apply this publication.
+    /// Deliver a publication.
     Publication {
-        /// What to apply; one copy serves all shards.
+        /// The publication; all shards share one copy.
         publication: Arc<OwnedPublication>,
-        /// Where the number of sessions reached is to be reported; `None` if nobody asks.
-        ticket: Option<Ticket>,
+        /// The request to which the number of sessions reached is reported; `None` if it is not
+        /// needed.
+        count_request: Option<CountRequestId>,
     },
-    /// About an exclusive user.
+    /// A step of a claim to an exclusive user.
     Claim(ClaimMessage),
-    /// So many more sessions watch a namespace's traffic.
-    Watchers {
+    /// A tap of a namespace opened or closed.
+    Taps {
         /// The namespace.
         namespace: u16,
-        /// One more, or one less.
+        /// `true` for an opened tap, `false` for a closed one.
         more: bool,
     },
-    /// End the sessions of a user.
+    /// Close the sessions of a user.
     Drop {
-        /// Whose, and which of them.
+        /// The sessions to close.
         target: Arc<DropTarget>,
-        /// Where the number of sessions ended is to be reported; `None` if nobody asks.
-        ticket: Option<Ticket>,
+        /// The request to which the number of sessions closed is reported; `None` if it is not
+        /// needed.
+        count_request: Option<CountRequestId>,
     },
 }
 
 impl MailboxMessage {
-    /// What it holds beside itself, in bytes, of which a few kibibytes of names are not counted. A
-    /// publication's are counted in each mailbox, though all share them.
+    /// Returns the bytes that the message holds on the heap, without up to a few KiB of names. A
+    /// publication counts in each mailbox, though the shards share it.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Publication { publication, .. } => publication.bytes(),
-            Self::Claim(_) | Self::Watchers { .. } | Self::Drop { .. } => 0,
+            Self::Claim(_) | Self::Taps { .. } | Self::Drop { .. } => 0,
         }
     }
 }
 
-/// What shards tell each other about a user who may have one session only: the user's *home*
-/// shard, found by its name, decides who that is.
+/// A step of a claim to an exclusive user, who may have only one session. The user's *home* shard,
+/// found by the user's name, decides which.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ClaimMessage {
     /// The namespace of the user.
     pub namespace: u16,
     /// The user's name.
     pub user: Arc<[u8]>,
-    /// The session that it is about.
+    /// The session that claims or holds the user.
     pub session: SessionId,
-    /// What is said about it.
+    /// The step.
     pub step: ClaimStep,
 }
 
@@ -74,44 +75,42 @@ pub struct ClaimMessage {
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ClaimStep {
-    /// To the home: the session wants to be the user's.
+    /// To the home: the session claims the user.
     Claim {
-        /// Whether it is refused if there is another.
+        /// Whether the claim is denied if another session holds the user.
         yields: bool,
     },
-    /// To the home: the session is not, or no longer wants to be, the user's.
+    /// To the home: the session gives up its claim or the user.
     Release,
-    /// To the session's shard: it is the user's.
+    /// To the session's shard: the session holds the user.
     Granted,
-    /// To the session's shard: there is another, or too many wait.
-    Refused {
-        /// Whether the user is there, and not only others who wait.
+    /// To the session's shard: another session holds the user, or too many wait.
+    Denied {
+        /// Whether the claim yielded to a holder; otherwise too many sessions wait.
         is_held: bool,
     },
-    /// To the session's shard: there is no room for the user's name.
-    NoRoom,
-    /// To the session's shard: it is the user's no longer, close it.
+    /// To the session's shard: the home has no memory budget for the user's name.
+    NamesLimit,
+    /// To the session's shard: another session gets the user; close this one and release it.
     Evict,
 }
 
-/// Which sessions a drop ends.
+/// The sessions that a drop closes.
 #[derive(Debug)]
 pub struct DropTarget {
     /// The user's namespace.
     pub namespace: u16,
     /// The user's name.
     pub name: Box<[u8]>,
-    /// Only those registered for this event; `None` is all of them.
+    /// Only the sessions registered for this event; `None` for all of the user's.
     pub event: Option<Box<[u8]>>,
 }
 
-/// The name of a question that other shards answer with a number.
-///
-/// It says who asked and which of its questions it was, and keeps nothing alive.
+/// The id of a request to all other shards, to which each responds with a number of sessions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ticket {
-    /// The shard that wants to know.
-    pub asker: ShardId,
-    /// Which of its questions.
+pub struct CountRequestId {
+    /// The requesting shard.
+    pub requester: ShardId,
+    /// Index among that shard's open requests.
     pub index: u32,
 }

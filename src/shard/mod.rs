@@ -1,44 +1,44 @@
-//! The deterministic core: everything a shard knows, and nothing it has to ask the world for.
+//! The shard: a deterministic state machine for one thread's share of the connections.
 //!
-//! No file in this folder may read a clock, touch a socket, spawn or await. Time and bytes come in
-//! as arguments; bytes and mailbox messages go out through polls that the driver empties. The same
-//! code runs under `io_uring` in production and under the simulator in `tests/`, where several
-//! shards live on one thread and any failure is reproduced by its seed.
+//! Files in this folder do not read a clock, use a socket, start a thread or await. Time and
+//! received bytes are arguments; bytes to send and mailbox messages leave through `poll_*` methods,
+//! which the host empties. The same code runs under `io_uring` in production and in the simulator
+//! of `tests/`, which runs several shards on one thread and reproduces any failure from its seed.
 
 pub mod batches;
 pub mod channels;
 pub mod claims;
+mod close_grace;
+mod closing;
 mod connection;
 pub mod connection_table;
 mod core;
 mod deadlines;
-mod dirty;
 mod drain;
-mod ends;
 mod exclusive;
-mod grace;
 pub mod hash;
+mod host_request;
 mod http_phases;
 mod input;
 mod listing;
 pub mod message;
 pub mod names;
+mod names_budget;
 pub mod outbox;
 mod output;
 mod own_channels;
+mod partial_messages;
 mod presence;
-mod question;
 mod reports;
-mod room;
+mod send_queues;
 pub mod settings;
-mod unfinished;
 pub mod users;
 pub mod wheel;
 
 pub use self::connection::HttpPhase;
 pub use self::core::{CloseStep, SessionStatistics, Shard};
-pub use self::exclusive::{Ruling, Verdict};
-pub use self::presence::{Joined, Sighting};
-pub use self::question::{Answer, Ask, Question, Request};
+pub use self::exclusive::{ClaimOutcome, ClaimResult};
+pub use self::host_request::{HostRequest, HostRequestKind, HostResponse, OwnedCall};
+pub use self::names_budget::{NamesBudget, NamesLimit};
+pub use self::presence::{JoinResult, SessionSnapshot};
 pub use self::reports::{Report, ReportedEvent};
-pub use self::room::{NoRoom, Room};

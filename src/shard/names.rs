@@ -1,11 +1,11 @@
-//! Names that many sessions share, kept once.
+//! An interner of names that many sessions share.
 
 use super::hash::HashSeed;
-use super::room::{slab_bytes, table_bytes, text_bytes};
+use super::names_budget::{slab_bytes, table_bytes, text_bytes};
 use hashbrown::HashTable;
 use slab::Slab;
 
-/// An interner with reference counts: a name lives as long as somebody has acquired it.
+/// An interner with reference counts.
 #[derive(Debug)]
 pub struct Names {
     seed: HashSeed,
@@ -21,7 +21,7 @@ struct Name {
 }
 
 impl Names {
-    /// No names; `seed` keys their hash.
+    /// Creates an empty interner. `seed` keys the hash of the names.
     #[must_use]
     pub fn new(seed: HashSeed) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Names {
         }
     }
 
-    /// The number of `text`, which is kept until [`Names::release`] was called as often as this.
+    /// Adds a reference to `text` and returns its index. Interns it if it is new.
     pub fn acquire(&mut self, text: &[u8]) -> u32 {
         if let Some(index) = self.find(text) {
             self.entries[index as usize].holders += 1;
@@ -52,7 +52,7 @@ impl Names {
         index
     }
 
-    /// The number of `text`, if it is kept.
+    /// Returns the index of `text`; `None` if it is not interned.
     #[must_use]
     pub fn find(&self, text: &[u8]) -> Option<u32> {
         let hash = self.seed.hash(0, &[text]);
@@ -60,24 +60,24 @@ impl Names {
         self.by_name.find(hash, same).copied()
     }
 
-    /// What all names take, in bytes.
+    /// Returns the bytes of all names.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Asserts that the bytes are those of the names. Linear: for tests and the simulator.
+    /// Asserts the invariants. Linear in the names: for tests and the simulator.
     pub fn invariants(&self) {
         let names = self.entries.iter().map(|(_, name)| name_bytes(&name.text));
         assert_eq!(self.bytes, names.sum::<usize>());
         assert_eq!(self.entries.len(), self.by_name.len());
     }
 
-    /// Gives back one [`Names::acquire`].
+    /// Removes a reference, and the name if that was the last.
     ///
     /// # Panics
     ///
-    /// If `index` names nothing.
+    /// If `index` is not in use.
     pub fn release(&mut self, index: u32) {
         let name = &mut self.entries[index as usize];
         name.holders -= 1;
@@ -92,30 +92,30 @@ impl Names {
             .remove();
     }
 
-    /// What `index` stands for.
+    /// Returns the name with this index.
     ///
     /// # Panics
     ///
-    /// If `index` names nothing.
+    /// If `index` is not in use.
     #[must_use]
     pub fn name(&self, index: u32) -> &[u8] {
         &self.entries[index as usize].text
     }
 
-    /// How many different names are kept.
+    /// Returns the number of names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether no name is kept.
+    /// Returns whether there are no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }
 
-/// What a name takes, in bytes.
+/// Returns the bytes of a name.
 pub(super) fn name_bytes(text: &[u8]) -> usize {
     NAME_BYTES + text_bytes(text.len())
 }

@@ -1,44 +1,43 @@
-//! What a session is owed but the socket has not taken yet.
+//! Outboxes: the bytes pending for each session, enqueued and not yet taken by the socket.
 //!
-//! An outbox is a list of spans of shared batches. The first of them lies in the outbox itself, so
-//! that a session that keeps up is owed something at the price of a few stores: no node, no memory
-//! of its own, no look at the batch. Those behind it have nodes from one pool per shard, and a
-//! frame that lies right behind the last one only makes that one longer. At most one span is lent
-//! to the kernel at a time. Nothing in here ever waits, and no frame is ever cut in two or left
-//! half sent, but for a cut connection.
+//! An outbox is a list of spans of shared batches. The first span lies in the outbox itself, so
+//! that enqueueing to a session that keeps up takes a few stores: no node, no allocation, no access
+//! to the batch. Further spans have nodes in one pool per shard. A frame that directly follows the
+//! last span extends it. At most one span per outbox is in flight to the kernel. No operation
+//! waits, and no frame is split or left half sent, except when a connection is aborted.
 
 use super::batches::{Batches, Span};
 
-/// One session's share.
+/// The pending bytes of one session.
 ///
 /// ```text
-///   first [ .. frame][frame]      lent as a whole; sent bytes go from its beginning
+///   first [ .. frame][frame]      sent as a whole; sent bytes are removed from its beginning
 ///
 ///   tail ------------------------------------.
-///         .-> [frame] -> [frame][frame] -> [frame] --.    the spans behind the first, in a ring
-///         \------------------------------------------/    whose last one leads to its first
+///         .-> [frame] -> [frame][frame] -> [frame] --.    the spans after the first, in a ring
+///         \------------------------------------------/    whose last links to its first
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Outbox {
-    /// Without meaning while nothing is owed.
+    /// Meaningless while the outbox is empty.
     first: Span,
-    /// The last of the spans behind the first, or [`NONE`].
+    /// The last of the spans after the first, or [`NONE`].
     tail: u32,
     bytes: u32,
-    pub(super) marks: Marks,
+    pub(super) flags: OutboxFlags,
 }
 
-/// What is true of an outbox, one bit each, so that a fan-out looks at all of them at once.
+/// State bits of an outbox, in one byte, so that a fan-out tests several at once.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Marks(u8);
+pub(super) struct OutboxFlags(u8);
 
-/// The outboxes' common store: batches and list nodes.
+/// The storage that the outboxes of a shard share: batches and list nodes.
 ///
 /// Invariants, checked by [`Outboxes::invariants`] for one outbox:
 ///
-/// - `bytes` is what its spans hold, and every span holds something.
-/// - What is lent is the first span, and nothing is added to it meanwhile.
-/// - Every span ends where a frame does, and begins where one does, but for the first.
+/// - `bytes` is the sum of the spans' lengths, and no span is empty.
+/// - The span in flight is the first, and it does not grow meanwhile.
+/// - Every span ends at the end of a frame. Every span but the first begins at the start of one.
 #[derive(Debug)]
 pub struct Outboxes {
     /// The frames themselves.
@@ -57,58 +56,62 @@ struct Node {
 }
 
 impl Outbox {
-    /// An outbox that owes nothing.
+    /// An empty outbox.
     pub const EMPTY: Self = Self {
         first: Span::EMPTY,
         tail: NONE,
         bytes: 0,
-        marks: Marks::NONE,
+        flags: OutboxFlags::NONE,
     };
 
-    /// Bytes owed and not yet taken by the socket.
+    /// Returns the pending bytes, those in flight included.
     #[must_use]
     pub fn bytes(&self) -> u32 {
         self.bytes
     }
 
-    /// Whether nothing is owed.
+    /// Returns whether no bytes are pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// Makes sure that [`Outboxes::drop_unsent`] keeps the first frame: nothing that comes behind
-    /// it would mean anything without it.
+    /// Makes [`Outboxes::drop_unsent`] keep the first frame: the greeting, without which no later
+    /// byte has a meaning.
+    ///
+    /// # Panics
+    ///
+    /// If the outbox is empty.
     pub fn keep_first(&mut self) {
         assert!(!self.is_empty());
-        self.marks.set(Marks::KEPT);
+        self.flags.set(OutboxFlags::KEEP_FIRST);
     }
 
-    /// Whether a send is under way.
+    /// Returns whether a send is in flight.
     #[must_use]
-    pub fn is_lent(&self) -> bool {
-        self.marks.have(Marks::LENT)
+    pub fn is_sending(&self) -> bool {
+        self.flags.contains_any(OutboxFlags::SENDING)
     }
 
-    /// Whether nothing is owed and its session stands in no queue.
+    /// Returns whether no bytes are pending and the session is in no send queue.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.is_empty() && self.marks == Marks::NONE
+        self.is_empty() && self.flags == OutboxFlags::NONE
     }
 
-    /// Owes a frame where nothing was owed: [`Outboxes::push_unheld`] for what [is
-    /// idle](Outbox::is_idle), which has room for anything.
+    /// Enqueues a frame to an [idle](Outbox::is_idle) outbox, which has room for any size. A fast
+    /// path of [`Outboxes::push_unretained`].
     #[inline]
-    pub(super) fn begin(&mut self, frame: Span) {
+    pub(super) fn set_first(&mut self, frame: Span) {
         self.first = frame;
         self.bytes = frame.len;
     }
 
-    /// Owes a frame that lies right behind all that is owed, if it does and there is room:
-    /// [`Outboxes::push_unheld`] for what has been owed something else in this turn. It is queued
-    /// already, since nothing of an open batch is lent.
+    /// Enqueues a frame that directly follows the only span, if there is room. Returns whether it
+    /// did. A fast path of [`Outboxes::push_unretained`] for a session that was enqueued to in this
+    /// turn. Its session is queued already, since no byte of an open batch is in flight.
     #[inline]
-    pub(super) fn extend(&mut self, frame: Span, bytes_max: u32) -> bool {
+    pub(super) fn try_extend(&mut self, frame: Span, bytes_max: u32) -> bool {
         let bytes = self.bytes.saturating_add(frame.len);
         let is_next = self.first.batch == frame.batch && self.first.end() == frame.start;
         let extends = self.tail == NONE && !self.is_empty() && is_next && bytes <= bytes_max;
@@ -119,52 +122,52 @@ impl Outbox {
         extends
     }
 
-    /// Whether something is owed and no send is under way.
+    /// Returns whether bytes are pending and no send is in flight.
     #[must_use]
-    pub fn is_dirty(&self) -> bool {
-        !self.is_empty() && !self.is_lent()
+    pub fn can_send(&self) -> bool {
+        !self.is_empty() && !self.is_sending()
     }
 }
 
-impl Marks {
+impl OutboxFlags {
     pub(super) const NONE: Self = Self(0);
-    /// A send is under way.
-    const LENT: Self = Self(1);
-    /// The first frame may not be dropped, although nothing of it may have been sent.
-    const KEPT: Self = Self(2);
-    /// The session stands in the queue of those to be sent to.
+    /// A send is in flight.
+    const SENDING: Self = Self(1);
+    /// The first frame must not be dropped, even if no byte of it was sent.
+    const KEEP_FIRST: Self = Self(2);
+    /// The session is in the normal send queue.
     pub(super) const QUEUED: Self = Self(4);
-    /// The same for the queue that goes first.
+    /// The session is in the urgent send queue.
     pub(super) const QUEUED_URGENT: Self = Self(8);
-    /// The frames behind the first one are to be dropped, as far as the send under way leaves them.
-    const CURTAILED: Self = Self(16);
-    /// What a send that took everything ends.
-    const LENT_AND_MORE: Self = Self(1 | 2 | 16);
-    /// The session need not be queued.
-    pub(super) const LENT_OR_QUEUED: Self = Self(1 | 4 | 8);
-    /// The session need not be queued to go first.
-    pub(super) const LENT_OR_URGENT: Self = Self(1 | 8);
+    /// Frames of the span in flight that the send does not start are dropped at its completion.
+    const TRUNCATED: Self = Self(16);
+    /// The flags that end when a send has taken the whole span.
+    const SEND_STATE: Self = Self(1 | 2 | 16);
+    /// With any of these, the session need not be queued.
+    pub(super) const SENDING_OR_QUEUED: Self = Self(1 | 4 | 8);
+    /// With any of these, the session need not be queued as urgent.
+    pub(super) const SENDING_OR_URGENT: Self = Self(1 | 8);
 
-    /// Whether any of these is among them.
+    /// Returns whether any flag of `any` is set.
     #[inline]
-    pub(super) fn have(self, any: Self) -> bool {
+    pub(super) fn contains_any(self, any: Self) -> bool {
         self.0 & any.0 != 0
     }
 
     #[inline]
-    pub(super) fn set(&mut self, marks: Self) {
-        self.0 |= marks.0;
+    pub(super) fn set(&mut self, flags: Self) {
+        self.0 |= flags.0;
     }
 
     #[inline]
-    pub(super) fn clear(&mut self, marks: Self) {
-        self.0 &= !marks.0;
+    pub(super) fn clear(&mut self, flags: Self) {
+        self.0 &= !flags.0;
     }
 }
 
 impl Outboxes {
-    /// An empty store. Scattered spans of together at most `gather_bytes_max` bytes are copied
-    /// into one, so that one send takes them.
+    /// Creates an empty storage. Outboxes of several spans and at most `gather_bytes_max` pending
+    /// bytes are copied into one span before a send.
     #[must_use]
     pub fn new(batch_bytes_max: usize, gather_bytes_max: u32) -> Self {
         Self {
@@ -177,168 +180,185 @@ impl Outboxes {
         }
     }
 
-    /// Owes one more frame, unless more than a greeting or a pong is owed already and both together
-    /// are more than `bytes_max`. A session that keeps up can be sent a message of any size.
+    /// Enqueues a frame and retains its batch.
     ///
-    /// A refused frame leaves no trace.
+    /// The limit is `bytes_max` pending bytes, the frame included. An outbox with at most
+    /// [`HEADROOM_BYTES`] pending accepts a frame of any size.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`OutboxFullError`] above the limit; the outbox is unchanged.
     pub fn push(
         &mut self,
         outbox: &mut Outbox,
         frame: Span,
         bytes_max: u32,
-    ) -> Result<(), Overflow> {
-        if self.push_unheld(outbox, frame, bytes_max)? == Pushed::Holds {
-            self.batches.hold(frame.batch);
+    ) -> Result<(), OutboxFullError> {
+        if self.push_unretained(outbox, frame, bytes_max)? == Pushed::NeedsReference {
+            self.batches.retain(frame.batch);
         }
         Ok(())
     }
 
-    /// [`Outboxes::push`] for a caller that adds one frame to many outboxes and counts those that
-    /// hold its batch once more now itself, by [`Batches::hold_by`], before the batch is sealed.
+    /// Enqueues a frame without retaining its batch, for a caller that enqueues one frame to many
+    /// outboxes. That caller calls [`Batches::retain_many`] for all [`Pushed::NeedsReference`]
+    /// before the batch is sealed.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`OutboxFullError`] above the limit of [`Outboxes::push`].
     #[inline]
-    pub fn push_unheld(
+    pub fn push_unretained(
         &mut self,
         outbox: &mut Outbox,
         frame: Span,
         bytes_max: u32,
-    ) -> Result<Pushed, Overflow> {
+    ) -> Result<Pushed, OutboxFullError> {
         let before = outbox.bytes;
-        let bytes = before.checked_add(frame.len).ok_or(Overflow)?;
+        let bytes = before.checked_add(frame.len).ok_or(OutboxFullError)?;
         if bytes > bytes_max && before > HEADROOM_BYTES {
-            return Err(Overflow);
+            return Err(OutboxFullError);
         }
         if before == 0 {
-            outbox.begin(frame);
-            return Ok(Pushed::Holds);
+            outbox.set_first(frame);
+            return Ok(Pushed::NeedsReference);
         }
         outbox.bytes = bytes;
         let last = match outbox.tail {
             NONE => &mut outbox.first,
             tail => &mut self.nodes[tail as usize].span,
         };
-        // Frames are only ever added to an open batch, and nothing of an open batch is lent.
+        // Frames are only added to an open batch, and no byte of an open batch is in flight.
         if last.batch == frame.batch && last.end() == frame.start {
             last.len += frame.len;
-            return Ok(Pushed::HeldBefore);
+            return Ok(Pushed::Merged);
         }
         self.append(outbox, frame);
-        Ok(Pushed::Holds)
+        Ok(Pushed::NeedsReference)
     }
 
-    /// Lends the bytes to be sent next; they stay where they are until [`Outboxes::settle`].
+    /// Begins a send and returns its bytes. They keep their address until
+    /// [`Outboxes::complete_send`].
     ///
     /// # Panics
     ///
-    /// If nothing is owed, a send is under way, or the frames' batch was not sealed.
+    /// If no bytes are pending, a send is in flight, or the frames' batch is not sealed.
     #[inline]
-    pub fn lend(&mut self, outbox: &mut Outbox) -> &[u8] {
-        assert!(outbox.is_dirty(), "one send at a time, of something");
+    pub fn begin_send(&mut self, outbox: &mut Outbox) -> &[u8] {
+        assert!(
+            outbox.can_send(),
+            "no pending bytes, or a send is in flight"
+        );
         if outbox.tail != NONE {
-            self.gather_few(outbox);
+            self.gather_small(outbox);
         }
-        outbox.marks.set(Marks::LENT);
+        outbox.flags.set(OutboxFlags::SENDING);
         self.batches.sealed_bytes(outbox.first)
     }
 
-    /// Ends the send under way, of which the socket took `taken` bytes.
+    /// Completes the send in flight, of which the socket took `taken` bytes.
     ///
     /// # Panics
     ///
-    /// If no send is under way, or more was taken than was lent.
+    /// If no send is in flight, or `taken` exceeds its length.
     #[inline]
-    pub fn settle(&mut self, outbox: &mut Outbox, taken: u32) {
-        assert!(outbox.is_lent(), "no send to settle");
-        let lent = outbox.first.len;
+    pub fn complete_send(&mut self, outbox: &mut Outbox, taken: u32) {
+        assert!(outbox.is_sending(), "no send is in flight");
+        let sending = outbox.first.len;
         outbox.bytes -= taken;
-        if taken != lent {
-            self.settle_part(outbox, taken);
+        if taken != sending {
+            self.complete_part_of_send(outbox, taken);
             return;
         }
-        outbox.marks.clear(Marks::LENT_AND_MORE);
+        outbox.flags.clear(OutboxFlags::SEND_STATE);
         self.batches.release(outbox.first.batch);
         if outbox.tail != NONE {
-            outbox.first = self.take_behind(outbox);
+            outbox.first = self.pop_second(outbox);
         }
     }
 
-    /// The socket took less than it was lent: the rest begins somewhere in the span.
+    /// Completes a send of which the socket took less than the whole span.
     #[cold]
-    fn settle_part(&self, outbox: &mut Outbox, taken: u32) {
+    fn complete_part_of_send(&self, outbox: &mut Outbox, taken: u32) {
         assert!(taken < outbox.first.len);
-        outbox.marks.clear(Marks::LENT);
+        outbox.flags.clear(OutboxFlags::SENDING);
         let frame_end = self.batches.first_frame_end(outbox.first);
         outbox.first.start += taken;
         outbox.first.len -= taken;
         if outbox.first.start >= frame_end {
-            outbox.marks.clear(Marks::KEPT);
+            outbox.flags.clear(OutboxFlags::KEEP_FIRST);
         }
     }
 
-    /// Forgets every frame of which nothing has been sent or lent; returns how many bytes.
+    /// Drops every frame of which no byte was sent or is in flight. Returns the number of bytes
+    /// dropped.
     ///
-    /// A frame that is partly sent must still go out whole: a client that got half a frame can make
-    /// nothing of what follows. What is under way stays where it is; of what the socket does not
-    /// take of it, [`Outboxes::drop_left`] drops the rest.
+    /// A partly sent frame stays: without its rest the client could not decode what follows. After
+    /// a send in flight, [`Outboxes::drop_deferred`] drops the frames that it did not start.
     pub fn drop_unsent(&mut self, outbox: &mut Outbox) -> u32 {
         if outbox.is_empty() {
             return 0;
         }
-        let len = if outbox.is_lent() {
-            outbox.marks.set(Marks::CURTAILED);
+        let len = if outbox.is_sending() {
+            outbox.flags.set(OutboxFlags::TRUNCATED);
             outbox.first.len
         } else {
-            self.begun_len(outbox)
+            self.kept_frame_len(outbox)
         };
         self.truncate(outbox, len)
     }
 
-    /// Forgets the frames that [`Outboxes::drop_unsent`] had to leave to a send under way, as far
-    /// as that has not begun them; returns how many bytes. What was added since then stays.
-    pub fn drop_left(&mut self, outbox: &mut Outbox) -> u32 {
-        if outbox.is_lent() || !outbox.marks.have(Marks::CURTAILED) {
+    /// Drops the frames that [`Outboxes::drop_unsent`] left because they were in flight, except one
+    /// that the send has started. Returns the number of bytes dropped. Frames enqueued since stay.
+    pub fn drop_deferred(&mut self, outbox: &mut Outbox) -> u32 {
+        if outbox.is_sending() || !outbox.flags.contains_any(OutboxFlags::TRUNCATED) {
             return 0;
         }
-        outbox.marks.clear(Marks::CURTAILED);
-        let len = self.begun_len(outbox);
+        outbox.flags.clear(OutboxFlags::TRUNCATED);
+        let len = self.kept_frame_len(outbox);
         let dropped = outbox.first.len - len;
         outbox.bytes -= dropped;
         outbox.first.len = len;
         if len == 0 {
             self.batches.release(outbox.first.batch);
             if outbox.tail != NONE {
-                outbox.first = self.take_behind(outbox);
+                outbox.first = self.pop_second(outbox);
             }
         }
         dropped
     }
 
-    /// How much of the first span is the rest of a frame that must go out.
-    fn begun_len(&self, outbox: &Outbox) -> u32 {
+    /// Returns the length of the frame at the start of the first span that must be sent; 0 if none
+    /// must.
+    fn kept_frame_len(&self, outbox: &Outbox) -> u32 {
         let first = outbox.first;
-        if outbox.marks.have(Marks::KEPT) || !self.batches.begins_with_frame(first) {
+        if outbox.flags.contains_any(OutboxFlags::KEEP_FIRST)
+            || !self.batches.begins_with_frame(first)
+        {
             self.batches.first_frame_end(first) - first.start
         } else {
             0
         }
     }
 
-    /// Forgets everything.
+    /// Drops all frames.
     ///
     /// # Panics
     ///
-    /// If a send is under way: the kernel still reads those bytes.
+    /// If a send is in flight: the kernel still reads those bytes.
     pub fn clear(&mut self, outbox: &mut Outbox) {
-        assert!(!outbox.is_lent(), "what the kernel holds is not freed");
-        outbox.marks.clear(Marks::LENT_AND_MORE);
+        assert!(!outbox.is_sending(), "a send is in flight");
+        outbox.flags.clear(OutboxFlags::SEND_STATE);
         if !outbox.is_empty() {
             self.truncate(outbox, 0);
         }
     }
 
-    /// Forgets what is behind the first `len` bytes of the first span; returns how many bytes.
+    /// Drops all bytes after the first `len` bytes of the first span. Returns the number of bytes
+    /// dropped.
     fn truncate(&mut self, outbox: &mut Outbox, len: u32) -> u32 {
         let before = outbox.bytes;
-        self.forget_behind(outbox);
+        self.clear_tail(outbox);
         (outbox.first.len, outbox.bytes) = (len, len);
         if outbox.is_empty() {
             self.batches.release(outbox.first.batch);
@@ -346,39 +366,40 @@ impl Outboxes {
         before - outbox.bytes
     }
 
-    /// Whether the session has fallen more than one batch behind.
+    /// Returns whether the oldest pending bytes are more than one batch behind the latest batch.
     #[must_use]
     pub fn is_behind(&self, outbox: &Outbox) -> bool {
         !outbox.is_empty() && self.batches.is_old(outbox.first.batch)
     }
 
-    /// What the session holds of the batches' memory, each batch divided among its holders: about
-    /// what is freed when all of those who are behind are gone. Linear in its spans.
+    /// Returns the session's share of the batches' memory, in bytes: each batch is divided by its
+    /// reference count. Linear in the spans.
     #[must_use]
     pub fn share_bytes(&self, outbox: &Outbox) -> usize {
         let spans = self.spans(outbox);
         spans.map(|span| self.batches.share_bytes(span.batch)).sum()
     }
 
-    /// Copies what is owed beyond the send under way out of the shared batches, so that these can
-    /// go; returns how many bytes.
+    /// Copies the pending bytes after the send in flight out of the shared batches, so that those
+    /// can be freed. Returns the number of bytes copied; 0 if no send is in flight or nothing
+    /// follows it.
     pub fn copy_out(&mut self, outbox: &mut Outbox) -> u32 {
-        if !outbox.is_lent() || outbox.tail == NONE {
+        if !outbox.is_sending() || outbox.tail == NONE {
             return 0;
         }
         let mut spans = std::mem::take(&mut self.scratch);
-        spans.extend(self.spans_behind(outbox.tail));
+        spans.extend(self.tail_spans(outbox.tail));
         let copy = self.batches.gather(&spans);
-        // Held before the old spans go, which may be the last holders of the same batch.
-        self.batches.hold(copy.batch);
-        self.forget_behind(outbox);
+        // Retain first: the old spans may hold the last references to the same batch.
+        self.batches.retain(copy.batch);
+        self.clear_tail(outbox);
         self.append(outbox, copy);
         spans.clear();
         self.scratch = spans;
         copy.len
     }
 
-    /// Frees what is kept for reuse, as far as nothing is in use; for an idle shard.
+    /// Frees the buffers kept for reuse, and the node pool if no node is in use.
     pub fn free_spare(&mut self) {
         self.batches.free_spare();
         if self.nodes_used == 0 {
@@ -387,9 +408,9 @@ impl Outboxes {
         }
     }
 
-    /// Asserts what the type promises of one outbox. Linear in its spans: for tests.
+    /// Asserts the invariants for one outbox. Linear in its spans: for tests.
     pub fn invariants(&self, outbox: &Outbox) {
-        let is_clean = outbox.tail == NONE && !outbox.marks.have(Marks::LENT_AND_MORE);
+        let is_clean = outbox.tail == NONE && !outbox.flags.contains_any(OutboxFlags::SEND_STATE);
         assert!(!outbox.is_empty() || is_clean);
         for (index, span) in self.spans(outbox).enumerate() {
             assert!(span.len > 0);
@@ -400,13 +421,13 @@ impl Outboxes {
         assert_eq!(sum, outbox.bytes);
     }
 
-    /// What is owed, in order.
+    /// Returns the pending spans in order.
     fn spans(&self, outbox: &Outbox) -> impl Iterator<Item = Span> {
         let first = (!outbox.is_empty()).then_some(outbox.first);
-        first.into_iter().chain(self.spans_behind(outbox.tail))
+        first.into_iter().chain(self.tail_spans(outbox.tail))
     }
 
-    fn spans_behind(&self, tail: u32) -> impl Iterator<Item = Span> {
+    fn tail_spans(&self, tail: u32) -> impl Iterator<Item = Span> {
         let (mut at, mut is_over) = (tail, tail == NONE);
         std::iter::from_fn(move || {
             if is_over {
@@ -418,23 +439,23 @@ impl Outboxes {
         })
     }
 
-    /// Adds a span behind all others.
+    /// Adds a span after all others.
     fn append(&mut self, outbox: &mut Outbox, span: Span) {
         let index = self.insert_node(span);
         if outbox.tail != NONE {
             let tail = &mut self.nodes[outbox.tail as usize];
-            let first_behind = std::mem::replace(&mut tail.next, index);
-            self.nodes[index as usize].next = first_behind;
+            let second = std::mem::replace(&mut tail.next, index);
+            self.nodes[index as usize].next = second;
         }
         outbox.tail = index;
     }
 
-    /// Takes the span right behind the first one out of the list.
+    /// Removes and returns the second span.
     ///
     /// # Panics
     ///
     /// If there is none.
-    fn take_behind(&mut self, outbox: &mut Outbox) -> Span {
+    fn pop_second(&mut self, outbox: &mut Outbox) -> Span {
         let index = self.nodes[outbox.tail as usize].next;
         let Node { span, next } = self.nodes[index as usize];
         if index == outbox.tail {
@@ -447,37 +468,36 @@ impl Outboxes {
         span
     }
 
-    fn forget_behind(&mut self, outbox: &mut Outbox) {
+    fn clear_tail(&mut self, outbox: &mut Outbox) {
         while outbox.tail != NONE {
-            let span = self.take_behind(outbox);
+            let span = self.pop_second(outbox);
             self.batches.release(span.batch);
         }
     }
 
-    /// Replaces all spans by one copy of them, if they are not too many bytes.
-    ///
-    /// A frame that is partly sent loses what was sent of it, and what is left is kept.
+    /// Replaces all spans by one copy, if at most `gather_bytes_max` bytes are pending. Of a partly
+    /// sent frame, the rest is copied and marked as to be kept.
     #[cold]
-    fn gather_few(&mut self, outbox: &mut Outbox) {
+    fn gather_small(&mut self, outbox: &mut Outbox) {
         if outbox.bytes > self.gather_bytes_max {
             return;
         }
         let mut spans = std::mem::take(&mut self.scratch);
         spans.extend(self.spans(outbox));
         let copy = self.batches.gather(&spans);
-        // Held before the old spans go, which may be the last holders of the same batch.
-        self.batches.hold(copy.batch);
+        // Retain first: the old spans may hold the last references to the same batch.
+        self.batches.retain(copy.batch);
         if !self.batches.begins_with_frame(outbox.first) {
-            outbox.marks.set(Marks::KEPT);
+            outbox.flags.set(OutboxFlags::KEEP_FIRST);
         }
-        self.forget_behind(outbox);
+        self.clear_tail(outbox);
         self.batches.release(outbox.first.batch);
         outbox.first = copy;
         spans.clear();
         self.scratch = spans;
     }
 
-    /// Makes a node that leads to itself.
+    /// Returns the index of a new node that links to itself.
     fn insert_node(&mut self, span: Span) -> u32 {
         self.nodes_used += 1;
         let index = self.free;
@@ -486,26 +506,26 @@ impl Outboxes {
             *unused = Node { span, next: index };
             return index;
         }
-        let index = u32::try_from(self.nodes.len()).expect("bounded by the bytes owed");
+        let index = u32::try_from(self.nodes.len()).expect("limited by the pending bytes");
         self.nodes.push(Node { span, next: index });
         index
     }
 }
 
-/// The frame is owed.
+/// How a frame was enqueued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pushed {
-    /// The outbox holds its batch once more now.
-    Holds,
-    /// It lies right behind what was owed, and is held with it.
-    HeldBefore,
+    /// As a new span: the batch needs one more reference.
+    NeedsReference,
+    /// As an extension of the last span, which holds a reference already.
+    Merged,
 }
 
-/// The outbox had no room. The session is reading slower than it is being written to.
+/// The outbox is full: the client reads more slowly than messages are enqueued.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Overflow;
+pub struct OutboxFullError;
 
-/// Owed no more than this, a session counts as one that keeps up.
+/// Pending bytes up to which an outbox accepts a frame of any size.
 pub const HEADROOM_BYTES: u32 = 1024;
 
 const NONE: u32 = u32::MAX;
@@ -527,9 +547,8 @@ mod tests {
         delivered: Vec<u8>,
     }
 
-    /// Whatever frames are shared among however many outboxes, and however short the sends are,
-    /// each outbox gives out exactly what it accepted, once and in order, and in the end no memory
-    /// is held.
+    /// With random shared frames and random partial sends, each outbox sends exactly the bytes it
+    /// accepted, once and in order, and in the end no memory is held.
     #[test]
     fn delivers_every_accepted_byte_once_and_in_order() {
         for seed in 0..64 {
@@ -587,9 +606,9 @@ mod tests {
         }
 
         fn push(&mut self, store: &mut Outboxes, at: Span, frame: &[u8], bytes_max: u32) {
-            let owed = self.accepted.len() - self.delivered.len();
-            let fits = owed + frame.len() <= bytes_max as usize;
-            let expected = fits || owed <= HEADROOM_BYTES as usize;
+            let pending = self.accepted.len() - self.delivered.len();
+            let fits = pending + frame.len() <= bytes_max as usize;
+            let expected = fits || pending <= HEADROOM_BYTES as usize;
             let pushed = store.push(&mut self.outbox, at, bytes_max);
             assert_eq!(pushed.is_ok(), expected);
             if expected {
@@ -603,7 +622,7 @@ mod tests {
                 return;
             }
             if prng.chance(1, 10) {
-                // Only the rest of a frame whose beginning is out stays.
+                // Only the rest of a partly sent frame stays.
                 store.drop_unsent(&mut self.outbox);
                 let out = self.delivered.len();
                 let bounds = [&[0], &self.ends[..]].concat();
@@ -611,30 +630,30 @@ mod tests {
                 self.truncate(whole.expect("what is delivered was accepted"));
                 return;
             }
-            let lent = store.lend(&mut self.outbox).to_vec();
-            let taken = prng.range(0, u32::try_from(lent.len()).expect("small"));
+            let sending = store.begin_send(&mut self.outbox).to_vec();
+            let taken = prng.range(0, u32::try_from(sending.len()).expect("small"));
             if prng.chance(1, 4) {
-                let behind = self.outbox.bytes - u32::try_from(lent.len()).expect("small");
+                let behind = self.outbox.bytes - u32::try_from(sending.len()).expect("small");
                 assert!([0, behind].contains(&store.copy_out(&mut self.outbox)));
                 store.invariants(&self.outbox);
             }
-            let is_curtailed = prng.chance(1, 10);
-            if is_curtailed {
-                // Everything but the send under way is forgotten, and later what it leaves.
+            let is_truncated = prng.chance(1, 10);
+            if is_truncated {
+                // All but the send in flight is dropped, and after it the frames it did not start.
                 store.drop_unsent(&mut self.outbox);
-                self.truncate(self.delivered.len() + lent.len());
+                self.truncate(self.delivered.len() + sending.len());
             }
-            let behind = is_curtailed && prng.chance(1, 2);
+            let behind = is_truncated && prng.chance(1, 2);
             if behind {
                 let last = store.batches.put(4, |out| out.extend_from_slice(b"last"));
                 self.push(store, last, b"last", u32::MAX);
                 store.batches.seal();
             }
-            self.delivered.extend_from_slice(&lent[..taken as usize]);
-            store.settle(&mut self.outbox, taken);
+            self.delivered.extend_from_slice(&sending[..taken as usize]);
+            store.complete_send(&mut self.outbox, taken);
             let before = self.accepted.len();
-            let dropped = store.drop_left(&mut self.outbox) as usize;
-            if is_curtailed && taken < u32::try_from(lent.len()).expect("small") {
+            let dropped = store.drop_deferred(&mut self.outbox) as usize;
+            if is_truncated && taken < u32::try_from(sending.len()).expect("small") {
                 let last = if behind { &b"last"[..] } else { b"" };
                 let bounds = [&[0], &self.ends[..]].concat();
                 let out = self.delivered.len();
@@ -653,15 +672,18 @@ mod tests {
 
         fn finish(&mut self, store: &mut Outboxes) {
             while !self.outbox.is_empty() {
-                let lent = store.lend(&mut self.outbox).to_vec();
-                self.delivered.extend_from_slice(&lent);
-                store.settle(&mut self.outbox, u32::try_from(lent.len()).expect("small"));
+                let sending = store.begin_send(&mut self.outbox).to_vec();
+                self.delivered.extend_from_slice(&sending);
+                store.complete_send(
+                    &mut self.outbox,
+                    u32::try_from(sending.len()).expect("small"),
+                );
             }
         }
     }
 
     #[test]
-    fn a_partly_sent_frame_survives_when_the_rest_is_forgotten() {
+    fn a_partly_sent_frame_survives_when_the_rest_is_dropped() {
         let mut store = Outboxes::new(64, 0);
         let mut outbox = Outbox::EMPTY;
         for _ in 0..3 {
@@ -669,17 +691,17 @@ mod tests {
             assert_eq!(store.push(&mut outbox, frame, 100), Ok(()));
         }
         store.batches.seal();
-        assert_eq!(store.lend(&mut outbox).len(), 12);
-        store.settle(&mut outbox, 5);
+        assert_eq!(store.begin_send(&mut outbox).len(), 12);
+        store.complete_send(&mut outbox, 5);
         assert_eq!(store.drop_unsent(&mut outbox), 4);
-        assert_eq!(store.lend(&mut outbox), b"bcd");
-        store.settle(&mut outbox, 3);
+        assert_eq!(store.begin_send(&mut outbox), b"bcd");
+        store.complete_send(&mut outbox, 3);
         assert!(outbox.is_empty());
         assert!(store.batches.is_empty());
     }
 
     #[test]
-    fn a_refused_frame_leaves_no_trace() {
+    fn a_frame_above_the_limit_changes_nothing() {
         let mut store = Outboxes::new(64, 0);
         let mut outbox = Outbox::EMPTY;
         let frame = store.batches.put(4, |out| out.extend_from_slice(b"four"));
@@ -689,7 +711,7 @@ mod tests {
             .put(2000, |out| out.resize(out.len() + 2000, 0));
         assert_eq!(store.push(&mut outbox, large, 4), Ok(()), "it keeps up");
         let more = store.batches.put(1, |out| out.push(b'!'));
-        assert_eq!(store.push(&mut outbox, more, 2004), Err(Overflow));
+        assert_eq!(store.push(&mut outbox, more, 2004), Err(OutboxFullError));
         store.invariants(&outbox);
         assert_eq!(outbox.bytes(), 2004);
     }

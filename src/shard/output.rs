@@ -1,38 +1,39 @@
-//! What a shard does with a publication: names it, routes it, applies it.
+//! Fan-out of publications: from `publish`, which draws an id, to the outboxes of the sessions.
 //!
-//! Nearly all that a gateway does is done once for each session that a publication reaches, so that
-//! way is short. It goes through one cache line per session, that of its entry in the table, three
-//! times: here, when it is sent, and when that send is over.
+//! Deliveries dominate a gateway's work, so the code per session is minimal. It touches only the
+//! session's table entry, one cache line, and does so three times: to enqueue, to send and to
+//! complete the send.
 //!
 //! ```text
-//!   publish    members [4][9][17]..        one list, found once
-//!                |
-//!   give         v          same route as the one before, and owed nothing, or only what lies
-//!                .          right before the frame?                  else: give_otherwise
-//!              entry 4 <-- span of the frame, marked as queued
-//!              queue  [..][4]
-//!                |
-//!   poll_send    v          queue -> entry -> batch: those bytes are lent
-//!                .
-//!   handle_sent  .          all taken: the batch has one holder less, the outbox is empty
+//!   publish              members [4][9][17]..    one list, found once
+//!                          |
+//!   enqueue_all            v     same route as the previous session, and the outbox is empty or
+//!                          .     ends where the frame begins?       else: enqueue_slow_path
+//!                        entry 4 <-- span of the frame, flag: queued
+//!                        queue  [..][4]
+//!                          |
+//!   poll_send              v     queue -> entry -> batch: the send of those bytes begins
+//!                          .
+//!   handle_sent            .     all taken: one reference less on the batch, the outbox is empty
 //! ```
 //!
-//! What does not differ between sessions is found once for all of them and waits in a [`Parcel`]:
-//! the frame, its length, the bound. The frame's batch is told once how many hold it.
-//! `scripts/instructions.sh` counts what all of this takes and holds it to a bound.
+//! Everything that sessions of one route have in common is in [`RouteFanOut`]: the frame, its
+//! payload length and the outbox limit. The references to the frame's batch are added in one step
+//! after each run of sessions of one route. `scripts/instructions.sh` measures the instructions per
+//! delivery and checks them against a limit.
 
 use super::batches::{Batches, Span};
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::core::Shard;
-use super::dirty::DirtyQueues;
 use super::input::opcode;
-use super::message::{DropTarget, MailboxMessage, Ticket};
-use super::outbox::{Outboxes, Overflow, Pushed};
-use super::presence::WATCHERS;
+use super::message::{CountRequestId, DropTarget, MailboxMessage};
+use super::outbox::{OutboxFullError, Outboxes, Pushed};
+use super::presence::TAP_CHANNEL;
+use super::send_queues::SendQueues;
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use super::users::Member;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
 use crate::vocabulary::publication::{Audience, OwnedPublication, Publication, PublicationId};
@@ -41,28 +42,30 @@ use rand_core::RngCore;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// A publication as it is worded in one encoding.
+/// A publication's frame in one encoding.
 #[derive(Clone, Copy)]
-struct Wording {
+struct EncodedFrame {
     encoding: EncodingId,
     frame: Span,
     payload_len: u32,
 }
 
-/// A publication in every encoding that somebody needed so far. Holds the batches of its frames:
-/// whoever needs one later finds it even if nobody before had room for it.
-struct Wordings<'p> {
+/// The frames of a publication, by encoding; each is encoded at first use.
+///
+/// The cache holds a reference to each frame's batch, so that a frame stays valid even if no outbox
+/// had room for it.
+struct FrameCache<'p> {
     publication: &'p Publication<'p>,
-    words: SmallVec<[Wording; 2]>,
+    encoded: SmallVec<[EncodedFrame; 2]>,
 }
 
-impl Wordings<'_> {
-    /// The publication as the sessions of `route` receive it; encoded the first time.
-    fn of(&mut self, route: &RouteSettings, batches: &mut Batches) -> Wording {
+impl FrameCache<'_> {
+    /// Returns the frame for the sessions of `route`. Encodes it if it is not cached.
+    fn of(&mut self, route: &RouteSettings, batches: &mut Batches) -> EncodedFrame {
         let known = self
-            .words
+            .encoded
             .iter()
-            .find(|word| word.encoding == route.encoding);
+            .find(|encoded| encoded.encoding == route.encoding);
         if let Some(known) = known {
             return *known;
         }
@@ -71,58 +74,60 @@ impl Wordings<'_> {
         let frame = batches.put(bytes_needed, |out| {
             let start = encoder::begin(out);
             let payload_at = out.len();
-            let kind = route.dialect.encode(self.publication, &route.options, out);
+            let kind = route
+                .dialect
+                .encode_publication(self.publication, &route.options, out);
             payload_len = out.len() - payload_at;
             encoder::end(out, start, opcode(kind));
         });
-        let word = Wording {
+        let encoded = EncodedFrame {
             encoding: route.encoding,
             frame,
             payload_len: u32::try_from(payload_len).expect("a message is far below 4 GiB"),
         };
-        batches.hold(frame.batch);
-        self.words.push(word);
-        word
+        batches.retain(frame.batch);
+        self.encoded.push(encoded);
+        encoded
     }
 
-    /// Everybody has been given what they need.
+    /// Releases the references to the batches.
     fn release(&mut self, batches: &mut Batches) {
-        for word in self.words.drain(..) {
-            batches.release(word.frame.batch);
+        for encoded in self.encoded.drain(..) {
+            batches.release(encoded.frame.batch);
         }
     }
 }
 
-/// What each session of one route is given, and how many have been: what is the same from one
-/// session to the next, so that the loop of a fan-out looks nothing up but the session.
+/// The part of a fan-out that the sessions of one route share, so that the loop looks up nothing
+/// but the session.
 #[derive(Clone, Copy)]
-struct Parcel {
-    /// The route, or [`NO_ROUTE`] as long as nobody has been given anything.
+struct RouteFanOut {
+    /// Index of the route, or [`NO_ROUTE`] before the first session.
     route: u32,
     frame: Span,
     payload_len: u32,
     outbox_bytes_max: u32,
-    given: u32,
-    /// How many of them held the frame's batch before.
-    given_to_holders: u32,
+    enqueued: u32,
+    /// How many of those outboxes held a reference to the frame's batch already.
+    merged: u32,
 }
 
-/// The parts of a shard that giving a publication to a session touches, besides the session.
-struct Delivery<'s> {
+/// The fan-out of one publication: the parts of the shard that it uses, besides the sessions.
+struct FanOut<'s> {
     settings: &'s ShardSettings,
     outboxes: &'s mut Outboxes,
-    dirty: &'s mut DirtyQueues,
-    wordings: Wordings<'s>,
-    parcel: Parcel,
+    send_queues: &'s mut SendQueues,
+    frames: FrameCache<'s>,
+    current: RouteFanOut,
     reached: u32,
     slow: SmallVec<[u32; 8]>,
 }
 
-impl Delivery<'_> {
-    /// Gives the publication to each of these sessions: the loop of a fan-out. Only what is usual
-    /// is in it; everything else is behind one call.
+impl FanOut<'_> {
+    /// Enqueues the publication to each session in `slots`. The loop contains the common cases; all
+    /// others are in [`FanOut::enqueue_slow_path`].
     #[inline]
-    fn give(
+    fn enqueue_all(
         &mut self,
         sessions: &mut ConnectionTable<Connection>,
         slots: impl Iterator<Item = u32>,
@@ -131,93 +136,98 @@ impl Delivery<'_> {
         for slot in slots {
             let session = sessions.get_mut(slot).expect("listed while open");
             let outbox = &mut session.outbox;
-            if u32::from(session.route) != self.parcel.route {
-                self.give_otherwise(session, slot);
+            if u32::from(session.route) != self.current.route {
+                self.enqueue_slow_path(session, slot);
             } else if outbox.is_idle() {
-                outbox.begin(self.parcel.frame);
-                self.dirty.mark_idle(outbox, slot);
+                outbox.set_first(self.current.frame);
+                self.send_queues.queue_idle(outbox, slot);
                 self.count(session);
-            } else if outbox.extend(self.parcel.frame, self.parcel.outbox_bytes_max) {
-                self.parcel.given_to_holders += 1;
+            } else if outbox.try_extend(self.current.frame, self.current.outbox_bytes_max) {
+                self.current.merged += 1;
                 self.count(session);
             } else {
-                self.give_otherwise(session, slot);
+                self.enqueue_slow_path(session, slot);
             }
         }
     }
 
-    /// The same for a session of another route than the one before, or one that is behind.
+    /// Enqueues the publication to a session whose route differs from the previous one's, or whose
+    /// outbox needs another span.
     #[inline(never)]
-    fn give_otherwise(&mut self, session: &mut Connection, slot: u32) {
-        if u32::from(session.route) != self.parcel.route {
-            self.end_parcel();
+    fn enqueue_slow_path(&mut self, session: &mut Connection, slot: u32) {
+        if u32::from(session.route) != self.current.route {
+            self.finish_route();
             let route = &self.settings.routes[usize::from(session.route)];
-            let word = self.wordings.of(route, &mut self.outboxes.batches);
-            self.parcel = Parcel::new(session.route, route, word);
+            let encoded = self.frames.of(route, &mut self.outboxes.batches);
+            self.current = RouteFanOut::new(session.route, route, encoded);
         }
-        let Parcel {
+        let RouteFanOut {
             frame,
             outbox_bytes_max,
             ..
-        } = self.parcel;
+        } = self.current;
         let outbox = &mut session.outbox;
-        match self.outboxes.push_unheld(outbox, frame, outbox_bytes_max) {
-            Ok(Pushed::Holds) => {}
-            Ok(Pushed::HeldBefore) => self.parcel.given_to_holders += 1,
-            Err(Overflow) => {
+        match self
+            .outboxes
+            .push_unretained(outbox, frame, outbox_bytes_max)
+        {
+            Ok(Pushed::NeedsReference) => {}
+            Ok(Pushed::Merged) => self.current.merged += 1,
+            Err(OutboxFullError) => {
                 self.slow.push(slot);
                 return;
             }
         }
-        self.dirty.mark(outbox, slot);
+        self.send_queues.queue(outbox, slot);
         self.count(session);
     }
 
     #[inline]
     fn count(&mut self, session: &mut Connection) {
-        self.parcel.given += 1;
+        self.current.enqueued += 1;
         session.messages_sent = session.messages_sent.wrapping_add(1);
-        session.bytes_sent += u64::from(self.parcel.payload_len);
+        session.bytes_sent += u64::from(self.current.payload_len);
     }
 
-    /// Counts those who hold the parcel's batch now, all at once.
-    fn end_parcel(&mut self) {
-        let Parcel {
+    /// Adds the references of this route's outboxes to the batch, all at once.
+    fn finish_route(&mut self) {
+        let RouteFanOut {
             frame,
-            given,
-            given_to_holders,
+            enqueued,
+            merged,
             ..
-        } = std::mem::replace(&mut self.parcel, Parcel::NONE);
-        if given > 0 {
+        } = std::mem::replace(&mut self.current, RouteFanOut::NONE);
+        if enqueued > 0 {
             let batches = &mut self.outboxes.batches;
-            batches.hold_by(frame.batch, given - given_to_holders);
-            self.reached += given;
+            batches.retain_many(frame.batch, enqueued - merged);
+            self.reached += enqueued;
         }
     }
 
-    /// Everybody has been given what there was.
-    fn end(mut self) -> (u32, SmallVec<[u32; 8]>) {
-        self.end_parcel();
-        self.wordings.release(&mut self.outboxes.batches);
+    /// Ends the fan-out. Returns the number of sessions reached, and the slots of those whose
+    /// outbox was full.
+    fn finish(mut self) -> (u32, SmallVec<[u32; 8]>) {
+        self.finish_route();
+        self.frames.release(&mut self.outboxes.batches);
         (self.reached, self.slow)
     }
 }
 
-impl Parcel {
+impl RouteFanOut {
     const NONE: Self = Self {
         route: NO_ROUTE,
         frame: Span::EMPTY,
         payload_len: 0,
         outbox_bytes_max: 0,
-        given: 0,
-        given_to_holders: 0,
+        enqueued: 0,
+        merged: 0,
     };
 
-    fn new(index: u16, route: &RouteSettings, word: Wording) -> Self {
+    fn new(index: u16, route: &RouteSettings, encoded: EncodedFrame) -> Self {
         Self {
             route: u32::from(index),
-            frame: word.frame,
-            payload_len: word.payload_len,
+            frame: encoded.frame,
+            payload_len: encoded.payload_len,
             outbox_bytes_max: route.outbox_bytes_max,
             ..Self::NONE
         }
@@ -225,16 +235,17 @@ impl Parcel {
 }
 
 impl Shard {
-    /// Accepts a publication: applies it here, and has every other shard apply it.
+    /// Publishes: delivers to the sessions of this shard, and sends the publication to the other
+    /// shards.
     ///
-    /// Returns how many sessions of this shard it was added to. The others report to `ticket`, if
-    /// there is one; they are as many as there are shards besides this one, or none if the audience
-    /// is one session.
+    /// Returns the number of sessions of this shard to which it was enqueued. The other shards
+    /// report theirs under `count_request`, if there is one. A publication to one session is not
+    /// sent to other shards.
     pub fn publish(
         &mut self,
         audience: Audience<'_>,
         content: &Content<'_>,
-        ticket: Option<Ticket>,
+        count_request: Option<CountRequestId>,
     ) -> u32 {
         let id = PublicationId {
             origin: self.id,
@@ -251,64 +262,68 @@ impl Shard {
         let is_for_one = matches!(audience, Audience::Session(_));
         if self.shards > 1 && !is_for_one {
             let copy = Arc::new(OwnedPublication::copy(&publication));
-            self.tell_others(|| MailboxMessage::Publication {
+            self.send_to_other_shards(|| MailboxMessage::Publication {
                 publication: Arc::clone(&copy),
-                ticket,
+                count_request,
             });
         }
         let reached = self.deliver(&publication);
-        self.show_publication(&publication);
+        self.tap_publication(&publication);
         reached
     }
 
-    /// Ends the sessions of a user, here and on every other shard; reports like
-    /// [`Shard::publish`].
-    pub fn drop_user(&mut self, target: DropTarget, ticket: Option<Ticket>) -> u32 {
+    /// Closes the sessions of a user on all shards. Returns and reports the number of sessions as
+    /// [`Shard::publish`] does.
+    pub fn drop_user(&mut self, target: DropTarget, count_request: Option<CountRequestId>) -> u32 {
         let target = Arc::new(target);
-        self.tell_others(|| MailboxMessage::Drop {
+        self.send_to_other_shards(|| MailboxMessage::Drop {
             target: Arc::clone(&target),
-            ticket,
+            count_request,
         });
-        self.drop_here(&target)
+        self.drop_local(&target)
     }
 
-    /// Another shard has said something.
+    /// Handles a mailbox message of another shard. If it has a count request, the resulting number
+    /// of sessions comes from [`Shard::poll_count`].
     pub fn handle_message(&mut self, message: &MailboxMessage) {
-        let (ticket, count) = match message {
+        let (count_request, count) = match message {
             MailboxMessage::Publication {
                 publication,
-                ticket,
-            } => (*ticket, self.deliver(&publication.borrow())),
-            MailboxMessage::Drop { target, ticket } => (*ticket, self.drop_here(target)),
+                count_request,
+            } => (*count_request, self.deliver(&publication.borrow())),
+            MailboxMessage::Drop {
+                target,
+                count_request,
+            } => (*count_request, self.drop_local(target)),
             MailboxMessage::Claim(claim) => {
                 self.handle_claim(claim.clone());
                 return;
             }
-            MailboxMessage::Watchers { namespace, more } => {
-                self.count_watchers(*namespace, *more);
+            MailboxMessage::Taps { namespace, more } => {
+                self.count_taps(*namespace, *more);
                 return;
             }
         };
-        if let Some(ticket) = ticket {
-            self.tallies.push_back((ticket, count));
+        if let Some(count_request) = count_request {
+            self.counts.push_back((count_request, count));
         }
     }
 
-    /// Applies a publication to the sessions that are its audience now; returns how many.
+    /// Enqueues a publication to the sessions of this shard in its audience. Returns how many.
     pub(super) fn deliver(&mut self, publication: &Publication<'_>) -> u32 {
         if let ChannelName::Own = publication.content.channel {
             return self.deliver_on_own_channels(publication);
         }
-        let shown = as_shown(publication);
-        let mut delivery = Delivery {
+        let tapped = for_taps(publication);
+        let mut fan_out = FanOut {
             settings: &self.settings,
             outboxes: &mut self.outboxes,
-            dirty: &mut self.dirty,
-            wordings: Wordings {
-                publication: shown.as_ref().unwrap_or(publication),
-                words: SmallVec::new(),
+            send_queues: &mut self.send_queues,
+            frames: FrameCache {
+                publication: tapped.as_ref().unwrap_or(publication),
+                encoded: SmallVec::new(),
             },
-            parcel: Parcel::NONE,
+            current: RouteFanOut::NONE,
             reached: 0,
             slow: SmallVec::new(),
         };
@@ -320,7 +335,7 @@ impl Shard {
                 event,
             } => {
                 for members in self.users.reached(namespace, name, event) {
-                    delivery.give(sessions, slots_of(members));
+                    fan_out.enqueue_all(sessions, slots_of(members));
                 }
             }
             Audience::Channel {
@@ -329,34 +344,34 @@ impl Shard {
                 except,
             } => {
                 let slots = slots_of(self.channels.members(namespace, name));
-                let except = slots_here(self.id, sessions, except);
+                let except = local_slots(self.id, sessions, except);
                 if except.is_empty() {
-                    delivery.give(sessions, slots);
+                    fan_out.enqueue_all(sessions, slots);
                 } else {
-                    delivery.give(sessions, slots.filter(|slot| !is_among(&except, *slot)));
+                    fan_out.enqueue_all(sessions, slots.filter(|slot| !is_among(&except, *slot)));
                 }
             }
             Audience::Session(session) => {
                 let id = session.connection();
                 if sessions.get(id).is_some_and(Connection::is_open) {
-                    delivery.give(sessions, std::iter::once(id.slot()));
+                    fan_out.enqueue_all(sessions, std::iter::once(id.slot()));
                 }
             }
             Audience::Everyone { namespace, except } => {
-                let except = slots_here(self.id, sessions, except);
+                let except = local_slots(self.id, sessions, except);
                 let routes = &self.settings.routes;
                 let slots = slots_of_everyone(sessions, routes, namespace, &except);
                 self.slots.extend(slots);
-                delivery.give(sessions, self.slots.drain(..));
+                fan_out.enqueue_all(sessions, self.slots.drain(..));
             }
         }
-        let (reached, slow) = delivery.end();
-        self.end_delivery(reached, &slow);
+        let (reached, slow) = fan_out.finish();
+        self.finish_publication(reached, &slow);
         reached
     }
 
-    /// Counts a publication, and ends the sessions that had no room for it.
-    pub(super) fn end_delivery(&mut self, reached: u32, slow: &[u32]) {
+    /// Counts a publication, and closes the sessions whose outbox was full.
+    pub(super) fn finish_publication(&mut self, reached: u32, slow: &[u32]) {
         self.counters.publications += 1;
         self.counters.deliveries += u64::from(reached);
         if !slow.is_empty() {
@@ -364,31 +379,33 @@ impl Shard {
         }
     }
 
-    /// Gives a publication to these sessions, worded as it is. Returns how many had room for it,
-    /// and which had not: those are still to be ended.
-    pub(super) fn give_to(
+    /// Enqueues a publication to the sessions in `slots`. Returns how many had room, and the slots
+    /// of the others, which the caller closes.
+    pub(super) fn fan_out_to(
         &mut self,
         publication: &Publication<'_>,
         slots: impl Iterator<Item = u32>,
     ) -> (u32, SmallVec<[u32; 8]>) {
-        let mut delivery = Delivery {
+        let mut fan_out = FanOut {
             settings: &self.settings,
             outboxes: &mut self.outboxes,
-            dirty: &mut self.dirty,
-            wordings: Wordings {
+            send_queues: &mut self.send_queues,
+            frames: FrameCache {
                 publication,
-                words: SmallVec::new(),
+                encoded: SmallVec::new(),
             },
-            parcel: Parcel::NONE,
+            current: RouteFanOut::NONE,
             reached: 0,
             slow: SmallVec::new(),
         };
-        delivery.give(&mut self.connections, slots);
-        delivery.end()
+        fan_out.enqueue_all(&mut self.connections, slots);
+        fan_out.finish()
     }
 
-    /// Ends sessions that do not read. The others on their channels may be told so, and may be as
-    /// slow: those wait for their turn, whoever finds them.
+    /// Closes slow consumers.
+    ///
+    /// Closing one may announce its leaving to others that are as slow. The list in `self.slow`
+    /// makes that a loop instead of a recursion.
     #[cold]
     fn end_slow(&mut self, slots: &[u32]) {
         let is_under_way = !self.slow.is_empty();
@@ -398,14 +415,14 @@ impl Shard {
         }
         while let Some(&slot) = self.slow.front() {
             if let Some(id) = self.connections.id_of(slot).filter(|&id| self.is_open(id)) {
-                self.end(id, End::SlowConsumer);
+                self.end(id, CloseCause::SlowConsumer);
             }
             self.slow.pop_front();
         }
     }
 
-    /// Shows a publication to whoever is shown the namespace's traffic.
-    fn show_publication(&mut self, publication: &Publication<'_>) {
+    /// Copies a publication to the taps of its namespace.
+    fn tap_publication(&mut self, publication: &Publication<'_>) {
         let (namespace, channel): (u16, &[u8]) = match publication.audience {
             Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
                 (namespace, b"")
@@ -418,17 +435,17 @@ impl Shard {
                 None => return,
             },
         };
-        if !self.is_watched(namespace) || channel == WATCHERS {
+        if !self.has_taps(namespace) || channel == TAP_CHANNEL {
             return;
         }
         let mut content = publication.content;
         if content.channel.given().is_empty() {
             content.channel = str::from_utf8(channel).unwrap_or_default().into();
         }
-        self.show(namespace, &content);
+        self.publish_to_taps(namespace, &content);
     }
 
-    fn drop_here(&mut self, target: &DropTarget) -> u32 {
+    fn drop_local(&mut self, target: &DropTarget) -> u32 {
         let mut slots = std::mem::take(&mut self.slots);
         let event = target.event.as_deref();
         self.users
@@ -436,14 +453,15 @@ impl Shard {
         let dropped = u32::try_from(slots.len()).expect("slots fit a u32");
         for slot in slots.drain(..) {
             let id = self.connections.id_of(slot).expect("bound while open");
-            // What was announced of the one before may have been too much for this one.
-            self.end_session(id, End::Dropped);
+            // This session may be closed by now: the leave announcement of one before it may have
+            // filled its outbox.
+            self.close_session(id, CloseCause::Dropped);
         }
         self.slots = slots;
         dropped
     }
 
-    pub(super) fn tell_others(&mut self, message: impl Fn() -> MailboxMessage) {
+    pub(super) fn send_to_other_shards(&mut self, message: impl Fn() -> MailboxMessage) {
         for index in 0..self.shards {
             if index != self.id.index() {
                 self.messages.push_back((ShardId::new(index), message()));
@@ -452,13 +470,13 @@ impl Shard {
     }
 }
 
-/// What is shown to those who are shown all traffic, for their languages to word: it is not about
-/// the channel by which it reaches them. `None` of any other publication, which is worded as it is.
-fn as_shown<'p>(publication: &Publication<'p>) -> Option<Publication<'p>> {
+/// Returns a publication to taps as one to everyone, so that it is not encoded with the tap
+/// channel's name. Returns `None` for any other publication.
+fn for_taps<'p>(publication: &Publication<'p>) -> Option<Publication<'p>> {
     match publication.audience {
         Audience::Channel {
             namespace,
-            name: WATCHERS,
+            name: TAP_CHANNEL,
             except,
         } => Some(Publication {
             audience: Audience::Everyone { namespace, except },
@@ -475,7 +493,8 @@ pub(super) fn slots_of(members: &[Member]) -> impl Iterator<Item = u32> {
     members.iter().map(|member| member.slot)
 }
 
-/// The slots of everyone in a namespace: its open sessions, but for those that watch and these.
+/// Returns the slots of the open sessions of a namespace, without taps and without those in
+/// `except`.
 #[inline]
 pub(super) fn slots_of_everyone<'s>(
     sessions: &'s ConnectionTable<Connection>,
@@ -485,15 +504,15 @@ pub(super) fn slots_of_everyone<'s>(
 ) -> impl Iterator<Item = u32> + 's {
     let is_there = move |&(id, session): &(ConnectionId, &Connection)| {
         let route = &routes[usize::from(session.route)];
-        let listens = route.namespace == namespace && !route.watches;
+        let listens = route.namespace == namespace && !route.is_tap;
         session.is_open() && listens && !is_among(except, id.slot())
     };
     sessions.iter().filter(is_there).map(|(id, _)| id.slot())
 }
 
-/// The slots of those sessions that are on this shard, in order and each once: whoever names many,
-/// or one many times, is not to have each session compared with all of them.
-pub(super) fn slots_here(
+/// Returns the slots of those of `sessions` that are on this shard, sorted and without duplicates.
+/// The order lets [`is_among`] search them by bisection.
+pub(super) fn local_slots(
     shard: ShardId,
     connections: &ConnectionTable<Connection>,
     sessions: &[SessionId],
@@ -510,12 +529,12 @@ pub(super) fn slots_here(
     slots
 }
 
-/// Whether a slot is among these, which [`slots_here`] has found.
+/// Returns whether `slot` is in `slots`, which are sorted.
 fn is_among(slots: &[u32], slot: u32) -> bool {
     slots.binary_search(&slot).is_ok()
 }
 
 /// No route has this index.
 const NO_ROUTE: u32 = u32::MAX;
-/// What the head of a server's frame takes at most.
+/// Size limit of a server's frame head, in bytes.
 const HEAD_BYTES_MAX: usize = 10;

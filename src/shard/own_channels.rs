@@ -1,28 +1,29 @@
-//! Publications in which each session finds a channel of its own: the first that it is on, or its
-//! id if it is on none.
+//! Publications that name each session's own channel: the first that it joined, or its public id if
+//! it is on none.
 //!
 //! ```text
-//!   everyone   slots 1 2 3 4 5      named by channel    "hall"  2 5     worded once
-//!                                                       "room"  1       worded once
-//!                                   by their ids        3               worded for it alone
-//!                                   other languages     4               as it is
+//!   everyone   slots 1 2 3 4 5      by channel             "hall"  2 5     encoded once
+//!                                                          "room"  1       encoded once
+//!                                   by public id           3               encoded for it alone
+//!                                   other dialects         4               encoded without a
+//!                                   channel
 //! ```
 //!
-//! Only languages whose messages name a channel are worded so; where a namespace has none, this is
-//! a publication like any other. It costs a sort of the sessions that it reaches, which is why it
-//! is apart from `output.rs`, where nothing is done per session that can be done once.
+//! Only dialects whose messages name a channel need this. In a namespace without one, the
+//! publication is delivered like any other. It costs a sort of the sessions reached, so it is
+//! separate from `output.rs`, which does nothing per session that can be done once.
 
 use super::core::Shard;
-use super::output::{slots_here, slots_of, slots_of_everyone};
+use super::output::{local_slots, slots_of, slots_of_everyone};
 use crate::vocabulary::content::{ChannelName, Content};
 use crate::vocabulary::publication::{Audience, Publication};
 
 impl Shard {
-    /// Applies a publication whose channel is [`ChannelName::Own`]; returns how many sessions it
-    /// was added to.
+    /// Delivers a publication whose channel is [`ChannelName::Own`]. Returns the number of sessions
+    /// to which it was enqueued.
     #[cold]
     pub(super) fn deliver_on_own_channels(&mut self, publication: &Publication<'_>) -> u32 {
-        if !self.is_heard_with_channels(&publication.audience) {
+        if !self.needs_channel_names(&publication.audience) {
             return self.deliver(&with_channel(publication, ""));
         }
         let slots = self.slots_of_audience(&publication.audience);
@@ -37,9 +38,10 @@ impl Shard {
         }
         by_channel.sort_unstable();
 
-        // Nobody is ended in between: that could end others that are still to be given something.
+        // Slow consumers are closed at the end: their leave announcements could close sessions that
+        // the publication has not been enqueued to yet.
         let (mut reached, mut slow) =
-            self.give_to(&with_channel(publication, ""), others.into_iter());
+            self.fan_out_to(&with_channel(publication, ""), others.into_iter());
         let is_same = |one: &(Option<u32>, u32), other: &(Option<u32>, u32)| {
             one.0.is_some() && one.0 == other.0
         };
@@ -50,30 +52,33 @@ impl Shard {
                 None => self.id_of_slot(slot),
             };
             let slots = sessions.iter().map(|&(_, slot)| slot);
-            let (more, behind) = self.give_to(&with_channel(publication, &name), slots);
+            let (more, full) = self.fan_out_to(&with_channel(publication, &name), slots);
             reached += more;
-            slow.extend(behind);
+            slow.extend(full);
         }
-        self.end_delivery(reached, &slow);
+        self.finish_publication(reached, &slow);
         reached
     }
 
-    /// Whether some of an audience may speak a language whose messages name a channel that is not
-    /// already the one that the publication is for.
-    fn is_heard_with_channels(&self, audience: &Audience<'_>) -> bool {
+    /// Returns whether the audience may include sessions of a dialect whose messages name a
+    /// channel, other than the channel that the publication is for.
+    fn needs_channel_names(&self, audience: &Audience<'_>) -> bool {
         let routes = &self.settings.routes;
         match *audience {
             Audience::Channel { .. } => false,
             Audience::Session(session) => self.names_channels(session.connection().slot()),
             Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
                 let mut routes = routes.iter().filter(|route| route.namespace == namespace);
-                routes.any(|route| route.dialect.habits().names_channels)
+                routes.any(|route| route.dialect.spec().names_channels)
             }
         }
     }
 
-    /// The slots of those sessions of this shard that are an audience, each once. No channel is
-    /// asked for here: [`Shard::is_heard_with_channels`] is true of none.
+    /// Returns the slots of the sessions of this shard in an audience, each once.
+    ///
+    /// # Panics
+    ///
+    /// If the audience is a channel: [`Shard::needs_channel_names`] is false for it.
     fn slots_of_audience(&self, audience: &Audience<'_>) -> Vec<u32> {
         match *audience {
             Audience::Channel { .. } => {
@@ -92,7 +97,7 @@ impl Shard {
                 Vec::from_iter(self.is_open(id).then(|| id.slot()))
             }
             Audience::Everyone { namespace, except } => {
-                let except = slots_here(self.id, &self.connections, except);
+                let except = local_slots(self.id, &self.connections, except);
                 let routes = &self.settings.routes;
                 slots_of_everyone(&self.connections, routes, namespace, &except).collect()
             }
@@ -106,11 +111,11 @@ impl Shard {
             .filter(|session| session.is_open())
             .is_some_and(|session| {
                 let route = &self.settings.routes[usize::from(session.route)];
-                route.dialect.habits().names_channels
+                route.dialect.spec().names_channels
             })
     }
 
-    /// The public id of the session in a slot, as text.
+    /// Returns the public id of the session in `slot`, as text.
     fn id_of_slot(&self, slot: u32) -> String {
         let id = self.connections.id_of(slot).expect("it was just listed");
         let id = self.public_id(id).expect("it is open");
@@ -133,20 +138,20 @@ mod tests {
     use super::*;
     use crate::codec::json::Scratch;
     use crate::config::Config;
-    use crate::dialect::{Dialect, Habits, Intents, Options, Refusal};
+    use crate::dialect::{DecodeError, Dialect, DialectSpec, Intents, Options};
     use crate::gateway::shard_settings;
     use crate::shard::CloseStep;
     use crate::shard::hash::HashSeed;
     use crate::vocabulary::content::Data;
     use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-    use crate::ws::Kind;
+    use crate::ws::MessageType;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// How often the only test here has had a publication worded.
-    static WORDED: AtomicUsize = AtomicUsize::new(0);
+    /// Number of encodings; only one test uses it.
+    static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
-    /// A language whose messages are a channel's name in brackets.
+    /// A dialect whose messages are a channel's name in brackets.
     #[derive(Debug)]
     struct Bracketed;
 
@@ -155,29 +160,34 @@ mod tests {
             "bracketed"
         }
 
-        fn habits(&self) -> Habits {
-            Habits {
+        fn spec(&self) -> DialectSpec {
+            DialectSpec {
                 names_channels: true,
-                ..Habits::default()
+                ..DialectSpec::default()
             }
         }
 
         fn decode<'m>(
             &self,
-            _: Kind,
+            _: MessageType,
             _: &'m mut [u8],
             _: &Options,
             _: &'m mut Scratch,
             _: &mut Intents<'m>,
-        ) -> Result<(), Refusal> {
+        ) -> Result<(), DecodeError> {
             Ok(())
         }
 
-        fn encode(&self, publication: &Publication<'_>, _: &Options, out: &mut Vec<u8>) -> Kind {
-            WORDED.fetch_add(1, Ordering::Relaxed);
+        fn encode_publication(
+            &self,
+            publication: &Publication<'_>,
+            _: &Options,
+            out: &mut Vec<u8>,
+        ) -> MessageType {
+            ENCODED.fetch_add(1, Ordering::Relaxed);
             let channel = publication.content.channel.given();
             out.extend_from_slice(format!("[{channel}]").as_bytes());
-            Kind::Text
+            MessageType::Text
         }
     }
 
@@ -208,7 +218,7 @@ mod tests {
         id
     }
 
-    /// Sends everything; returns what each session was sent, without the heads of frames.
+    /// Completes all sends. Returns the bytes of each session without frame heads.
     fn drain(shard: &mut Shard) -> Vec<(ConnectionId, String)> {
         let mut sent = Vec::new();
         while let Some((id, bytes)) = shard.poll_send() {
@@ -226,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publication_is_worded_once_for_each_channel_and_for_each_session_without() {
+    fn a_publication_is_encoded_once_for_each_channel_and_for_each_session_without() {
         let mut shard = shard();
         let mut room = vec![open(&mut shard, BRACKETED, &["room", "hall"])];
         let hall = open(&mut shard, BRACKETED, &["hall", "room"]);
@@ -240,8 +250,8 @@ mod tests {
             namespace: shard.namespace_of(hall),
             except: &[],
         };
-        let mut heard = |audience, channel: ChannelName<&str>| {
-            let before = WORDED.load(Ordering::Relaxed);
+        let mut publish = |audience, channel: ChannelName<&str>| {
+            let before = ENCODED.load(Ordering::Relaxed);
             let content = Content {
                 event: "e",
                 data: Data::Text("x"),
@@ -252,12 +262,12 @@ mod tests {
             shard.invariants();
             let sent = drain(&mut shard);
             assert_eq!(sent.len(), reached as usize);
-            let worded = WORDED.load(Ordering::Relaxed) - before;
-            (sent, worded)
+            let encoded = ENCODED.load(Ordering::Relaxed) - before;
+            (sent, encoded)
         };
 
-        let (sent, worded) = heard(everyone, ChannelName::Own);
-        assert_eq!(worded, 3, "room, hall and an id");
+        let (sent, encoded) = publish(everyone, ChannelName::Own);
+        assert_eq!(encoded, 3, "room, hall and an id");
         assert_eq!(sent.len(), room.len() + 3);
         for (session, text) in sent {
             let expected = match session {
@@ -272,24 +282,25 @@ mod tests {
             assert_eq!(text, expected);
         }
 
-        // A name that is given is everybody's, and a channel's publication has the channel's.
-        let (sent, worded) = heard(everyone, ChannelName::Given("given"));
-        assert_eq!((sent.len(), worded), (room.len() + 3, 1));
+        // A given name is used for all sessions, and a publication to a channel names that channel.
+        let (sent, encoded) = publish(everyone, ChannelName::Given("given"));
+        assert_eq!((sent.len(), encoded), (room.len() + 3, 1));
         let own = room[0];
         let session = Audience::Session(SessionId::new(ShardId::new(0), own));
-        let (sent, worded) = heard(session, ChannelName::Own);
-        assert_eq!((sent, worded), (vec![(own, "[room]".to_owned())], 1));
+        let (sent, encoded) = publish(session, ChannelName::Own);
+        assert_eq!((sent, encoded), (vec![(own, "[room]".to_owned())], 1));
         let channel = Audience::Channel {
             namespace: 0,
-            name: b"nobody's",
+            name: b"empty",
             except: &[],
         };
-        assert_eq!(heard(channel, ChannelName::Own), (Vec::new(), 0));
+        assert_eq!(publish(channel, ChannelName::Own), (Vec::new(), 0));
     }
 
-    /// Announcements of their ends would be for sessions that are still to be given theirs.
+    /// Leave announcements could otherwise close sessions before the publication is enqueued to
+    /// them.
     #[test]
-    fn sessions_that_do_not_read_are_ended_when_all_have_theirs() {
+    fn slow_consumers_are_closed_after_the_publication_is_enqueued_to_all() {
         let mut shard = shard();
         let channels = ["room", "hall", "attic"];
         let sessions = channels.map(|channel| {
@@ -309,7 +320,7 @@ mod tests {
         };
         drain(&mut shard);
         assert_eq!(shard.publish(everyone, &content, None), 3);
-        // Nobody has taken the first.
+        // No session has taken the first.
         assert_eq!(shard.publish(everyone, &content, None), 0);
         shard.invariants();
         assert!(sessions.iter().all(|&id| !shard.is_open(id)));

@@ -1,11 +1,11 @@
-//! Who is on which channel, who watches, and what the others are told.
+//! Joining and leaving channels, with presence announcements, and taps.
 
-use super::channels::NotJoined;
+use super::channels::JoinError;
 use super::core::{SessionStatistics, Shard};
 use super::message::MailboxMessage;
-use super::room::{NoRoom, Room};
+use super::names_budget::{NamesBudget, NamesLimit};
 use crate::dialect::Presence;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Content, Data, Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::public_id::PublicId;
@@ -13,76 +13,80 @@ use crate::vocabulary::publication::Audience;
 use rand_core::RngCore;
 use std::sync::Arc;
 
-/// What became of a join.
+/// The result of a join.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Joined {
-    /// The session is on the channel now.
-    Now,
-    /// It was there already.
-    Before,
-    /// It is on as many channels as it may be.
+pub enum JoinResult {
+    /// The session has joined the channel.
+    Joined,
+    /// The session was a member already.
+    AlreadyJoined,
+    /// The session is on the maximum number of channels.
     TooManyChannels,
-    /// There is no room for the channel's name.
-    NoRoom(NoRoom),
+    /// The channel's name exceeds a memory limit.
+    NamesLimit(NamesLimit),
     /// The channel's name is empty or too long, or the session has ended.
-    Refused,
+    Invalid,
 }
 
-/// A session, at one moment, as it is told of to those who are shown its namespace's traffic.
+/// A snapshot of a session, for the taps of its namespace.
 #[derive(Clone, Debug)]
-pub struct Sighting {
+pub struct SessionSnapshot {
     /// The session.
     pub session: SessionId,
-    /// Its public id.
+    /// The session's public id.
     pub public_id: PublicId,
-    /// Its namespace.
+    /// The session's namespace.
     pub namespace: u16,
-    /// The user it speaks for; the first, if there are several.
+    /// The first user that the session was bound to; `None` if it is bound to none.
     pub user: Option<Box<[u8]>>,
-    /// What has gone through it.
+    /// The session's traffic counters.
     pub statistics: SessionStatistics,
 }
 
-impl From<Joined> for Outcome {
-    fn from(joined: Joined) -> Self {
+impl From<JoinResult> for Outcome {
+    fn from(joined: JoinResult) -> Self {
         match joined {
-            Joined::Now => Self::Joined,
-            Joined::Before => Self::Denied(Denial::AlreadyJoined),
-            Joined::TooManyChannels => Self::Denied(Denial::TooManyChannels),
-            Joined::NoRoom(no_room) => Self::Denied(no_room.denial()),
-            Joined::Refused => Self::Denied(Denial::NoSuchChannel),
+            JoinResult::Joined => Self::Joined,
+            JoinResult::AlreadyJoined => Self::Denied(Denial::AlreadyJoined),
+            JoinResult::TooManyChannels => Self::Denied(Denial::TooManyChannels),
+            JoinResult::NamesLimit(limit) => Self::Denied(limit.denial()),
+            JoinResult::Invalid => Self::Denied(Denial::NoSuchChannel),
         }
     }
 }
 
 impl Shard {
-    /// Puts a session on a channel, and tells the others there if its language does so. One that
-    /// is there already stays there, and the others are told again.
-    pub fn join(&mut self, id: ConnectionId, channel: &str) -> Joined {
+    /// Adds a session to a channel, and announces it to the other members if its dialect announces
+    /// presence. A session that is a member already is announced again.
+    pub fn join(&mut self, id: ConnectionId, channel: &str) -> JoinResult {
         let Some(connection) = self.connections.get(id) else {
-            return Joined::Refused;
+            return JoinResult::Invalid;
         };
         if !self.is_open(id) || channel.is_empty() || channel.len() > self.settings.name_bytes_max {
-            return Joined::Refused;
+            return JoinResult::Invalid;
         }
         let namespace = self.settings.routes[usize::from(connection.route)].namespace;
         let channels_max = self.settings.channels_per_session_max;
-        let room = self.room_for(id);
-        let joined =
-            self.channels
-                .join(id.slot(), namespace, channel.as_bytes(), channels_max, room);
+        let budget = self.names_budget_for(id);
+        let joined = self.channels.join(
+            id.slot(),
+            namespace,
+            channel.as_bytes(),
+            channels_max,
+            budget,
+        );
         let outcome = match joined {
-            Ok(_) => Joined::Now,
-            Err(NotJoined::Already) => Joined::Before,
-            Err(NotJoined::TooManyChannels) => return Joined::TooManyChannels,
-            Err(NotJoined::NoRoom(no_room)) => return Joined::NoRoom(no_room),
+            Ok(_) => JoinResult::Joined,
+            Err(JoinError::AlreadyJoined) => JoinResult::AlreadyJoined,
+            Err(JoinError::TooManyChannels) => return JoinResult::TooManyChannels,
+            Err(JoinError::NamesLimit(limit)) => return JoinResult::NamesLimit(limit),
         };
         self.announce(id, channel.as_bytes(), true);
         outcome
     }
 
-    /// Takes a session off a channel, and tells the others there if its language does so. `false`:
-    /// it was not there.
+    /// Removes a session from a channel, and announces that to the other members if its dialect
+    /// announces presence. Returns `false` if it was not a member.
     pub fn leave_channel(&mut self, id: ConnectionId, channel: &str) -> bool {
         let Some(connection) = self.connections.get(id) else {
             return false;
@@ -97,35 +101,36 @@ impl Shard {
         left
     }
 
-    /// Whether an open session is on a channel of its namespace.
+    /// Returns whether the session is open and a member of a channel of its namespace.
     #[must_use]
     pub fn is_on_channel(&self, id: ConnectionId, channel: &str) -> bool {
         self.is_open(id) && self.is_member(id, channel.as_bytes())
     }
 
-    /// Takes a session that ends off all its channels, and tells the others there, unless everybody
-    /// ends.
-    pub(super) fn leave_channels(&mut self, id: ConnectionId, end: End) {
+    /// Removes a closing session from all its channels, and announces that to the other members
+    /// unless the gateway stops.
+    pub(super) fn leave_channels(&mut self, id: ConnectionId, end: CloseCause) {
         let route = usize::from(self.connections.get(id).expect("it ends").route);
         let route = &self.settings.routes[route];
-        let everybody_ends = matches!(end, End::Shutdown | End::CloseGrace);
-        let is_watching = route.watches;
-        let is_heard = route.dialect.habits().announces && !everybody_ends;
-        if is_watching {
-            self.watch(id, false);
+        let is_stopping = matches!(end, CloseCause::Shutdown | CloseCause::CloseGrace);
+        let is_tap = route.is_tap;
+        let is_announced = route.dialect.spec().announces && !is_stopping;
+        if is_tap {
+            self.change_taps(id, false);
         }
-        let heard: Vec<Box<[u8]>> = if is_heard {
+        let channels: Vec<Box<[u8]>> = if is_announced {
             self.channels.of_slot(id.slot()).map(Into::into).collect()
         } else {
             Vec::new()
         };
         self.channels.leave_all(id.slot());
-        for channel in heard {
+        for channel in channels {
             self.announce(id, &channel, false);
         }
     }
 
-    /// How a session is named where its language says who speaks.
+    /// Returns the name of a session as a sender: its user if the route has `named_by_user` and
+    /// it is bound to one, else its public id. Returns `None` if it is not a session.
     #[must_use]
     pub fn name_of(&self, id: ConnectionId) -> Option<String> {
         let connection = self.connections.get(id)?;
@@ -142,22 +147,22 @@ impl Shard {
         let settings = Arc::clone(&self.settings);
         let connection = self.connections.get(id).expect("just seen");
         let route = &settings.routes[usize::from(connection.route)];
-        if !route.dialect.habits().announces {
+        if !route.dialect.spec().announces {
             return;
         }
-        let who = self.name_of(id).expect("just seen");
+        let name = self.name_of(id).expect("just seen");
         let mut json = Vec::new();
         let presence = Presence {
-            who: &who,
+            name: &name,
             connected,
         };
-        let Some(event) = route.dialect.announce(presence, &mut json) else {
+        let Some(event) = route.dialect.encode_presence(presence, &mut json) else {
             return;
         };
         let content = Content {
             event,
             data: Data::Json(&json),
-            from: &who,
+            from: &name,
             ..Content::default()
         };
         let audience = Audience::Channel {
@@ -168,43 +173,47 @@ impl Shard {
         self.publish(audience, &content, None);
     }
 
-    /// A session is shown the traffic of its namespace from now on.
-    pub(super) fn begin_watching(&mut self, id: ConnectionId) {
-        self.watch(id, true);
+    /// Makes a new session a tap of its namespace.
+    pub(super) fn open_tap(&mut self, id: ConnectionId) {
+        self.change_taps(id, true);
         let namespace = self.namespace_of(id);
-        let joined = self
-            .channels
-            .join(id.slot(), namespace, WATCHERS, u32::MAX, Room::UNBOUNDED);
+        let joined = self.channels.join(
+            id.slot(),
+            namespace,
+            TAP_CHANNEL,
+            u32::MAX,
+            NamesBudget::UNLIMITED,
+        );
         joined.expect("a new session is on no channel");
     }
 
-    fn watch(&mut self, id: ConnectionId, more: bool) {
+    fn change_taps(&mut self, id: ConnectionId, more: bool) {
         let namespace = self.namespace_of(id);
-        self.count_watchers(namespace, more);
-        self.tell_others(|| MailboxMessage::Watchers { namespace, more });
+        self.count_taps(namespace, more);
+        self.send_to_other_shards(|| MailboxMessage::Taps { namespace, more });
     }
 
-    pub(super) fn count_watchers(&mut self, namespace: u16, more: bool) {
-        let count = &mut self.watchers[usize::from(namespace)];
+    pub(super) fn count_taps(&mut self, namespace: u16, more: bool) {
+        let count = &mut self.taps[usize::from(namespace)];
         *count = if more { *count + 1 } else { *count - 1 };
     }
 
-    /// Whether somebody, on any shard, is shown the traffic of a namespace.
+    /// Returns whether a namespace has taps on any shard.
     #[must_use]
-    pub fn is_watched(&self, namespace: u16) -> bool {
-        self.watchers[usize::from(namespace)] > 0
+    pub fn has_taps(&self, namespace: u16) -> bool {
+        self.taps[usize::from(namespace)] > 0
     }
 
-    /// An open session as it is now; `None` if nobody is shown its namespace's traffic, or it is
-    /// itself somebody who is.
+    /// Returns a snapshot of an open session for taps. Returns `None` if its namespace has no taps
+    /// or it is a tap itself.
     #[must_use]
-    pub fn sighting(&self, id: ConnectionId) -> Option<Sighting> {
+    pub fn snapshot(&self, id: ConnectionId) -> Option<SessionSnapshot> {
         let connection = self.connections.get(id)?;
         let route = &self.settings.routes[usize::from(connection.route)];
-        if route.watches || !self.is_watched(route.namespace) {
+        if route.is_tap || !self.has_taps(route.namespace) {
             return None;
         }
-        Some(Sighting {
+        Some(SessionSnapshot {
             session: SessionId::new(self.id, id),
             public_id: self.public_id(id)?,
             namespace: route.namespace,
@@ -213,17 +222,17 @@ impl Shard {
         })
     }
 
-    /// Shows something to whoever is shown the traffic of a namespace.
-    pub fn show(&mut self, namespace: u16, content: &Content<'_>) {
+    /// Publishes to the taps of a namespace.
+    pub fn publish_to_taps(&mut self, namespace: u16, content: &Content<'_>) {
         let audience = Audience::Channel {
             namespace,
-            name: WATCHERS,
+            name: TAP_CHANNEL,
             except: &[],
         };
         self.publish(audience, content, None);
     }
 
-    /// So many random letters and digits.
+    /// Returns `count` random ASCII letters and digits.
     pub fn random_text(&mut self, count: usize) -> String {
         const LETTERS: &[u8; 62] =
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -243,5 +252,5 @@ impl Shard {
     }
 }
 
-/// The channel of those who are shown all traffic. No client can name it: it is not UTF-8.
-pub(super) const WATCHERS: &[u8] = b"\xff";
+/// The channel of a namespace's taps. No client can name it: it is not UTF-8.
+pub(super) const TAP_CHANNEL: &[u8] = b"\xff";

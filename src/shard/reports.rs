@@ -1,33 +1,33 @@
-//! What a shard reports of single connections, for a host that logs it: ends and rejections.
+//! Reports of single connections, for the log: ends and rejections.
 //!
-//! Both are counted in any case; a report is made only while somebody wants it
-//! ([`Shard::set_reporting`]), and is to be taken at the end of a batch.
+//! Counters are always updated. Reports are made only while [`Shard::set_reporting`] is on; the
+//! host polls them after each batch.
 
 use super::connection::Phase;
 use super::core::Shard;
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
-use crate::vocabulary::metrics::Rejected;
+use crate::vocabulary::metrics::RejectionKind;
 use crate::vocabulary::public_id::PublicId;
 
-/// One thing that happened to one connection.
+/// An event of one connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Report {
     /// The connection.
     pub id: ConnectionId,
-    /// The public id and the route of a session; `None` for what was none.
+    /// The session's public id and route; `None` if the connection was not a session.
     pub session: Option<(PublicId, u16)>,
-    /// What happened.
+    /// The event.
     pub event: ReportedEvent,
 }
 
-/// What a [`Report`] is about.
+/// The events that are reported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ReportedEvent {
-    /// It has ended.
-    Ended(End),
-    /// Something that its client wanted was rejected, for this reason.
-    Rejected(Rejected, &'static str),
+    /// The connection has ended.
+    Closed(CloseCause),
+    /// A request of the client was rejected, for this reason.
+    Rejected(RejectionKind, &'static str),
 }
 
 impl Shard {
@@ -36,13 +36,13 @@ impl Shard {
         self.reporting = on;
     }
 
-    /// The next report.
+    /// Returns the next report.
     pub fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop_front()
     }
 
-    /// Counts a rejection, and reports it if somebody wants that.
-    pub fn reject(&mut self, id: ConnectionId, rejected: Rejected, reason: &'static str) {
+    /// Counts a rejection, and reports it if reporting is on.
+    pub fn reject(&mut self, id: ConnectionId, rejected: RejectionKind, reason: &'static str) {
         self.counters.count_rejection(rejected, reason);
         self.report(id, ReportedEvent::Rejected(rejected, reason));
     }

@@ -1,4 +1,4 @@
-//! What a shard runs with: the part of the config that the pure core needs, in its own units.
+//! Settings of a shard: the part of the config that it uses, in its own units.
 
 use super::claims::HomeKey;
 use crate::dialect::{Dialect, Options};
@@ -10,177 +10,181 @@ use crate::vocabulary::time::Ticks;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The bounds and routes of one shard. The same on every shard of a process.
+/// The limits and routes of a shard. All shards of a process share them.
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
-    /// One for each WebSocket path, found by its index.
+    /// The routes, one per WebSocket path.
     pub routes: Vec<RouteSettings>,
-    /// One for each namespace, found by its index.
+    /// The namespaces. Routes refer to them by index.
     pub namespaces: Vec<NamespaceSettings>,
-    /// Makes public ids and reads them; the same on every shard.
+    /// The cipher of public ids.
     pub ids: IdCipher,
-    /// The key of the hash that gives every name its home; the same on every shard.
+    /// The key of the hash that assigns an exclusive user's name to its home shard.
     pub home_key: HomeKey,
-    /// When tick zero was, in milliseconds since 1970.
+    /// Unix time of tick zero, in milliseconds.
     pub started_unix_ms: u64,
-    /// From accept to the end of the request's head, and from then to the next.
+    /// Time limit from accept, or from a request's first byte, to the end of its head.
     pub handshake_timeout: Ticks,
-    /// For a request's body.
+    /// Time limit for a request's body.
     pub body_timeout: Ticks,
-    /// For the peer to take some of its answers.
+    /// Time limit for an HTTP peer to read at least some bytes of its responses.
     pub send_timeout: Ticks,
-    /// Between two requests of one connection.
+    /// Time limit between two requests of one connection.
     pub keep_alive_timeout: Ticks,
-    /// From the first byte of a message to its last; `None` is for ever.
+    /// Time limit from a message's first byte to its last; `None` for no limit.
     pub message_timeout: Option<Ticks>,
-    /// For the peer's end, once ours has been said.
+    /// Time limit for progress of a closing connection, renewed by each progress.
     pub close_grace: Ticks,
-    /// All unfinished messages and bodies together, in bytes.
+    /// Limit of all partial messages and request bodies together, in bytes.
     pub partial_bytes_max: usize,
-    /// All batches together, in bytes.
+    /// Limit of all batches together, in bytes.
     pub publication_bytes_max: usize,
-    /// One batch, in bytes, unless a single frame is larger.
+    /// Size limit of a batch, in bytes. A larger frame gets its own batch.
     pub batch_bytes_max: usize,
-    /// Up to this many scattered bytes are copied together for one send.
+    /// Pending bytes up to which scattered frames are copied together for one send.
     pub gather_bytes_max: u32,
-    /// A user's, an event's or a channel's name, in bytes.
+    /// Length limit of a user's, an event's or a channel's name, in bytes.
     pub name_bytes_max: usize,
-    /// A token, in bytes, also one that is itself a user's name.
+    /// Length limit of a token in a message, in bytes, also of one that is a user's name.
     pub token_bytes_max: usize,
-    /// What one session may have the shard remember, in bytes.
+    /// Memory limit for the names of one session, in bytes.
     pub names_bytes_per_session_max: usize,
-    /// What all of them may, in bytes.
+    /// Memory limit for the names of all sessions of the shard, in bytes.
     pub names_bytes_max: usize,
-    /// Users that one session may speak for.
+    /// Maximum number of users of one session.
     pub users_per_session_max: u32,
-    /// Channels that one session may be on.
+    /// Maximum number of channels of one session.
     pub channels_per_session_max: u32,
-    /// Sessions that may wait to be one user's.
+    /// Maximum number of sessions that wait for one exclusive user.
     pub claims_waiting_max: u32,
 }
 
-/// What holds for the sessions of one route.
+/// The settings of one route.
 #[derive(Clone, Debug)]
 pub struct RouteSettings {
-    /// The language spoken there.
+    /// The route's dialect.
     pub dialect: &'static dyn Dialect,
-    /// What is set for it.
+    /// The dialect's options.
     pub options: Options,
-    /// What the wording of a publication depends on: routes of one encoding share their frames.
+    /// The encoding of publications. Routes with the same encoding share frames.
     pub encoding: EncodingId,
-    /// Users of different namespaces do not know each other.
+    /// Index of the namespace. Users and channels of different namespaces are separate.
     pub namespace: u16,
-    /// How a token in a message becomes a user.
+    /// The rule that maps a token in a message to a user.
     pub tokens: TokenRule,
-    /// Whether a user may have one session only; then its name has a home.
+    /// Whether a user may have only one session. Its home shard decides which.
     pub exclusive: bool,
-    /// Whether it is the newcomer that yields to an exclusive user's session.
+    /// Whether a new session yields to the exclusive user's present one, instead of replacing it.
     pub newcomer_yields: bool,
-    /// The channels that a session is put on when it opens, whatever their rules.
+    /// The channels that each session joins when it opens, regardless of their rules.
     pub joins_on_open: Box<[ChannelPattern]>,
-    /// Whether somebody outside the shard handles calls; else they are answered as not handled.
+    /// Whether the host handles calls. If not, their outcome is
+    /// [`Outcome::NotHandled`](crate::vocabulary::content::Outcome::NotHandled).
     pub handles_calls: bool,
-    /// Whether somebody outside the shard wants to know when a session has ended.
+    /// Whether ended sessions are put out by [`super::Shard::poll_ended`].
     pub observes_ends: bool,
-    /// Whether sessions are named by their users where their language says who speaks.
+    /// Whether presence and senders show a session's user name instead of its public id.
     pub named_by_user: bool,
-    /// Whether sessions are shown all traffic of the namespace, instead of taking part in it.
-    pub watches: bool,
-    /// Calls of one session that may be handled at once, at least one.
+    /// Whether sessions are taps: they receive a copy of the namespace's traffic and take no part
+    /// in it.
+    pub is_tap: bool,
+    /// Maximum number of calls in flight of one session, at least 1.
     pub calls_in_flight_max: u16,
-    /// One message, in bytes, that many included.
+    /// Length limit of a received message, in bytes, inclusive.
     pub message_bytes_max: usize,
-    /// What one session may be owed, in bytes.
+    /// Maximum bytes pending for one session.
     pub outbox_bytes_max: u32,
-    /// A silent session is pinged after this; `None` is never.
+    /// Time without input after which a session is pinged; `None` for never.
     pub ping_interval: Option<Ticks>,
-    /// A silent session is closed after this; `None` is never.
+    /// Time without input after which a session is closed; `None` for never.
     pub idle_timeout: Option<Ticks>,
-    /// A session that speaks for nobody is closed after this; `None` is never.
+    /// Time after which a session without a user is closed; `None` for never.
     pub registration_timeout: Option<Ticks>,
 }
 
-/// What holds for the channels of one namespace, whoever joins and in whatever language.
+/// The channel rules of one namespace, for all its routes.
 pub type NamespaceSettings = ChannelRules<ChannelRule>;
 
-/// Who may join a channel.
+/// The rule for joining a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChannelRule {
-    /// Anyone.
+    /// Any client may join.
     Open,
-    /// No client by itself.
+    /// No client may join; the process may add sessions.
     Closed,
-    /// Somebody outside the shard knows; the session waits for the answer.
-    Ask,
+    /// The host decides; the session waits for the response.
+    AskHost,
 }
 
-/// Whether a client may be on a channel by itself.
+/// The result of applying the rules to a client's join.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum MayJoin {
-    /// It may.
-    Yes,
-    /// It may not.
-    No(Denial),
-    /// Somebody outside the shard knows.
-    Ask,
+pub enum JoinDecision {
+    /// The client may join.
+    Allowed,
+    /// The client may not join.
+    Denied(Denial),
+    /// The host decides.
+    AskHost,
 }
 
 impl ShardSettings {
-    /// Whether a client of this route may be on a channel by itself.
+    /// Applies the channel rules to a join by a client of `route`.
     #[must_use]
-    pub fn may_join(&self, route: &RouteSettings, channel: &str) -> MayJoin {
+    pub fn may_join(&self, route: &RouteSettings, channel: &str) -> JoinDecision {
         if channel.len() > self.name_bytes_max {
-            return MayJoin::No(Denial::NoSuchChannel);
+            return JoinDecision::Denied(Denial::NoSuchChannel);
         }
         match self.namespaces[usize::from(route.namespace)].find(channel) {
-            None if route.dialect.habits().declared_channels => MayJoin::No(Denial::NoSuchChannel),
-            None | Some(ChannelRule::Open) => MayJoin::Yes,
-            Some(ChannelRule::Closed) => MayJoin::No(Denial::NotAuthorized),
-            Some(ChannelRule::Ask) => MayJoin::Ask,
+            None if route.dialect.spec().declared_channels => {
+                JoinDecision::Denied(Denial::NoSuchChannel)
+            }
+            None | Some(ChannelRule::Open) => JoinDecision::Allowed,
+            Some(ChannelRule::Closed) => JoinDecision::Denied(Denial::NotAuthorized),
+            Some(ChannelRule::AskHost) => JoinDecision::AskHost,
         }
     }
 }
 
-/// How a token becomes a user. Its `Debug` shows no token.
+/// The rule that maps a token to a user. Its `Debug` output contains no token.
 #[derive(Clone, derive_more::Debug)]
 pub enum TokenRule {
-    /// It is the user's name.
-    Itself,
-    /// It is looked up; a token that is not there is refused.
+    /// The token is the user's name, unverified.
+    UserName,
+    /// The table maps tokens to users. Other tokens are invalid.
     #[debug("Table({} not shown)", _0.len())]
     Table(Arc<BTreeMap<Box<str>, Box<str>>>),
-    /// Somebody outside the shard knows; the session waits for the answer.
-    Ask,
+    /// The host verifies the token; the session waits for the response.
+    AskHost,
 }
 
-/// Whom a token names.
+/// The result of looking up a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Named<'t> {
-    /// This user, by the client's own word.
-    Itself(&'t str),
-    /// This user.
+pub enum TokenLookup<'t> {
+    /// This user, unverified: the token is the name.
+    Unverified(&'t str),
+    /// This user, from the table.
     User(&'t str),
-    /// Nobody.
-    Nobody,
-    /// Somebody outside the shard knows.
-    Ask,
+    /// The token is invalid.
+    Invalid,
+    /// The host verifies the token.
+    AskHost,
 }
 
 impl TokenRule {
-    /// Whom a token names, as far as the rule says.
+    /// Looks up a token.
     #[must_use]
-    pub fn user_of<'t>(&'t self, token: &'t str) -> Named<'t> {
+    pub fn look_up<'t>(&'t self, token: &'t str) -> TokenLookup<'t> {
         match self {
-            Self::Itself => Named::Itself(token),
+            Self::UserName => TokenLookup::Unverified(token),
             Self::Table(users) => users
                 .get(token)
-                .map_or(Named::Nobody, |user| Named::User(user)),
-            Self::Ask => Named::Ask,
+                .map_or(TokenLookup::Invalid, |user| TokenLookup::User(user)),
+            Self::AskHost => TokenLookup::AskHost,
         }
     }
 }
 
-/// Everything that the bytes of a publication depend on, interned: two sessions of one encoding are
-/// sent the same frame.
+/// The id of an encoding: dialect and options, as far as a publication's bytes depend on them.
+/// Sessions of one encoding share frames.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EncodingId(pub u16);

@@ -1,29 +1,31 @@
-//! Which sessions speak for which users, and what each of them wants to hear.
+//! Bindings of one shard's sessions to users and events.
 //!
-//! A session may be bound to a user for an *event*, or for any ([`ANY_EVENT`]); a push names both,
-//! and reaches exactly the sessions that are bound to that pair and those that are bound to the
-//! user for any event. A pair is called an *interest* here. Its members lie next to each other in
-//! one array, so reaching ten thousand of them is one lookup and one walk.
+//! A session may be bound to a user for one *event*, or for any ([`ANY_EVENT`]). A push names both,
+//! and reaches the sessions bound to that pair and those bound to the user for any event. A pair of
+//! user and event is called an *interest*. Its members lie in one array, so reaching ten thousand
+//! of them takes one lookup and one walk.
 //!
 //! ```text
 //!   user "jack" --> interest (jack, "news") --> members [slot 4, slot 9, ..]
-//!              \--> interest (jack, "mail") --> members [slot 4']
+//!              \--> interest (jack, "mail") --> members [slot 7]
 //!   slot 4      --> binding (jack, "news") --> binding (jill, any event)
 //! ```
 //!
-//! Names are kept once: a user's in its entry, an event's in the interner, both only while somebody
-//! is bound to them.
+//! Each name is stored once, a user's in its entry and an event's in the interner, while a session
+//! is bound to it.
 
 use super::hash::HashSeed;
 use super::names::{Names, name_bytes};
-use super::room::{NoRoom, Room, list_bytes, slab_bytes, table_bytes, text_bytes};
+use super::names_budget::{
+    NamesBudget, NamesLimit, list_bytes, slab_bytes, table_bytes, text_bytes,
+};
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 use std::num::NonZeroU32;
 
-/// The event of a session that wants to hear everything its user is told. Not UTF-8, so no client
-/// and no backend can say it.
+/// The event of a session that receives all events of its user. It is not UTF-8, so no client and
+/// no backend can name it.
 pub const ANY_EVENT: &[u8] = b"\xff";
 
 /// The users of one shard and the sessions bound to them.
@@ -33,9 +35,9 @@ pub const ANY_EVENT: &[u8] = b"\xff";
 /// - A slot is listed by an interest exactly when one of the slot's bindings names that interest.
 /// - A slot is bound to a user at most once.
 /// - A slot's bindings are linked in the order in which they were made.
-/// - No interest is without members, and no user without interests.
-/// - `bytes` is the sum of what users, interests and bindings cost, without the events' names, and
-///   a slot's are those of its own bindings, each counted in full.
+/// - Every interest has members, and every user has interests.
+/// - `bytes` is the sum over all users, interests and bindings, without the events' names; a slot's
+///   `bytes` are those of its own bindings, each counted in full.
 #[derive(Debug)]
 pub struct Users {
     seed: HashSeed,
@@ -47,8 +49,8 @@ pub struct Users {
     bindings: Slab<Binding>,
     slots: Vec<BindingsOfSlot>,
     bytes: usize,
-    /// How many users have somebody bound to them for any event. A shard without such users, as
-    /// those of most dialects are, does not even look for them.
+    /// Number of interests in any event. While it is zero, as with most dialects, a push skips the
+    /// second lookup.
     any_event_count: usize,
 }
 
@@ -69,34 +71,33 @@ struct Interest {
     next_of_user: u32,
 }
 
-/// Where a user lies. Never zero inside, so that a slab needs no word of its own to tell a free
-/// place from an interest.
+/// The index of a user, stored plus one. The niche at zero lets a slab mark a free entry without
+/// another word.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct UserIndex(NonZeroU32);
 
-/// One session in a list of sessions: of an interest here, of a channel in
-/// [`channels`](super::channels).
+/// A session in a list: of an interest here, or of a channel in [`channels`](super::channels).
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
-    /// Where the session lies in its shard.
+    /// The session's slot.
     pub slot: u32,
-    /// The binding or membership by which it came into the list.
+    /// Index of the binding or membership.
     pub(super) link: u32,
 }
 
-/// The list of a slot's bindings.
+/// A slot's list of bindings.
 #[derive(Clone, Copy, Debug)]
 struct BindingsOfSlot {
-    /// The oldest, or [`NONE`].
+    /// The oldest binding, or [`NONE`].
     first: u32,
-    /// What they take, each user and event counted in full.
+    /// Bytes of the bindings, each user and event counted in full.
     bytes: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Binding {
     interest: u32,
-    /// Where the member stands in the interest's list.
+    /// Index of the member in the interest's list.
     position: u32,
     next_of_slot: u32,
 }
@@ -116,7 +117,7 @@ impl UserIndex {
 }
 
 impl Users {
-    /// No users at all; `seed` keys the hash of their names.
+    /// Creates an empty table. `seed` keys the hash of the names.
     #[must_use]
     pub fn new(seed: HashSeed) -> Self {
         Self {
@@ -133,36 +134,38 @@ impl Users {
         }
     }
 
-    /// Binds `slot` to a user for an event, or for [`ANY_EVENT`], unless it is already bound to
-    /// that user.
+    /// Binds `slot` to a user for an event, or for [`ANY_EVENT`].
     ///
-    /// A slot is bound to each user once, with the event of the first time; at most `users_max`
-    /// users may be bound to one slot, and there must be room. Nothing changes if it is not bound.
+    /// # Errors
+    ///
+    /// Nothing changes if the slot is bound to the user already (its first event stays), is bound
+    /// to `users_max` users, or if the names exceed `budget`.
     pub fn bind(
         &mut self,
         slot: u32,
         namespace: u16,
         user: &[u8],
         event: &[u8],
-        (users_max, room): (u32, Room),
-    ) -> Result<(), NotBound> {
+        (users_max, budget): (u32, NamesBudget),
+    ) -> Result<(), BindUserError> {
         let known = self.find_user(namespace, user);
         let (mut count, mut last) = (0, NONE);
         for (index, binding) in self.bindings_of(slot) {
             if Some(self.interests[binding.interest as usize].user.slot()) == known {
-                return Err(NotBound::Already);
+                return Err(BindUserError::AlreadyBound);
             }
             count += 1;
             last = index;
         }
         if count >= users_max {
-            return Err(NotBound::TooManyUsers);
+            return Err(BindUserError::TooManyUsers);
         }
         let interest = self.find_interest(namespace, user, event);
         let bytes = bytes_of_binding(user, event);
         let known_bytes = self.known_bytes(known.map(|_| user), interest.is_some(), event);
-        room.has(bytes, bytes - known_bytes)
-            .map_err(NotBound::NoRoom)?;
+        budget
+            .check(bytes, bytes - known_bytes)
+            .map_err(BindUserError::NamesLimit)?;
 
         let user_index = known.unwrap_or_else(|| self.add_user(namespace, user));
         let interest = interest.unwrap_or_else(|| self.add_interest(user_index, event));
@@ -171,7 +174,7 @@ impl Users {
         Ok(())
     }
 
-    /// What need not be remembered anew for a binding, since others are bound to some of it.
+    /// Returns the bytes of a binding that are stored already, because others share them.
     fn known_bytes(&self, user: Option<&[u8]>, knows_interest: bool, event: &[u8]) -> usize {
         let user = user.map_or(0, user_bytes);
         if knows_interest {
@@ -180,20 +183,20 @@ impl Users {
         user + self.events.find(event).map_or(0, |_| name_bytes(event))
     }
 
-    /// What all users, events and bindings take, in bytes.
+    /// Returns the bytes of all users, events and bindings.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.events.bytes()
     }
 
-    /// What those of `slot` take, as if it were alone with its users.
+    /// Returns the bytes of the bindings of `slot`, each user and event counted in full.
     #[must_use]
     pub fn bytes_of_slot(&self, slot: u32) -> usize {
         let of_slot = self.slots.get(slot as usize);
         of_slot.map_or(0, |of_slot| of_slot.bytes as usize)
     }
 
-    /// What a slot is charged for a binding.
+    /// Returns the bytes that a binding counts for its session.
     fn charge_of(&self, binding: Binding) -> u32 {
         let interest = &self.interests[binding.interest as usize];
         let user = &self.entries[interest.user.index()];
@@ -203,7 +206,7 @@ impl Users {
         ))
     }
 
-    /// Undoes every binding of `slot`, and forgets the names that nobody else uses.
+    /// Removes all bindings of `slot`, and the names that no other session uses.
     pub fn unbind_all(&mut self, slot: u32) {
         let Some(of_slot) = self.slots.get_mut(slot as usize) else {
             return;
@@ -216,17 +219,17 @@ impl Users {
         }
     }
 
-    /// The sessions bound to this user for this event and no other.
+    /// Returns the sessions bound to a user for exactly this event.
     #[must_use]
     pub fn members(&self, namespace: u16, user: &[u8], event: &[u8]) -> &[Member] {
         self.find_interest(namespace, user, event)
             .map_or(&[], |index| &self.interests[index as usize].members)
     }
 
-    /// The sessions that a push to this user reaches: with an event, those bound for it and those
-    /// bound for any; without one, all that are bound to the user.
+    /// Returns the sessions that a push to a user reaches: with an event, those bound for it or for
+    /// any event; without one, all that are bound to the user.
     ///
-    /// Every list has members, and no session is in two of them.
+    /// No list is empty, and no session is in two of them.
     #[must_use]
     pub fn reached(
         &self,
@@ -250,14 +253,14 @@ impl Users {
             .collect()
     }
 
-    /// Appends the slots of [`Users::reached`].
+    /// Appends the slots of [`Users::reached`] to `slots`.
     pub fn slots(&self, namespace: u16, user: &[u8], event: Option<&[u8]>, slots: &mut Vec<u32>) {
         for list in self.reached(namespace, user, event) {
             slots.extend(list.iter().map(|member| member.slot));
         }
     }
 
-    /// The users that `slot` is bound to, each with the event, in the order of the bindings.
+    /// Returns the users of `slot`, each with its event, in the order of binding.
     pub fn users_of(&self, slot: u32) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.bindings_of(slot).map(|(_, binding)| {
             let interest = &self.interests[binding.interest as usize];
@@ -266,14 +269,14 @@ impl Users {
         })
     }
 
-    /// Of the users that `slot` is bound to, the one it has been bound to the longest.
+    /// Returns the user that `slot` was bound to first; `None` if it is bound to none.
     #[must_use]
     pub fn user_of(&self, slot: u32) -> Option<&[u8]> {
         self.users_of(slot).next().map(|(user, _)| user)
     }
 
-    /// The users of a namespace and how many sessions are bound to each, in no order that means
-    /// anything. Linear in the users of all namespaces.
+    /// Returns the users of a namespace with their numbers of sessions, in no particular order.
+    /// Linear in the users of all namespaces.
     pub fn names(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
         self.entries
             .iter()
@@ -285,19 +288,19 @@ impl Users {
             })
     }
 
-    /// How many users have somebody bound to them.
+    /// Returns the number of users with sessions.
     #[must_use]
     pub fn users_count(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether `slot` is bound to anybody.
+    /// Returns whether `slot` is bound to a user.
     #[must_use]
     pub fn is_bound(&self, slot: u32) -> bool {
         self.bindings_of(slot).next().is_some()
     }
 
-    /// Asserts what the type promises. Linear in everything: for tests and the simulator.
+    /// Asserts the invariants. Linear in the tables: for tests and the simulator.
     pub fn invariants(&self) {
         let mut listed = 0;
         for (index, interest) in &self.interests {
@@ -354,7 +357,7 @@ impl Users {
         assert_eq!(reached, self.interests.len());
     }
 
-    /// A slot's bindings and where they lie, oldest first.
+    /// Returns a slot's bindings with their indices, oldest first.
     fn bindings_of(&self, slot: u32) -> impl Iterator<Item = (u32, Binding)> {
         let of_slot = self.slots.get(slot as usize);
         let mut next = of_slot.map_or(NONE, |of_slot| of_slot.first);
@@ -444,7 +447,7 @@ impl Users {
         index
     }
 
-    /// Binds `slot`, whose last binding so far is `last`.
+    /// Adds a binding of `slot`, whose last binding so far is `last`.
     fn add_binding(&mut self, slot: u32, last: u32, interest: u32) {
         let slot_index = slot as usize;
         if self.slots.len() <= slot_index {
@@ -467,7 +470,8 @@ impl Users {
         }
     }
 
-    /// Takes a member out of its interest, and the interest and its user away if that empties them.
+    /// Removes a binding's member from its interest, and the interest and the user if they are
+    /// empty then.
     fn remove_member(&mut self, binding: Binding) {
         self.bytes -= BINDING_BYTES;
         let members = &mut self.interests[binding.interest as usize].members;
@@ -476,7 +480,8 @@ impl Users {
         if let Some(moved) = members.get(position) {
             self.bindings[moved.link as usize].position = binding.position;
         }
-        // Half-empty lists give their memory back, so a burst of members is not kept for ever.
+        // Shrink lists that are at most 1/4 full, so that the memory of a burst of members is
+        // freed.
         if members.spilled() && members.len() * 4 <= members.capacity() {
             members.shrink_to_fit();
         }
@@ -526,23 +531,23 @@ impl Users {
     }
 }
 
-/// Why a session was not bound to a user.
+/// The reason why a session was not bound to a user.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum NotBound {
-    /// It is bound to that user already; the event of the first time stays.
-    Already,
-    /// It is bound to as many users as one session may be.
+pub enum BindUserError {
+    /// The session is bound to the user already; the first event stays.
+    AlreadyBound,
+    /// The session is bound to the maximum number of users.
     TooManyUsers,
-    /// There is no room for what it wants to hear.
-    NoRoom(NoRoom),
+    /// The names exceed a memory limit.
+    NamesLimit(NamesLimit),
 }
 
-/// What a user takes besides its interests, in bytes.
+/// Returns the bytes of a user, without interests.
 fn user_bytes(name: &[u8]) -> usize {
     USER_BYTES + text_bytes(name.len())
 }
 
-/// What a binding takes with all that it needs, if nobody else needs any of it.
+/// Returns the bytes of a binding with its user, event and interest in full.
 fn bytes_of_binding(user: &[u8], event: &[u8]) -> usize {
     user_bytes(user) + name_bytes(event) + INTEREST_BYTES + BINDING_BYTES
 }
@@ -578,12 +583,12 @@ mod tests {
     use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
-    /// Slot, user and event of every binding, in the order in which they were made.
+    /// Slot, user and event of every binding, in the order of binding.
     type Model = Vec<(u32, u8, &'static [u8])>;
 
     const EVENTS: [&[u8]; 4] = [ANY_EVENT, b"news", b"mail", b""];
 
-    /// Random bindings and departures against a plain list.
+    /// Compares random bindings and removals with a plain list.
     #[test]
     fn agrees_with_a_plain_list() {
         for seed in 0..60 {
@@ -598,12 +603,12 @@ mod tests {
                     let event = prng.pick(EVENTS.into_iter()).expect("four events");
                     let held = model.iter().filter(|(s, ..)| *s == slot).count();
                     let expected = match bound {
-                        true => Err(NotBound::Already),
-                        false if held >= 3 => Err(NotBound::TooManyUsers),
+                        true => Err(BindUserError::AlreadyBound),
+                        false if held >= 3 => Err(BindUserError::TooManyUsers),
                         false => Ok(()),
                     };
                     assert_eq!(
-                        users.bind(slot, 0, &[user], event, (3, Room::UNBOUNDED)),
+                        users.bind(slot, 0, &[user], event, (3, NamesBudget::UNLIMITED)),
                         expected
                     );
                     if expected.is_ok() {
@@ -673,18 +678,18 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_do_not_see_each_other() {
+    fn namespaces_are_separate() {
         let mut users = Users::new(HashSeed([1, 2]));
         assert_eq!(
-            users.bind(0, 0, b"jack", b"e", (9, Room::UNBOUNDED)),
+            users.bind(0, 0, b"jack", b"e", (9, NamesBudget::UNLIMITED)),
             Ok(())
         );
         assert_eq!(
-            users.bind(1, 1, b"jack", b"e", (9, Room::UNBOUNDED)),
+            users.bind(1, 1, b"jack", b"e", (9, NamesBudget::UNLIMITED)),
             Ok(())
         );
         assert_eq!(
-            users.bind(2, 1, b"jack", ANY_EVENT, (9, Room::UNBOUNDED)),
+            users.bind(2, 1, b"jack", ANY_EVENT, (9, NamesBudget::UNLIMITED)),
             Ok(())
         );
         assert_eq!(users.members(0, b"jack", b"e").len(), 1);
@@ -700,13 +705,13 @@ mod tests {
     }
 
     #[test]
-    fn a_session_bound_for_any_event_hears_every_event_once() {
+    fn a_session_bound_for_any_event_receives_every_event_once() {
         let mut users = Users::new(HashSeed([1, 2]));
         users
-            .bind(0, 0, b"jack", ANY_EVENT, (9, Room::UNBOUNDED))
+            .bind(0, 0, b"jack", ANY_EVENT, (9, NamesBudget::UNLIMITED))
             .expect("bound");
         users
-            .bind(1, 0, b"jack", b"news", (9, Room::UNBOUNDED))
+            .bind(1, 0, b"jack", b"news", (9, NamesBudget::UNLIMITED))
             .expect("bound");
         let slots = |event| {
             let mut slots = Vec::new();
@@ -726,7 +731,7 @@ mod tests {
         assert_eq!(users.user_of(5), None);
         for user in [b"jack", b"jill", b"john"] {
             users
-                .bind(5, 0, user, b"news", (9, Room::UNBOUNDED))
+                .bind(5, 0, user, b"news", (9, NamesBudget::UNLIMITED))
                 .expect("bound");
         }
         assert_eq!(users.user_of(5), Some(&b"jack"[..]));

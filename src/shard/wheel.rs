@@ -1,13 +1,12 @@
-//! When a shard has promised to look at a connection again.
+//! A timing wheel: the deadlines of a shard's connections.
 //!
-//! Every connection has one deadline, the soonest of its timers, and the wheel keeps them all:
-//! filing and cancelling cost the same whether there are ten or ten million, and an idle wheel
-//! costs nothing. The design is Varghese and Lauck's hierarchical timing wheel; the data layout is
-//! ours. Links are indices into one array beside the connection table, so a shard's timers are two
-//! allocations in all and need no pinning, no reference counts and no `unsafe`.
+//! Every connection has at most one deadline, that of its next timer. Filing and cancelling take
+//! constant time, and an idle wheel costs nothing. The design is Varghese and Lauck's hierarchical
+//! timing wheel. Links are indices into one array by slot, so all timers of a shard are two
+//! allocations, without pinning, reference counts or `unsafe`.
 //!
-//! Time is a count of ticks since the shard started (see [`crate::time`]). The wheel never asks
-//! what time it is.
+//! Time is a count of ticks since the shard started (see [`crate::time`]). The wheel does not read
+//! a clock.
 
 /// A hierarchical timing wheel over connection slots.
 ///
@@ -31,9 +30,9 @@
 pub struct Wheel {
     elapsed: u32,
     occupied: [u64; LEVELS as usize],
-    /// First node of each bucket's list, or [`NONE`].
+    /// The first node of each bucket's list, or [`NONE`].
     heads: Box<[u32; BUCKETS_ALL]>,
-    /// One per connection slot, whether or not it has a deadline.
+    /// One per slot, with or without a deadline.
     nodes: Vec<Node>,
 }
 
@@ -47,7 +46,7 @@ struct Node {
 }
 
 impl Wheel {
-    /// An empty wheel at tick zero.
+    /// Creates an empty wheel at tick zero.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -60,8 +59,8 @@ impl Wheel {
 
     /// Files `slot` under `deadline`, replacing the deadline it had.
     ///
-    /// A deadline that has already passed fires at the next tick rather than now, so that a caller
-    /// inside [`Wheel::advance`] can never keep it going for ever.
+    /// A deadline that has passed fires at the next tick, so that a caller that files from the
+    /// result of [`Wheel::advance`] makes progress.
     pub fn schedule(&mut self, slot: u32, deadline: u32) {
         self.cancel(slot);
         if self.nodes.len() <= slot as usize {
@@ -71,14 +70,19 @@ impl Wheel {
         self.link(slot);
     }
 
-    /// Drops the deadline of `slot`, if it has one.
+    /// Removes the deadline of `slot`, if it has one.
     pub fn cancel(&mut self, slot: u32) {
         if self.deadline(slot).is_some() {
             self.unlink(slot);
         }
     }
 
-    /// Moves time on to `now` and appends every slot whose deadline has come, soonest first.
+    /// Advances time to `now` and appends every slot whose deadline has come to `due`, soonest
+    /// first.
+    ///
+    /// # Panics
+    ///
+    /// If `now` is before the time of the last call.
     pub fn advance(&mut self, now: u32, due: &mut Vec<u32>) {
         assert!(now >= self.elapsed, "time went backwards");
         if now == self.elapsed {
@@ -95,7 +99,8 @@ impl Wheel {
         self.elapsed = now;
     }
 
-    /// A tick by which [`Wheel::advance`] must be called again; `None` while nothing is filed.
+    /// Returns the tick by which [`Wheel::advance`] must be called again; `None` if nothing is
+    /// filed.
     ///
     /// This is when the next bucket opens, which is never after the soonest deadline but may be
     /// well before it. Waking early is harmless.
@@ -104,14 +109,14 @@ impl Wheel {
         self.next_bucket().map(|(_, opens_at)| opens_at)
     }
 
-    /// The deadline `slot` is filed under.
+    /// Returns the deadline of `slot`; `None` if it has none.
     #[must_use]
     pub fn deadline(&self, slot: u32) -> Option<u32> {
         let node = self.nodes.get(slot as usize)?;
         (node.bucket != UNFILED).then_some(node.deadline)
     }
 
-    /// Asserts what the type promises. Linear in the nodes: for tests and the simulator.
+    /// Asserts the invariants. Linear in the nodes: for tests and the simulator.
     pub fn invariants(&self) {
         let mut listed = 0;
         for (index, &head) in self.heads.iter().enumerate() {
@@ -137,7 +142,7 @@ impl Wheel {
         );
     }
 
-    /// Empties one bucket: what is due goes to `due`, the rest is filed again, lower down.
+    /// Empties one bucket: due slots go to `due`, the others are filed again in a lower level.
     fn open(&mut self, bucket: usize, due: &mut Vec<u32>) {
         // Detach the list first: a far-away deadline may be filed straight back into this bucket.
         let mut slot = std::mem::replace(&mut self.heads[bucket], NONE);
@@ -155,7 +160,7 @@ impl Wheel {
         }
     }
 
-    /// The next bucket to open and when, over all levels.
+    /// Returns the next bucket to open and its tick, over all levels; `None` if all are empty.
     fn next_bucket(&self) -> Option<(usize, u32)> {
         // Lower levels always open first: a higher level's next bucket starts where they end.
         (0..LEVELS).find_map(|level| {
@@ -166,7 +171,7 @@ impl Wheel {
             let ahead = self.occupied[level as usize]
                 .rotate_right(here)
                 .trailing_zeros();
-            // Time has opened the bucket it stands in, and HORIZON keeps new content out of it.
+            // The present bucket has been opened, and HORIZON keeps new deadlines out of it.
             assert!(ahead > 0);
 
             let width_bits = BUCKET_BITS * level;
@@ -183,7 +188,7 @@ impl Wheel {
         let deadline = self.nodes[slot as usize].deadline;
         assert!(deadline > self.elapsed);
 
-        // Beyond the horizon it waits in the last bucket that still opens before it is due.
+        // A deadline beyond the horizon waits in the last bucket that opens before it.
         let opens_by = deadline.min(self.elapsed.saturating_add(HORIZON));
         let level = level_of(self.elapsed, opens_by);
         let bucket = bucket_of(opens_by, level);
@@ -237,18 +242,19 @@ impl Node {
     };
 }
 
-/// The lowest level whose current turn contains both ticks: where their bits first differ.
+/// Returns the lowest level whose current turn contains both ticks: that of their highest differing
+/// bit.
 fn level_of(elapsed: u32, deadline: u32) -> u32 {
     let differing = (elapsed ^ deadline) | (BUCKETS - 1);
     (differing.ilog2() / BUCKET_BITS).min(LEVELS - 1)
 }
 
-/// The bucket of `level` that `tick` falls in.
+/// Returns the bucket of `level` that contains `tick`.
 fn bucket_of(tick: u32, level: u32) -> u32 {
     tick >> (BUCKET_BITS * level) & (BUCKETS - 1)
 }
 
-/// Where a bucket's list begins in `heads`.
+/// Returns the index of a bucket in `heads`.
 fn index_of(level: u32, bucket: u32) -> usize {
     (level * BUCKETS + bucket) as usize
 }
@@ -258,7 +264,7 @@ const BUCKETS: u32 = 1 << BUCKET_BITS;
 /// Five levels of 64 cover two years at 64 ms a tick.
 const LEVELS: u32 = 5;
 const BUCKETS_ALL: usize = (LEVELS * BUCKETS) as usize;
-/// One top-level bucket short of a full turn, so that whatever is filed lies in a bucket ahead.
+/// One top-level bucket short of a full turn, so that every filed deadline is in a later bucket.
 const HORIZON: u32 = (1 << (BUCKET_BITS * LEVELS)) - (1 << (BUCKET_BITS * (LEVELS - 1)));
 
 const NONE: u32 = u32::MAX;
@@ -276,8 +282,8 @@ mod tests {
     use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
-    /// Random schedules, cancellations and leaps of time, against a plain map of deadlines. The
-    /// leaps are of every magnitude, so deadlines start and end in every level.
+    /// Compares random schedules, cancellations and time steps with a plain map of deadlines. The
+    /// steps have all magnitudes, so deadlines start and end in every level.
     #[test]
     fn fires_what_a_sorted_map_would_fire() {
         for seed in 0..200 {

@@ -1,10 +1,10 @@
-//! The authority of a URL or of the header `Host`: a host and a port (RFC 3986 3.2).
+//! The authority of a URL or of a `Host` header: host and port (RFC 3986 3.2).
 //!
-//! Nothing is resolved here. User information is not allowed: no origin and no `Host` has it.
+//! Names are not resolved. User information is invalid: neither an origin nor a `Host` has it.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A host, compared without regard to ASCII case, and the port that is written behind it.
+/// A host, compared case-insensitively in ASCII, and an optional port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Authority<'a> {
     /// A name, an IPv4 address, or an IPv6 address in brackets. Not empty.
@@ -13,7 +13,7 @@ pub(crate) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Reads `host` or `host:port`. `None` for anything else; an empty port is none.
+    /// Parses `host`, `host:` or `host:port`. Returns `None` for anything else.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let mut host_end = match text.first()? {
             b'[' => text.iter().position(|&byte| byte == b']')?,
@@ -38,8 +38,9 @@ impl<'a> Authority<'a> {
         Some(Self { host, port })
     }
 
-    /// Reads the authority of `scheme://authority/..`, and the port that the scheme implies.
-    /// `None` for anything without an authority, such as the `null` of a sandboxed page.
+    /// Parses the authority of `scheme://authority/..`, and returns it with the scheme's default
+    /// port. Returns `None` for a text without an authority, such as the `null` of a sandboxed
+    /// page.
     pub(crate) fn of_origin(origin: &'a [u8]) -> Option<(Self, Option<u16>)> {
         let slashes = origin.windows(2).position(|pair| pair == b"//")?;
         let (scheme, rest) = (&origin[..slashes], &origin[slashes + 2..]);
@@ -56,14 +57,14 @@ impl<'a> Authority<'a> {
         Some((authority, implied.map(|&(_, port)| port)))
     }
 
-    /// Whether both name the same host and port, where a port that is not written is `implied`.
+    /// Returns whether host and port are the same. A missing port counts as `implied`.
     pub(crate) fn is_same(self, other: Self, implied: Option<u16>) -> bool {
         self.host.eq_ignore_ascii_case(other.host)
             && self.port.or(implied) == other.port.or(implied)
     }
 
-    /// Whether it names this machine and can be nobody else's name: `localhost` and what ends in
-    /// `.localhost` (RFC 6761 6.3), 127.0.0.0/8, `::1`, and these written as IPv6.
+    /// Returns whether the host can only be this machine: `localhost` and names that end in
+    /// `.localhost` (RFC 6761 6.3), 127.0.0.0/8, `::1`, and IPv4-mapped loopback addresses.
     pub(crate) fn is_loopback(self) -> bool {
         let Ok(host) = str::from_utf8(self.host) else {
             return false;
@@ -88,7 +89,7 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// By byte: whether a host may have it. Every request has one, so this is looked up.
+/// By byte: whether a host may contain it. A table, since every request has a `Host`.
 const IS_OF_HOST: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = b'!';
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_named_by_loopback_addresses_and_localhost_only() {
+    fn only_loopback_addresses_and_localhost_names_are_loopback() {
         let ours = "localhost LOCALHOST:8080 a.localhost a.b.localhost:1 127.0.0.1 127.9.9.9:80 \
             [::1] [::1]:65535 [::ffff:127.0.0.1] [::ffff:7f00:1]:80 localhost:";
         for text in ours.split_whitespace() {

@@ -1,111 +1,111 @@
 //! Patterns of channel names: `news`, `room-*`, `user:{user}`.
 //!
-//! A pattern is a name in which `*` stands for any text, none included, and `{user}` for the name
-//! of a user, at least one byte. There is at most one of these in a pattern, so that a name fits in
-//! one way only. Every other character stands for itself; there is no way to name a channel with a
-//! star or a brace in a pattern, but a channel that clients make up may have them.
+//! In a pattern, `*` matches any text, also none, and `{user}` matches the name of a user, at least
+//! one byte. A pattern contains at most one of them, so a name matches in one way only. All other
+//! characters match themselves. A pattern cannot name a channel with a star or a brace, but
+//! channels that clients create may contain them.
 
 use std::fmt;
 
-/// The pattern of a channel's name.
+/// A pattern of channel names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ChannelPattern {
     before: Box<str>,
-    hole: Hole,
+    placeholder: Placeholder,
     after: Box<str>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Hole {
+enum Placeholder {
     None,
     Any,
     User,
 }
 
-/// How a name fits a pattern.
+/// A match of a name with a pattern.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fit<'n> {
-    /// It does.
-    Fits,
-    /// It does, and names this user.
-    Names(&'n str),
+pub enum PatternMatch<'n> {
+    /// The name matches, and the pattern has no `{user}`.
+    Plain,
+    /// The name matches, with this user in place of `{user}`.
+    User(&'n str),
 }
 
-/// What is wrong with a pattern.
+/// The reason why a pattern is invalid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum BadPattern {
-    /// It is empty.
+pub enum PatternError {
+    /// The pattern is empty.
     #[error("is empty")]
     Empty,
-    /// There is more than one star or `{user}` in it.
+    /// The pattern has more than one `*` or `{user}`.
     #[error("has more than one \"*\" or \"{{user}}\"")]
-    TwoHoles,
-    /// It has a brace that is not that of `{user}`.
+    TwoPlaceholders,
+    /// The pattern has a brace that is not part of `{user}`.
     #[error("has a brace that is not that of \"{{user}}\"")]
     Brace,
 }
 
 impl ChannelPattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, BadPattern> {
+    /// Returns the reason if the pattern is invalid.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
-            return Err(BadPattern::Empty);
+            return Err(PatternError::Empty);
         }
-        let (before, hole, after) = match (text.split_once('*'), text.split_once(USER)) {
-            (None, None) => (text, Hole::None, ""),
-            (Some((before, after)), None) => (before, Hole::Any, after),
-            (None, Some((before, after))) => (before, Hole::User, after),
-            (Some(_), Some(_)) => return Err(BadPattern::TwoHoles),
+        let (before, placeholder, after) = match (text.split_once('*'), text.split_once(USER)) {
+            (None, None) => (text, Placeholder::None, ""),
+            (Some((before, after)), None) => (before, Placeholder::Any, after),
+            (None, Some((before, after))) => (before, Placeholder::User, after),
+            (Some(_), Some(_)) => return Err(PatternError::TwoPlaceholders),
         };
         if after.contains('*') || after.contains(USER) {
-            return Err(BadPattern::TwoHoles);
+            return Err(PatternError::TwoPlaceholders);
         }
         if before.contains(['{', '}']) || after.contains(['{', '}']) {
-            return Err(BadPattern::Brace);
+            return Err(PatternError::Brace);
         }
         Ok(Self {
             before: before.into(),
-            hole,
+            placeholder,
             after: after.into(),
         })
     }
 
-    /// How `name` fits; `None` if it does not.
+    /// Matches `name`. Returns `None` if it does not match.
     #[must_use]
-    pub fn fit<'n>(&self, name: &'n str) -> Option<Fit<'n>> {
+    pub fn match_name<'n>(&self, name: &'n str) -> Option<PatternMatch<'n>> {
         let rest = name.strip_prefix(&*self.before)?;
         let inner = rest.strip_suffix(&*self.after)?;
-        match self.hole {
-            Hole::None => inner.is_empty().then_some(Fit::Fits),
-            Hole::Any => Some(Fit::Fits),
-            Hole::User => (!inner.is_empty()).then_some(Fit::Names(inner)),
+        match self.placeholder {
+            Placeholder::None => inner.is_empty().then_some(PatternMatch::Plain),
+            Placeholder::Any => Some(PatternMatch::Plain),
+            Placeholder::User => (!inner.is_empty()).then_some(PatternMatch::User(inner)),
         }
     }
 
-    /// The one name that fits; `None` if there is more than one.
+    /// Returns the only name that matches; `None` if the pattern has a `*` or `{user}`.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        (self.hole == Hole::None).then_some(&*self.before)
+        (self.placeholder == Placeholder::None).then_some(&*self.before)
     }
 
-    /// Whether it names a user.
+    /// Returns whether the pattern contains `{user}`.
     #[must_use]
     pub fn names_user(&self) -> bool {
-        self.hole == Hole::User
+        self.placeholder == Placeholder::User
     }
 
-    /// The name that fits and names this user; a name without `{user}` is what it is. `None` where
-    /// a user is wanted and there is none, and for a pattern with a star.
+    /// Returns the pattern with `{user}` replaced by `user`. Returns `None` for a pattern with `*`,
+    /// and for one with `{user}` if `user` is `None` or empty.
     #[must_use]
     pub fn name_for(&self, user: Option<&str>) -> Option<Box<str>> {
-        match self.hole {
-            Hole::None => Some(self.before.clone()),
-            Hole::Any => None,
-            Hole::User => {
+        match self.placeholder {
+            Placeholder::None => Some(self.before.clone()),
+            Placeholder::Any => None,
+            Placeholder::User => {
                 let user = user.filter(|user| !user.is_empty())?;
                 Some([&*self.before, user, &*self.after].concat().into())
             }
@@ -113,7 +113,7 @@ impl ChannelPattern {
     }
 }
 
-/// Whether a text is more than one name.
+/// Returns whether a text contains `*` or `{user}`.
 #[must_use]
 pub fn is_pattern(text: &str) -> bool {
     text.contains('*') || text.contains(USER)
@@ -121,60 +121,60 @@ pub fn is_pattern(text: &str) -> bool {
 
 impl fmt::Display for ChannelPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hole = match self.hole {
-            Hole::None => "",
-            Hole::Any => "*",
-            Hole::User => USER,
+        let placeholder = match self.placeholder {
+            Placeholder::None => "",
+            Placeholder::Any => "*",
+            Placeholder::User => USER,
         };
-        write!(f, "{}{hole}{}", self.before, self.after)
+        write!(f, "{}{placeholder}{}", self.before, self.after)
     }
 }
 
-/// Where a pattern names a user.
+/// The placeholder of a user.
 const USER: &str = "{user}";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fit<'n>(pattern: &str, name: &'n str) -> Option<Fit<'n>> {
+    fn fit<'n>(pattern: &str, name: &'n str) -> Option<PatternMatch<'n>> {
         let parsed = ChannelPattern::parse(pattern).expect("a pattern");
         assert_eq!(parsed.to_string(), pattern);
-        parsed.fit(name)
+        parsed.match_name(name)
     }
 
     #[test]
-    fn names_fit_in_one_way_or_not_at_all() {
+    fn a_name_matches_in_one_way_or_not_at_all() {
         for (pattern, name, expected) in [
-            ("news", "news", Some(Fit::Fits)),
+            ("news", "news", Some(PatternMatch::Plain)),
             ("news", "newsy", None),
             ("news", "new", None),
-            ("*", "", Some(Fit::Fits)),
-            ("*", "a*{b}", Some(Fit::Fits)),
-            ("room-*", "room-1", Some(Fit::Fits)),
-            ("room-*", "room-", Some(Fit::Fits)),
+            ("*", "", Some(PatternMatch::Plain)),
+            ("*", "a*{b}", Some(PatternMatch::Plain)),
+            ("room-*", "room-1", Some(PatternMatch::Plain)),
+            ("room-*", "room-", Some(PatternMatch::Plain)),
             ("room-*", "room", None),
-            ("*-log", "a-log", Some(Fit::Fits)),
+            ("*-log", "a-log", Some(PatternMatch::Plain)),
             ("a*a", "a", None),
-            ("a*a", "aa", Some(Fit::Fits)),
-            ("user:{user}", "user:jack", Some(Fit::Names("jack"))),
+            ("a*a", "aa", Some(PatternMatch::Plain)),
+            ("user:{user}", "user:jack", Some(PatternMatch::User("jack"))),
             ("user:{user}", "user:", None),
-            ("{user}:x", "a:x:x", Some(Fit::Names("a:x"))),
+            ("{user}:x", "a:x:x", Some(PatternMatch::User("a:x"))),
         ] {
             assert_eq!(fit(pattern, name), expected, "{pattern} {name}");
         }
     }
 
     #[test]
-    fn what_could_fit_in_two_ways_is_refused() {
+    fn an_ambiguous_pattern_is_invalid() {
         for (pattern, problem) in [
-            ("", BadPattern::Empty),
-            ("a*b*", BadPattern::TwoHoles),
-            ("*{user}", BadPattern::TwoHoles),
-            ("{user}{user}", BadPattern::TwoHoles),
-            ("{id}", BadPattern::Brace),
-            ("a}", BadPattern::Brace),
-            ("{user", BadPattern::Brace),
+            ("", PatternError::Empty),
+            ("a*b*", PatternError::TwoPlaceholders),
+            ("*{user}", PatternError::TwoPlaceholders),
+            ("{user}{user}", PatternError::TwoPlaceholders),
+            ("{id}", PatternError::Brace),
+            ("a}", PatternError::Brace),
+            ("{user", PatternError::Brace),
         ] {
             assert_eq!(ChannelPattern::parse(pattern), Err(problem), "{pattern}");
         }

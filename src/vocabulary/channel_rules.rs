@@ -1,10 +1,10 @@
-//! What was declared of channels, by name or by pattern: the one place that knows which counts.
+//! Rules declared for channels, by name or by pattern, and their precedence.
 
 use super::channel_pattern::ChannelPattern;
 use std::collections::BTreeMap;
 
-/// A rule for each channel that was declared. A name goes before a pattern, and of the patterns the
-/// first that fits.
+/// The rules of declared channels. A rule for the exact name precedes those of patterns; of
+/// matching patterns, the first declared applies.
 #[derive(Clone, Debug)]
 pub struct ChannelRules<R> {
     named: BTreeMap<Box<str>, (ChannelPattern, R)>,
@@ -12,11 +12,11 @@ pub struct ChannelRules<R> {
 }
 
 impl<R> ChannelRules<R> {
-    /// Declares a channel, or all that fit a pattern.
+    /// Declares the rule of a channel, or of all channels that match a pattern.
     ///
     /// # Errors
     ///
-    /// The rule, if the channel or pattern has been declared before: that one stays.
+    /// Returns the rule if the same name or pattern has been declared; the earlier rule stays.
     pub fn declare(&mut self, pattern: ChannelPattern, rule: R) -> Result<(), R> {
         let is_new = match pattern.name() {
             Some(name) => !self.named.contains_key(name),
@@ -32,23 +32,23 @@ impl<R> ChannelRules<R> {
         Ok(())
     }
 
-    /// The rule of a channel; `None` if it was not declared.
+    /// Returns the rule of a channel; `None` if no declaration matches.
     #[must_use]
     pub fn find(&self, channel: &str) -> Option<&R> {
-        let fitting = || {
+        let matching = || {
             let mut patterns = self.patterns.iter();
-            patterns.find(|(pattern, _)| pattern.fit(channel).is_some())
+            patterns.find(|(pattern, _)| pattern.match_name(channel).is_some())
         };
-        let found = self.named.get(channel).or_else(fitting);
+        let found = self.named.get(channel).or_else(matching);
         found.map(|(_, rule)| rule)
     }
 
-    /// Everything that was declared, the names first.
+    /// Returns all declarations, names first.
     pub fn iter(&self) -> impl Iterator<Item = &(ChannelPattern, R)> {
         self.named.values().chain(&self.patterns)
     }
 
-    /// [`ChannelRules::iter`], taken apart.
+    /// Returns all declarations, names first.
     pub fn into_declared(self) -> impl Iterator<Item = (ChannelPattern, R)> {
         self.named.into_values().chain(self.patterns)
     }

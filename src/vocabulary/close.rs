@@ -1,83 +1,85 @@
-//! The single table of ends: why a connection ends, and what is said about it.
+//! The table of close causes: every reason for which a connection ends.
 //!
-//! Whatever ends a connection is named here once, with the close code and the reason that go into
-//! its close frame, the label under which it is counted, and whether the client does well to come
-//! back. Nothing here knows how a frame is written or how a socket is closed.
+//! For each cause it gives the close code and reason of the close frame, the label in metrics and
+//! logs, and whether the client should reconnect. Encoding frames and closing sockets is done
+//! elsewhere.
 
 use std::fmt::{self, Write as _};
 
-/// Why a connection ends.
+/// The cause of a connection's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The client sent a close frame, with this code or none. The same is sent back, without its
-    /// reason.
+pub enum CloseCause {
+    /// The client sent a close frame, with this code or none. It is answered with the same code and
+    /// no reason.
     ClientClosed(Option<u16>),
     /// The client broke RFC 6455.
     Protocol(ProtocolError),
-    /// A message is longer than this connection may send.
+    /// A message is longer than the route's limit.
     TooBig,
-    /// A message has to be text and is not UTF-8.
+    /// A text message is not UTF-8, in a dialect that checks text.
     InvalidText,
-    /// The client does not read as fast as it is owed, and its outbox is full.
+    /// The client reads too slowly, and its outbox is full.
     SlowConsumer,
-    /// The shard holds too much of unfinished messages, and this session the most of it.
+    /// The shard's partial messages exceed `limits.partial_bytes_max`, and this session's is the
+    /// largest.
     PartialBytes,
-    /// The client has said nothing for too long.
+    /// The client sent nothing for the route's idle time-out.
     IdleTimeout,
-    /// A message of the client has been begun and not been whole in time.
+    /// A message of the client was not complete in time.
     MessageTimeout,
-    /// The client has not said who it is, or what it wants, in time.
+    /// The client did not register in time.
     RegistrationTimeout,
-    /// The session has its shard remember more than one session may.
+    /// The session's names exceed `limits.names_bytes_per_session_max`.
     TooManyNames,
-    /// The shard has no room for a name that the session has to have.
+    /// A name that the session needs would exceed `limits.names_bytes_max` of the shard.
     NamesFull,
-    /// The user has connected again, and only the newer connection may stay.
+    /// The exclusive user has connected again; the newer session stays.
     Replaced,
-    /// The process is going away.
+    /// The gateway stops.
     Shutdown,
-    /// The embedder or the server API has asked for the end.
+    /// The embedder or the server API dropped the session.
     Dropped,
-    /// The same with this code, and a reason that whoever asked has given.
+    /// An embedder, a hook or the server API closed the session with this code and its own reason.
     Closed(u16),
-    /// The message is not in the session's language, which ends sessions for that.
+    /// A message is invalid, in a dialect that closes sessions for that.
     Malformed,
-    /// A handler failed, and the session's language ends sessions for that.
+    /// A handler failed, in a dialect that closes sessions for that.
     HandlerFailed,
-    /// The head of a request did not arrive in time; there is no session to say goodbye to.
+    /// The head of an HTTP request did not arrive in time.
     HandshakeTimeout,
-    /// The body of a request did not arrive in time.
+    /// The body of an HTTP request did not arrive in time.
     BodyTimeout,
-    /// The peer has reset the connection, or ended it without a close frame.
+    /// The peer reset the connection, or ended it without a close frame.
     Reset,
-    /// The peer has not ended the connection in time after the close frames.
+    /// The peer did not end the connection in time after the close frames.
     CloseGrace,
 }
 
-/// Whether a close frame may have this code (RFC 6455 7.4, and IANA's registry).
+/// Returns whether a close frame may contain this code (RFC 6455 7.4 and IANA's registry).
 ///
-/// gorilla/websocket, and with it the original servers, do not know 1014, Bad Gateway.
+/// gorilla/websocket, and so the original servers, reject 1014 (Bad Gateway).
 pub fn is_code(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Whether an embedder, a hook or the server API may close a session with this code and reason.
+/// Returns whether an embedder, a hook or the server API may close a session with this code and
+/// reason.
 ///
-/// They may send what an endpoint may, but for 1002, which is for the gateway itself to say, and
-/// 1014, which breaks the protocol to clients that do not know it (see [`is_code`]).
+/// All codes of [`is_code`] are allowed except 1002, which only the gateway sends, and 1014, which
+/// is a protocol error for clients that do not know it. A reason may have 123 bytes.
 pub(crate) fn may_close(code: u16, reason: &str) -> bool {
     is_code(code) && !matches!(code, 1002 | 1014) && reason.len() <= REASON_BYTES_MAX
 }
 
-/// The codes that [`may_close`] takes, in words.
+/// The codes that [`may_close`] allows, for error messages.
 pub(crate) const CODES: &str = "1000, 1001, 1003, 1007 to 1013 or 3000 to 4999";
 
-impl End {
-    /// Its row of the table.
+impl CloseCause {
+    /// Returns the row of the table.
     fn row(self) -> Row {
-        use ComeBack::{No, Yes};
+        use Reconnect::{No, Yes};
         match self {
-            Self::ClientClosed(code) => Row::silent("client_closed", code, No),
+            Self::ClientClosed(code) => Row::without_reason("client_closed", code, No),
             Self::TooBig => Self::Protocol(ProtocolError::TooBig).row(),
             Self::Protocol(error) => Row {
                 label: if error == ProtocolError::TooBig {
@@ -86,7 +88,7 @@ impl End {
                     "protocol_error"
                 },
                 frame: Some((Some(error.code()), error.reason())),
-                come_back: No,
+                reconnect: No,
             },
             Self::InvalidText => Row::of("invalid_text", 1007, "text message is not utf8", No),
             Self::SlowConsumer => Row::of("slow_consumer", 1008, "too slow", Yes),
@@ -101,88 +103,89 @@ impl End {
             Self::Replaced => Row::of("replaced", 4001, "replaced by a new connection", No),
             Self::Shutdown => Row::of("shutdown", 1001, "server is shutting down", Yes),
             Self::Dropped => Row::of("dropped", 1000, "dropped by the server", No),
-            Self::Closed(code) => Row::silent("closed", Some(code), No),
+            Self::Closed(code) => Row::without_reason("closed", Some(code), No),
             Self::Malformed => Row::of("malformed", 1007, "invalid message", No),
             Self::HandlerFailed => Row::of("handler_failed", 1011, "message handling failed", No),
-            Self::HandshakeTimeout => Row::cut("handshake_timeout", Yes),
-            Self::BodyTimeout => Row::cut("body_timeout", Yes),
-            Self::Reset => Row::cut("reset", Yes),
-            Self::CloseGrace => Row::cut("close_grace", No),
+            Self::HandshakeTimeout => Row::abort("handshake_timeout", Yes),
+            Self::BodyTimeout => Row::abort("body_timeout", Yes),
+            Self::Reset => Row::abort("reset", Yes),
+            Self::CloseGrace => Row::abort("close_grace", No),
         }
     }
 
-    /// Whether a close frame is sent before the connection is closed. The others are cut.
+    /// Returns whether a close frame is sent before the connection is closed. If not, it is
+    /// aborted.
     pub fn sends_close_frame(self) -> bool {
         self.row().frame.is_some()
     }
 
-    /// The code in the close frame. `None` when there is no close frame, and when an empty one
-    /// answers an empty one.
+    /// Returns the code of the close frame. Returns `None` if no close frame is sent, or if an
+    /// empty one answers the client's empty one.
     pub fn code(self) -> Option<u16> {
         self.row().frame.and_then(|(code, _)| code)
     }
 
-    /// The reason in the close frame; empty where there is nothing to say.
+    /// Returns the reason of the close frame; it may be empty.
     pub fn reason(self) -> Reason {
         self.row().frame.map_or(Reason::EMPTY, |(_, reason)| reason)
     }
 
-    /// The label under which this end is counted.
+    /// Returns the label in metrics and logs.
     pub fn label(self) -> &'static str {
         self.row().label
     }
 
-    /// Whether the client, doing the same again, may hope for better: the cause was the network,
-    /// the moment or this process, and not what the client is or said.
-    pub fn should_come_back(self) -> bool {
-        self.row().come_back == ComeBack::Yes
+    /// Returns whether the client should reconnect: the cause was the network, the load or this
+    /// process, and not the client's identity or messages.
+    pub fn should_reconnect(self) -> bool {
+        self.row().reconnect == Reconnect::Yes
     }
 }
 
-/// What is said about an end.
+/// A row of the table.
 struct Row {
     label: &'static str,
-    /// The code and the reason of the close frame, if one is sent.
+    /// The code and the reason of the close frame; `None` if none is sent.
     frame: Option<(Option<u16>, Reason)>,
-    come_back: ComeBack,
+    reconnect: Reconnect,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum ComeBack {
+enum Reconnect {
     Yes,
     No,
 }
 
 impl Row {
-    fn of(label: &'static str, code: u16, reason: &'static str, come_back: ComeBack) -> Self {
+    fn of(label: &'static str, code: u16, reason: &'static str, reconnect: Reconnect) -> Self {
         Self {
             label,
             frame: Some((Some(code), Reason::of(reason))),
-            come_back,
+            reconnect,
         }
     }
 
-    /// A close frame with a code of somebody else's, and no reason of ours.
-    fn silent(label: &'static str, code: Option<u16>, come_back: ComeBack) -> Self {
+    /// Creates a row whose code comes from elsewhere, without a reason.
+    fn without_reason(label: &'static str, code: Option<u16>, reconnect: Reconnect) -> Self {
         Self {
             label,
             frame: Some((code, Reason::EMPTY)),
-            come_back,
+            reconnect,
         }
     }
 
-    /// No close frame.
-    fn cut(label: &'static str, come_back: ComeBack) -> Self {
+    /// Creates a row without a close frame.
+    fn abort(label: &'static str, reconnect: Reconnect) -> Self {
         Self {
             label,
             frame: None,
-            come_back,
+            reconnect,
         }
     }
 }
 
-impl From<ProtocolError> for End {
-    /// A message over the limit is an end of its own; everything else is a broken protocol.
+impl From<ProtocolError> for CloseCause {
+    /// [`ProtocolError::TooBig`] has its own cause; all others are protocol errors.
     fn from(error: ProtocolError) -> Self {
         match error {
             ProtocolError::TooBig => Self::TooBig,
@@ -195,30 +198,30 @@ impl From<ProtocolError> for End {
     }
 }
 
-/// What a client's frame did that RFC 6455, or the message limit, forbids.
+/// A violation of RFC 6455 or of the message limit by a client's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// The first two bytes of a head are wrong in at least one way.
+    /// The first two bytes of a frame head have at least one fault.
     Head {
-        /// All that is wrong with them.
+        /// All faults.
         faults: HeadFaults,
-        /// The opcode they name, known or not.
+        /// The opcode, known or not.
         opcode: u8,
     },
     /// A 64-bit length has its top bit set (RFC 6455 5.2).
     LengthTopBit,
-    /// A message is longer than the limit, or says that it will be.
+    /// A message is longer than the limit, or its frame heads declare that it will be.
     TooBig,
-    /// A close frame's payload is one byte, too short for a code.
+    /// A close frame's payload has one byte, too short for a code.
     CloseOfOneByte,
-    /// A close frame's code is one that may not be sent.
+    /// A close frame's code must not be sent (see [`is_code`]).
     CloseCode(u16),
     /// A close frame's reason is not UTF-8.
     CloseReason,
 }
 
 impl ProtocolError {
-    /// The code that answers it.
+    /// Returns the close code with which the connection ends.
     pub fn code(self) -> u16 {
         match self {
             Self::TooBig => 1009,
@@ -230,7 +233,8 @@ impl ProtocolError {
         }
     }
 
-    /// The reason that goes with the code, where gorilla/websocket 1.5.3 has one in its words.
+    /// Returns the reason to send with the code. Where gorilla/websocket 1.5.3 has a text, it is
+    /// the same.
     pub fn reason(self) -> Reason {
         match self {
             Self::Head { faults, opcode } => faults.reason(opcode),
@@ -243,32 +247,32 @@ impl ProtocolError {
     }
 }
 
-/// One thing wrong with the first two bytes of a head.
+/// A fault in the first two bytes of a frame head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HeadFault {
-    /// A reserved bit is set that no extension has claimed.
+    /// Reserved bit 1 is set without an extension that uses it.
     Rsv1,
-    /// As above.
+    /// Reserved bit 2 is set without an extension that uses it.
     Rsv2,
-    /// As above.
+    /// Reserved bit 3 is set without an extension that uses it.
     Rsv3,
     /// A control frame is longer than 125 bytes.
     ControlTooLong,
     /// A control frame is a fragment.
     ControlNotFinal,
-    /// A new message begins before the last one has ended.
+    /// A message begins before the previous one has ended.
     DataBeforeFin,
-    /// A continuation comes when no message has begun.
+    /// A continuation frame arrives while no message is open.
     ContinuationAfterFin,
-    /// RFC 6455 knows no such opcode.
+    /// The opcode is not defined in RFC 6455.
     Opcode,
-    /// The client has not masked its frame.
+    /// The frame is not masked.
     Mask,
 }
 
 impl HeadFault {
-    /// All of them, in the order in which they are reported.
+    /// All faults, in the order in which they are reported.
     pub const ALL: [Self; 9] = [
         Self::Rsv1,
         Self::Rsv2,
@@ -281,7 +285,7 @@ impl HeadFault {
         Self::Mask,
     ];
 
-    /// In gorilla's words; the unknown opcode's number is to follow.
+    /// Returns gorilla's text. For [`HeadFault::Opcode`] the caller appends the number.
     fn text(self) -> &'static str {
         match self {
             Self::Rsv1 => "RSV1 set",
@@ -297,26 +301,26 @@ impl HeadFault {
     }
 }
 
-/// A set of [`HeadFault`]s. Gorilla reports all of them at once, and so do we.
+/// A set of [`HeadFault`]s. All are reported at once, as gorilla does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeadFaults {
     bits: u16,
 }
 
 impl HeadFaults {
-    /// Adds `fault` when it is `present`.
+    /// Adds `fault` if it is `present`.
     #[inline]
     pub(crate) fn note(&mut self, fault: HeadFault, present: bool) {
         self.bits |= u16::from(present) << (fault as u8);
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether the set is empty.
     #[inline]
     pub fn is_empty(self) -> bool {
         self.bits == 0
     }
 
-    /// Whether `fault` is among them.
+    /// Returns whether the set contains `fault`.
     pub fn contains(self, fault: HeadFault) -> bool {
         self.bits >> (fault as u8) & 1 == 1
     }
@@ -352,7 +356,7 @@ pub struct Reason {
     len: u8,
 }
 
-/// What a close frame has room for behind its code (RFC 6455 5.5).
+/// Length limit of a close frame's reason, in bytes (RFC 6455 5.5).
 pub const REASON_BYTES_MAX: usize = 123;
 
 impl Reason {
@@ -361,26 +365,26 @@ impl Reason {
         len: 0,
     };
 
-    /// The text; empty when nothing is said.
+    /// Returns the text; it may be empty.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("made of whole strings")
     }
 
     fn of(text: &'static str) -> Self {
         let mut reason = Self::EMPTY;
-        reason.write_str(text).expect("our own texts fit");
+        reason.write_str(text).expect("the table's texts fit");
         reason
     }
 
     fn numbered(text: &'static str, number: u16) -> Self {
         let mut reason = Self::EMPTY;
-        write!(reason, "{text}{number}").expect("our own texts fit");
+        write!(reason, "{text}{number}").expect("the table's texts fit");
         reason
     }
 }
 
 impl fmt::Write for Reason {
-    /// Appends all of `text`, or nothing of it and fails.
+    /// Appends `text`, or fails and appends nothing if there is no room for all of it.
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let start = usize::from(self.len);
         let end = start + text.len();
@@ -413,7 +417,7 @@ impl Eq for Reason {}
 
 const _: () = {
     assert!(size_of::<ProtocolError>() <= 8);
-    assert!(size_of::<End>() <= 8);
+    assert!(size_of::<CloseCause>() <= 8);
     assert!(REASON_BYTES_MAX <= u8::MAX as usize);
 };
 
@@ -422,38 +426,39 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    /// One of each. A new end does not compile until it is looked at here.
-    fn next(end: Option<End>) -> Option<End> {
+    /// Enumerates all causes. A new cause does not compile until it is added here.
+    fn next(end: Option<CloseCause>) -> Option<CloseCause> {
         let Some(end) = end else {
-            return Some(End::ClientClosed(Some(1000)));
+            return Some(CloseCause::ClientClosed(Some(1000)));
         };
         Some(match end {
-            End::ClientClosed(_) => End::Protocol(ProtocolError::LengthTopBit),
-            End::Protocol(_) => End::TooBig,
-            End::TooBig => End::InvalidText,
-            End::InvalidText => End::SlowConsumer,
-            End::SlowConsumer => End::PartialBytes,
-            End::PartialBytes => End::IdleTimeout,
-            End::IdleTimeout => End::MessageTimeout,
-            End::MessageTimeout => End::RegistrationTimeout,
-            End::RegistrationTimeout => End::TooManyNames,
-            End::TooManyNames => End::NamesFull,
-            End::NamesFull => End::Replaced,
-            End::Replaced => End::Shutdown,
-            End::Shutdown => End::Dropped,
-            End::Dropped => End::Closed(4000),
-            End::Closed(_) => End::Malformed,
-            End::Malformed => End::HandlerFailed,
-            End::HandlerFailed => End::HandshakeTimeout,
-            End::HandshakeTimeout => End::BodyTimeout,
-            End::BodyTimeout => End::Reset,
-            End::Reset => End::CloseGrace,
-            End::CloseGrace => return None,
+            CloseCause::ClientClosed(_) => CloseCause::Protocol(ProtocolError::LengthTopBit),
+            CloseCause::Protocol(_) => CloseCause::TooBig,
+            CloseCause::TooBig => CloseCause::InvalidText,
+            CloseCause::InvalidText => CloseCause::SlowConsumer,
+            CloseCause::SlowConsumer => CloseCause::PartialBytes,
+            CloseCause::PartialBytes => CloseCause::IdleTimeout,
+            CloseCause::IdleTimeout => CloseCause::MessageTimeout,
+            CloseCause::MessageTimeout => CloseCause::RegistrationTimeout,
+            CloseCause::RegistrationTimeout => CloseCause::TooManyNames,
+            CloseCause::TooManyNames => CloseCause::NamesFull,
+            CloseCause::NamesFull => CloseCause::Replaced,
+            CloseCause::Replaced => CloseCause::Shutdown,
+            CloseCause::Shutdown => CloseCause::Dropped,
+            CloseCause::Dropped => CloseCause::Closed(4000),
+            CloseCause::Closed(_) => CloseCause::Malformed,
+            CloseCause::Malformed => CloseCause::HandlerFailed,
+            CloseCause::HandlerFailed => CloseCause::HandshakeTimeout,
+            CloseCause::HandshakeTimeout => CloseCause::BodyTimeout,
+            CloseCause::BodyTimeout => CloseCause::Reset,
+            CloseCause::Reset => CloseCause::CloseGrace,
+            CloseCause::CloseGrace => return None,
         })
     }
 
-    fn all() -> Vec<End> {
-        let all: Vec<End> = std::iter::successors(next(None), |&end| next(Some(end))).collect();
+    fn all() -> Vec<CloseCause> {
+        let all: Vec<CloseCause> =
+            std::iter::successors(next(None), |&end| next(Some(end))).collect();
         assert_eq!(all.len(), 21);
         all
     }
@@ -466,7 +471,7 @@ mod tests {
             ProtocolError::CloseReason,
         ];
         all.extend((0..=u16::MAX).map(ProtocolError::CloseCode));
-        // One at a time; ws/decoder.rs tries all sets that a head can have.
+        // One fault at a time; the tests of ws/decoder.rs try all sets that a head can have.
         for fault in HeadFault::ALL {
             let mut faults = HeadFaults::default();
             faults.note(fault, true);
@@ -490,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_end_says_nothing_and_every_other_has_a_code_that_may_be_sent() {
+    fn an_aborted_connection_gets_no_frame_and_every_other_a_code_that_may_be_sent() {
         for end in all() {
             if end.sends_close_frame() {
                 let code = end
@@ -502,13 +507,13 @@ mod tests {
                 assert_eq!(end.reason(), Reason::EMPTY, "{end:?}");
             }
         }
-        let empty = End::ClientClosed(None);
+        let empty = CloseCause::ClientClosed(None);
         assert!(empty.sends_close_frame());
         assert_eq!((empty.code(), empty.reason().as_str()), (None, ""));
     }
 
     #[test]
-    fn the_codes_that_may_be_asked_for_are_those_that_are_told() {
+    fn the_allowed_codes_are_those_in_the_error_message() {
         let ranges: Vec<(u16, u16)> = CODES
             .split(", ")
             .flat_map(|part| part.split(" or "))
@@ -517,11 +522,11 @@ mod tests {
             .collect();
         assert_eq!(ranges.len(), 5);
         for code in 0..=u16::MAX {
-            let is_told = ranges
+            let is_listed = ranges
                 .iter()
                 .any(|&(first, last)| (first..=last).contains(&code));
-            assert_eq!(may_close(code, ""), is_told, "{code}");
-            assert!(is_code(code) || !is_told, "{code}");
+            assert_eq!(may_close(code, ""), is_listed, "{code}");
+            assert!(is_code(code) || !is_listed, "{code}");
         }
         assert!(may_close(1000, &"x".repeat(REASON_BYTES_MAX)));
         assert!(!may_close(1000, &"x".repeat(REASON_BYTES_MAX + 1)));
@@ -537,29 +542,29 @@ mod tests {
                 1002
             };
             assert_eq!(error.code(), expected);
-            assert_eq!(End::from(error).code(), Some(expected));
-            assert_eq!(End::from(error).reason(), error.reason());
+            assert_eq!(CloseCause::from(error).code(), Some(expected));
+            assert_eq!(CloseCause::from(error).reason(), error.reason());
         }
     }
 
     #[test]
-    fn a_message_that_is_too_big_is_the_same_end_whoever_found_it() {
+    fn a_message_that_is_too_big_has_one_close_cause() {
         let (found, wrapped) = (
-            End::from(ProtocolError::TooBig),
-            End::Protocol(ProtocolError::TooBig),
+            CloseCause::from(ProtocolError::TooBig),
+            CloseCause::Protocol(ProtocolError::TooBig),
         );
-        assert_eq!(found, End::TooBig);
+        assert_eq!(found, CloseCause::TooBig);
         assert_eq!(found.label(), wrapped.label());
         assert_eq!(found.reason(), wrapped.reason());
         assert_eq!(found.code(), wrapped.code());
     }
 
-    /// Written out once more, so that a change of what clients see is made twice.
+    /// Repeats the table, so that a change visible to clients must be made twice.
     #[test]
-    fn the_table_is_what_clients_know() {
+    fn the_table_has_not_changed() {
         let rows: Vec<(Option<u16>, String, bool)> = all()
             .into_iter()
-            .map(|end| (end.code(), end.reason().to_string(), end.should_come_back()))
+            .map(|end| (end.code(), end.reason().to_string(), end.should_reconnect()))
             .collect();
         let expected = [
             (Some(1000), "", false),
@@ -588,7 +593,7 @@ mod tests {
         assert_eq!(rows, expected);
     }
 
-    /// What clients are told to do about each end is in the documents.
+    /// docs/ends.md tells clients what to do about each cause.
     #[test]
     fn the_documented_table_has_every_end() {
         let document = include_str!("../../docs/ends.md");
@@ -603,20 +608,20 @@ mod tests {
             })
             .collect();
         let described = all().into_iter().map(|end| {
-            let code = if matches!(end, End::ClientClosed(_)) {
+            let code = if matches!(end, CloseCause::ClientClosed(_)) {
                 "its own".to_owned()
-            } else if matches!(end, End::Closed(_)) {
+            } else if matches!(end, CloseCause::Closed(_)) {
                 "as asked".to_owned()
             } else {
                 let code = end.code().map(|code| code.to_string());
                 code.unwrap_or_else(|| "none".to_owned())
             };
-            let reason = if matches!(end, End::Protocol(_)) {
+            let reason = if matches!(end, CloseCause::Protocol(_)) {
                 "what is wrong".to_owned()
             } else {
                 end.reason().to_string()
             };
-            let back = if end.should_come_back() { "yes" } else { "no" };
+            let back = if end.should_reconnect() { "yes" } else { "no" };
             format!("| `{}` | {code} | {reason} | {back} ", end.label())
         });
         assert_eq!(documented, described.collect::<Vec<_>>());

@@ -1,8 +1,8 @@
-//! What is said: the parts of a message that mean the same in every language.
+//! The content of messages, independent of the dialect that encodes it.
 //!
-//! A push, a reply and a failure are made of these, and each dialect words them in its own way. On
-//! the way through a shard everything is borrowed ([`Content`], [`Data`]); what waits, travels to
-//! another shard or comes from an embedder owns its bytes ([`Message`], [`Payload`]).
+//! Pushes, replies and failures consist of these parts, and each dialect encodes them in its own
+//! way. Within a shard they are borrowed ([`Content`], [`Data`]). Content that waits, goes to
+//! another shard or comes from an embedder owns its bytes ([`Message`], [`OwnedData`]).
 //!
 //! ```text
 //!   Message { event "chat", data {"text":"hi"} }
@@ -15,10 +15,10 @@
 
 use bytes::Bytes;
 
-/// The two types of message.
+/// The type of a WebSocket message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Opcode 1. Not checked for UTF-8.
+pub enum MessageType {
+    /// Opcode 1. UTF-8 is checked only in some dialects.
     Text,
     /// Opcode 2.
     Binary,
@@ -27,19 +27,19 @@ pub enum Kind {
 /// The body of a message, borrowed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Data<'c> {
-    /// There is none.
+    /// No body.
     #[default]
     None,
     /// One valid JSON value.
     Json(&'c [u8]),
     /// Text.
     Text(&'c str),
-    /// Bytes that need not be text.
+    /// Any bytes.
     Bytes(&'c [u8]),
 }
 
 impl<'c> Data<'c> {
-    /// The bytes, whatever they are.
+    /// Returns the bytes of the body; empty if there is none.
     #[must_use]
     pub fn bytes(self) -> &'c [u8] {
         match self {
@@ -50,12 +50,13 @@ impl<'c> Data<'c> {
     }
 }
 
-/// The channel that a message names, in languages that have room for it.
+/// The channel that a message names, in dialects that encode one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChannelName<T> {
-    /// This one; empty is none, but for a publication to a channel, which names that one.
+    /// This channel. Empty means none; a publication to a channel names that channel then.
     Given(T),
-    /// Of each session that hears it the first channel that it is on, or its id if it is on none.
+    /// For each receiving session the first channel that it joined, or its public id if it is on
+    /// none.
     Own,
 }
 
@@ -72,7 +73,7 @@ impl<'c> From<&'c str> for ChannelName<&'c str> {
 }
 
 impl<T: AsRef<str>> ChannelName<T> {
-    /// The name that is given; empty if none is.
+    /// Returns the given name; empty for [`ChannelName::Own`].
     pub fn given(&self) -> &str {
         match self {
             Self::Given(name) => name.as_ref(),
@@ -81,41 +82,41 @@ impl<T: AsRef<str>> ChannelName<T> {
     }
 }
 
-/// What a publication says, borrowed. Empty strings are what is not said.
+/// The content of a publication, borrowed. Empty strings are omitted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Content<'c> {
-    /// What kind of message it is: a command's or an event's name.
+    /// The event, or the command of a reply.
     pub event: &'c str,
-    /// Its body.
+    /// The body.
     pub data: Data<'c>,
-    /// Who says so, where the language has room for it.
+    /// The sender, for dialects that encode one.
     pub from: &'c str,
-    /// The channel that is named in it.
+    /// The channel that the message names.
     pub channel: ChannelName<&'c str>,
-    /// What it answers, where the language has room for it.
+    /// The id of the request that it answers, for dialects that encode one.
     pub correlation: &'c str,
-    /// Zero, unless something failed.
+    /// The status; 0 for success.
     pub status: i64,
-    /// The status in words.
+    /// The status as text.
     pub status_text: &'c str,
 }
 
 /// The body of a message, owned.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub enum Payload {
-    /// There is none.
+pub enum OwnedData {
+    /// No body.
     #[default]
     None,
     /// One valid JSON value.
     Json(Bytes),
     /// Text.
     Text(Box<str>),
-    /// Bytes that need not be text.
+    /// Any bytes.
     Bytes(Bytes),
 }
 
-impl Payload {
-    /// The same, borrowed.
+impl OwnedData {
+    /// Borrows the body.
     #[must_use]
     pub fn borrow(&self) -> Data<'_> {
         match self {
@@ -126,7 +127,7 @@ impl Payload {
         }
     }
 
-    /// How many bytes it has.
+    /// Returns the length of the body in bytes.
     #[must_use]
     pub fn bytes_count(&self) -> usize {
         match self {
@@ -136,7 +137,7 @@ impl Payload {
         }
     }
 
-    /// A copy that owns its bytes.
+    /// Copies a borrowed body.
     #[must_use]
     pub fn copy(data: Data<'_>) -> Self {
         match data {
@@ -148,11 +149,11 @@ impl Payload {
     }
 }
 
-/// What a publication says, owned.
+/// The content of a publication, owned.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Message {
     pub(crate) event: Box<str>,
-    pub(crate) data: Payload,
+    pub(crate) data: OwnedData,
     pub(crate) from: Box<str>,
     pub(crate) channel: ChannelName<Box<str>>,
     pub(crate) correlation: Box<str>,
@@ -161,7 +162,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The same, borrowed.
+    /// Borrows the content.
     #[must_use]
     pub fn borrow(&self) -> Content<'_> {
         Content {
@@ -178,12 +179,12 @@ impl Message {
         }
     }
 
-    /// A copy that owns its bytes.
+    /// Copies borrowed content.
     #[must_use]
     pub fn copy(content: &Content<'_>) -> Self {
         Self {
             event: content.event.into(),
-            data: Payload::copy(content.data),
+            data: OwnedData::copy(content.data),
             from: content.from.into(),
             channel: match content.channel {
                 ChannelName::Given(name) => ChannelName::Given(name.into()),
@@ -196,23 +197,23 @@ impl Message {
     }
 }
 
-/// What an answer must repeat of the message it answers: an owned echo, no longer than that was.
+/// The parts of a request that its response repeats, owned.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Correlation {
-    /// The command, as the client spelled it.
+    /// The command as the client sent it.
     pub command: Box<str>,
-    /// The client's name for its request; empty if it gave none.
+    /// The client's id of the request; empty if it sent none.
     pub id: Box<str>,
     /// The channel that the client named; empty if it named none.
     pub channel: Box<str>,
-    /// The type of frame that it came in.
-    pub kind: Kind,
+    /// The type of the request message.
+    pub kind: MessageType,
 }
 
 impl Correlation {
-    /// That of a command and nothing else.
+    /// Creates a correlation with only a command.
     #[must_use]
-    pub fn of(command: &str, kind: Kind) -> Self {
+    pub fn of(command: &str, kind: MessageType) -> Self {
         Self {
             command: command.into(),
             id: Box::default(),
@@ -222,46 +223,46 @@ impl Correlation {
     }
 }
 
-/// What became of something that a client asked.
+/// The outcome of a client's request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// It is on the channel now.
+    /// The session joined the channel.
     Joined,
-    /// The gateway's own rules are against it.
+    /// A rule of the gateway denies the request.
     Denied(Denial),
-    /// Nobody handles this command.
+    /// No handler exists for the command.
     NotHandled,
-    /// It was handled, and there is nothing to say.
+    /// A handler succeeded without a reply.
     Silent,
-    /// It was handled.
+    /// A handler replied.
     Replied(Reply),
-    /// It was handled, and failed.
+    /// A handler failed.
     Failed(Failure),
 }
 
-/// What the gateway's own rules have against something that a client asked.
+/// The reason for which the gateway denies a request of a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Denial {
-    /// It is on the channel already.
+    /// The session is on the channel already.
     AlreadyJoined,
-    /// It names no channel, or one whose name is empty or too long.
+    /// The request names no channel, or one whose name is empty or too long.
     NoChannelNamed,
-    /// There is no such channel.
+    /// The channel is not declared, or its name is too long.
     NoSuchChannel,
-    /// It may not.
+    /// The channel's rule denies it.
     NotAuthorized,
-    /// It is not on the channel.
+    /// The session is not on the channel.
     NotJoined,
-    /// It is on as many channels as it may be.
+    /// The session is on `limits.channels_per_session_max` channels.
     TooManyChannels,
-    /// There is no room for another name of its own.
+    /// The session's names would exceed `limits.names_bytes_per_session_max`.
     TooManyNames,
-    /// There is no room for another name of anybody's.
+    /// The shard's names would exceed `limits.names_bytes_max`.
     NoRoomForNames,
 }
 
 impl Denial {
-    /// All of them.
+    /// All denials.
     pub const ALL: &[Self] = &[
         Self::AlreadyJoined,
         Self::NoChannelNamed,
@@ -273,7 +274,7 @@ impl Denial {
         Self::NoRoomForNames,
     ];
 
-    /// Under which it is counted and logged.
+    /// Returns the label for metrics and logs.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -288,7 +289,7 @@ impl Denial {
         }
     }
 
-    /// The same in words, for clients whose language has none of its own.
+    /// Returns the text for clients, in dialects without texts of their own.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -304,57 +305,57 @@ impl Denial {
     }
 }
 
-/// What a handler replies.
+/// A handler's reply.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Reply {
-    /// The command of the reply, where it may differ from that of the request.
+    /// The command of the reply; `None` for that of the request.
     pub(crate) event: Option<Box<str>>,
-    /// Its body.
-    pub(crate) data: Payload,
+    /// The body.
+    pub(crate) data: OwnedData,
 }
 
-/// How a handler failed.
+/// A handler's failure.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Failure {
     pub(crate) status: i64,
     pub(crate) text: Box<str>,
-    pub(crate) data: Payload,
+    pub(crate) data: OwnedData,
     pub(crate) cause: Cause,
 }
 
-/// Where a failure comes from.
+/// The origin of a failure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
-    /// The handler chose its status.
+    /// The handler returned a failure with a status.
     Chosen,
-    /// The handler gave up with an error.
+    /// The handler returned another error.
     Error,
     /// The handler panicked.
     Panic,
-    /// The gateway's own rules were against it.
+    /// A rule of the gateway denied it.
     Denied(Denial),
 }
 
 impl Failure {
-    /// Its status.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> i64 {
         self.status
     }
 
-    /// Its status in words.
+    /// Returns the status as text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Its body.
+    /// Returns the body.
     #[must_use]
     pub fn data(&self) -> Data<'_> {
         self.data.borrow()
     }
 
-    /// Where it comes from.
+    /// Returns the origin.
     #[must_use]
     pub fn cause(&self) -> Cause {
         self.cause
@@ -362,13 +363,13 @@ impl Failure {
 }
 
 impl Reply {
-    /// The command of the reply, where it differs from that of the request.
+    /// Returns the command of the reply; `None` for that of the request.
     #[must_use]
     pub fn event(&self) -> Option<&str> {
         self.event.as_deref()
     }
 
-    /// Its body.
+    /// Returns the body.
     #[must_use]
     pub fn data(&self) -> Data<'_> {
         self.data.borrow()

@@ -1,37 +1,37 @@
-//! Names for things that live on shards.
+//! Ids of shards, connections and sessions.
 //!
-//! Every identifier here is a plain integer with a fixed layout, so it can sit in a timer, in an
-//! `io_uring` completion or in a mailbox message without keeping anything alive. It may therefore
-//! outlive what it names; the generation it carries turns such a stale name into a clean miss
-//! instead of somebody else's session.
+//! Every id is a plain integer with a fixed layout, so it can be stored in a timer, an `io_uring`
+//! completion or a mailbox message without keeping anything alive. An id may outlive its
+//! connection. Its generation makes the lookup of a stale id fail, instead of finding another
+//! session.
 
 use std::fmt;
 use std::num::NonZeroU64;
 
-/// A thread that owns sessions. Shards are numbered from zero, densely, for the process's life.
+/// The id of a shard: its index, from zero, without gaps, constant for the life of the process.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ShardId(u8);
 
 impl ShardId {
-    /// Names the shard at `index`.
+    /// Returns the id of the shard with this index.
     ///
     /// # Panics
     ///
-    /// If `index` is not below [`SHARDS_MAX`]; the shard count is checked when the config is read.
+    /// If `index` is not below [`SHARDS_MAX`]. Config validation limits the number of shards.
     #[must_use]
     pub fn new(index: usize) -> Self {
         assert!(index < SHARDS_MAX);
         Self(u8::try_from(index).expect("SHARDS_MAX fits a u8"))
     }
 
-    /// Position of this shard in any per-shard array.
+    /// Returns the index of the shard.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// One socket from accept to close, as its own shard knows it.
+/// The id of a connection within its shard.
 ///
 /// ```text
 ///  63               32 31     24 23                0
@@ -40,14 +40,18 @@ impl ShardId {
 /// +-------------------+---------+-------------------+
 /// ```
 ///
-/// `slot` is where the connection lies in its shard's tables and is reused as soon as the socket
-/// is closed. `generation` counts those reuses, starts at one, and so keeps the whole id non-zero.
-/// The eight bits between are free for whoever files an id in an `io_uring` operation.
+/// `slot` is the connection's index in its shard's tables. It is reused after the socket is closed.
+/// `generation` counts the uses of the slot from one, so an id is never zero. The eight bits
+/// between them are free for the `user_data` of `io_uring` operations.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ConnectionId(NonZeroU64);
 
 impl ConnectionId {
-    /// Composes an id from its parts.
+    /// Creates an id from its parts.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` is not below [`SLOTS_MAX`] or `generation` is zero.
     #[must_use]
     pub fn new(slot: u32, generation: u32) -> Self {
         assert!(slot < SLOTS_MAX);
@@ -56,32 +60,32 @@ impl ConnectionId {
         Self(NonZeroU64::new(bits).expect("the generation is not zero"))
     }
 
-    /// Index into the owning shard's tables.
+    /// Returns the index in the shard's tables.
     #[must_use]
     pub fn slot(self) -> u32 {
         (self.0.get() & SLOT_MASK) as u32
     }
 
-    /// [`ConnectionId::slot`] as an index.
+    /// Returns the slot as `usize`.
     #[must_use]
     pub fn index(self) -> usize {
         self.slot() as usize
     }
 
-    /// How many connections have lain in this slot, this one included.
+    /// Returns the generation: the number of connections in this slot so far, this one included.
     #[must_use]
     pub fn generation(self) -> u32 {
         (self.0.get() >> GENERATION_SHIFT) as u32
     }
 
-    /// The id as one integer, its bits 24 to 31 clear.
+    /// Returns the id as an integer. Bits 24 to 31 are zero.
     #[must_use]
     pub fn bits(self) -> u64 {
         self.0.get()
     }
 
-    /// The id that has these bits, whatever those from 24 to 31 are. `None` if no connection can
-    /// have them, because their generation is zero.
+    /// Returns the id with these bits, ignoring bits 24 to 31. Returns `None` if the generation is
+    /// zero.
     #[must_use]
     pub fn from_bits(bits: u64) -> Option<Self> {
         if bits >> GENERATION_SHIFT == 0 {
@@ -91,7 +95,7 @@ impl ConnectionId {
     }
 }
 
-/// Written as `slot#generation` in logs.
+/// Formats the id as `slot#generation`.
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.slot(), self.generation())
@@ -104,7 +108,7 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
-/// One client, from the end of its handshake to its close.
+/// The id of a session within the process.
 ///
 /// ```text
 ///  63               32 31     24 23                0
@@ -113,39 +117,39 @@ impl fmt::Debug for ConnectionId {
 /// +-------------------+---------+-------------------+
 /// ```
 ///
-/// Slot and generation are those of the connection that the session speaks through.
+/// Slot and generation are those of the session's connection.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionId(NonZeroU64);
 
 impl SessionId {
-    /// Names the session that speaks through `connection` on `shard`.
+    /// Returns the id of the session of `connection` on `shard`.
     #[must_use]
     pub fn new(shard: ShardId, connection: ConnectionId) -> Self {
         let bits = connection.bits() | u64::from(shard.0) << SHARD_SHIFT;
         Self(NonZeroU64::new(bits).expect("the generation is not zero"))
     }
 
-    /// The shard that owns the session. Only that shard may look it up.
+    /// Returns the shard that owns the session. Only that shard may look it up.
     #[must_use]
     pub fn shard(self) -> ShardId {
         ShardId((self.0.get() >> SHARD_SHIFT & SHARD_MASK) as u8)
     }
 
-    /// The connection it speaks through.
+    /// Returns the session's connection.
     #[must_use]
     pub fn connection(self) -> ConnectionId {
         let bits = self.0.get() & !(SHARD_MASK << SHARD_SHIFT);
         ConnectionId(NonZeroU64::new(bits).expect("the generation is not zero"))
     }
 
-    /// The id as one integer, of which [`SessionId::from_bits`] makes the id again.
+    /// Returns the id as an integer, for [`SessionId::from_bits`].
     #[must_use]
     pub fn bits(self) -> u64 {
         self.0.get()
     }
 
-    /// The id that has these bits, which says nothing about whether such a session ever was.
-    /// `None` if no session can have them, because their generation is zero.
+    /// Returns the id with these bits; the session may not exist. Returns `None` if the generation
+    /// is zero.
     #[must_use]
     pub fn from_bits(bits: u64) -> Option<Self> {
         if bits >> GENERATION_SHIFT == 0 {
@@ -155,7 +159,7 @@ impl SessionId {
     }
 }
 
-/// Written as `shard/slot#generation` in logs, which is also how people say it.
+/// Formats the id as `shard/slot#generation`.
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.shard().0, self.connection())
@@ -168,9 +172,9 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Upper bound on shards in one process.
+/// Maximum number of shards in one process.
 pub const SHARDS_MAX: usize = 1 << 8;
-/// Upper bound on connections held by one shard at one time.
+/// Maximum number of simultaneous connections of one shard.
 pub const SLOTS_MAX: u32 = 1 << 24;
 
 const SLOT_MASK: u64 = 0x00ff_ffff;

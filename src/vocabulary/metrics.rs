@@ -1,61 +1,61 @@
-//! What a shard counts, in plain integers that only it touches.
+//! Counters of a shard: plain integers, written only by the shard.
 
-use crate::vocabulary::close::End;
+use crate::vocabulary::close::CloseCause;
 use std::collections::BTreeMap;
 
-/// The counts of one shard since it started.
+/// The counters of one shard since its start.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
-    /// Sockets accepted.
+    /// Connections accepted.
     pub connections_accepted: u64,
-    /// Upgrades granted.
+    /// Sessions opened.
     pub sessions_opened: u64,
-    /// Messages that came from clients.
+    /// Messages received from clients.
     pub messages_received: u64,
-    /// Publications applied on this shard.
+    /// Publications delivered on this shard.
     pub publications: u64,
-    /// Outboxes that a publication was added to.
+    /// Outboxes to which a publication was enqueued.
     pub deliveries: u64,
-    /// Pings sent.
+    /// Pings enqueued.
     pub pings: u64,
-    /// Bytes owed to slow consumers that were never sent.
+    /// Pending bytes of slow consumers that were dropped.
     pub bytes_dropped: u64,
-    /// Outboxes copied out of shared batches because those held too much.
+    /// Outboxes copied out of shared batches, to free those.
     pub outboxes_copied: u64,
-    /// Connections whose cancelled operations did not end in time.
+    /// Connections whose cancelled operations did not complete in time.
     pub cancels_late: u64,
-    /// HTTP connections closed to make room for another one.
+    /// HTTP connections closed to make room for others.
     pub connections_evicted: u64,
-    /// HTTP connections reset because they took none of their answers for too long.
-    pub answers_unread: u64,
-    /// How sessions ended, by [`End::label`].
+    /// HTTP connections reset because their peer did not read the responses in time.
+    pub responses_unread: u64,
+    /// Ended sessions and timed-out HTTP connections, by [`CloseCause::label`].
     pub ends: BTreeMap<&'static str, u64>,
-    /// What was rejected, and why.
+    /// Rejections, by kind and reason.
     pub rejections: Rejections,
 }
 
-/// Counts of rejections, by what was rejected and the reason.
-pub type Rejections = BTreeMap<(Rejected, &'static str), u64>;
+/// Numbers of rejections, by kind and reason.
+pub type Rejections = BTreeMap<(RejectionKind, &'static str), u64>;
 
-/// What can be rejected.
+/// The kinds of request that can be rejected.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Rejected {
+pub enum RejectionKind {
     /// An upgrade to a session.
     Upgrade,
-    /// A session's wish to be on a channel.
+    /// A session's join of a channel.
     Join,
     /// A session's publication.
     Publish,
-    /// A command that its own rule, or a handler in the gateway's words, was against.
+    /// A command, denied by its rule or by a handler with a denial of the gateway.
     Command,
     /// A token, or another registration for a user, in a session's message.
     Token,
-    /// Any other HTTP request: a push, a drop, one to the server API or to nowhere.
+    /// Any other HTTP request: a push, a drop, a server API call, or an unknown path.
     Request,
 }
 
-impl Rejected {
-    /// Its name in the log.
+impl RejectionKind {
+    /// Returns the name for logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -70,32 +70,32 @@ impl Rejected {
 }
 
 impl Counters {
-    /// Counts one end.
-    pub fn count_end(&mut self, end: End) {
+    /// Counts the end of a session, or the time-out of an HTTP connection.
+    pub fn count_end(&mut self, end: CloseCause) {
         *self.ends.entry(end.label()).or_default() += 1;
     }
 
-    /// Counts one rejection.
-    pub fn count_rejection(&mut self, rejected: Rejected, reason: &'static str) {
+    /// Counts a rejection.
+    pub fn count_rejection(&mut self, rejected: RejectionKind, reason: &'static str) {
         *self.rejections.entry((rejected, reason)).or_default() += 1;
     }
 
-    /// How often this was rejected, by reason.
+    /// Returns the numbers of rejections of a kind, by reason.
     #[must_use]
-    pub fn rejections_of(&self, rejected: Rejected) -> BTreeMap<&'static str, u64> {
+    pub fn rejections_of(&self, rejected: RejectionKind) -> BTreeMap<&'static str, u64> {
         let all = self.rejections.iter();
         all.filter(|((what, _), _)| *what == rejected)
             .map(|(&(_, reason), &count)| (reason, count))
             .collect()
     }
 
-    /// How many sessions ended under this label.
+    /// Returns the number of ends with this label.
     #[must_use]
     pub fn ended(&self, label: &str) -> u64 {
         self.ends.get(label).copied().unwrap_or(0)
     }
 
-    /// Adds what another shard has counted.
+    /// Adds the counters of another shard.
     pub fn add(&mut self, other: &Self) {
         self.connections_accepted += other.connections_accepted;
         self.sessions_opened += other.sessions_opened;
@@ -107,7 +107,7 @@ impl Counters {
         self.outboxes_copied += other.outboxes_copied;
         self.cancels_late += other.cancels_late;
         self.connections_evicted += other.connections_evicted;
-        self.answers_unread += other.answers_unread;
+        self.responses_unread += other.responses_unread;
         for (label, count) in &other.ends {
             *self.ends.entry(label).or_default() += count;
         }

@@ -1,7 +1,7 @@
-//! The words that every part of the gateway uses: names, limits, ends, times and what is said.
+//! Data types that all parts of the gateway share: ids, limits, close causes, times and message
+//! content.
 //!
-//! Plain data with what can be said of it alone. Everything else may use it, and it uses nothing
-//! else of the gateway.
+//! Plain data. All modules may use these types; these depend on no other module of the gateway.
 
 pub(crate) mod authority;
 pub mod channel_pattern;

@@ -1,10 +1,9 @@
-//! The names by which the world knows sessions.
+//! Public ids of sessions.
 //!
-//! A session's public id looks like any random UUID (version 4, RFC 9562) and tells a stranger
-//! nothing: not how many sessions there are, nor on which shard one lies. The gateway finds the
-//! session by it without a table, since the id *is* the session's [`SessionId`], encrypted
-//! together with a random [`Tag`] under a key that the process draws when it starts. Nothing here
-//! draws luck of its own, and nothing here knows which sessions exist.
+//! A public id looks like a random UUID (version 4, RFC 9562) and reveals nothing, such as the
+//! number of sessions or a session's shard. The gateway finds the session without a table: the id
+//! is the [`SessionId`], encrypted together with a random [`Tag`] under a key that the process
+//! draws at its start. This module draws no random numbers and does not know which sessions exist.
 //!
 //! ```text
 //!    SessionId (64 bits) | Tag (58 bits)            122 bits
@@ -19,25 +18,25 @@ use siphasher::sip::SipHasher24;
 use std::fmt;
 use std::str::FromStr;
 
-/// A UUID that may be the public name of a session: what a client or backend has given, or what
-/// [`IdCipher::seal`] has made. Only [`IdCipher::open`] tells whether it can mean a session.
+/// A UUID that may be the public id of a session, received from a client or backend or created by
+/// [`IdCipher::seal`]. Only [`IdCipher::open`] finds out whether it can be one.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PublicId([u8; 16]);
 
 impl PublicId {
-    /// The id with these bytes, in the order in which they are written; of any version.
+    /// Creates an id from the bytes of a UUID of any version, in text order.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The id's bytes, in the order in which they are written.
+    /// Returns the bytes of the UUID, in text order.
     #[must_use]
     pub fn bytes(self) -> [u8; 16] {
         self.0
     }
 
-    /// The id in its usual form: ASCII, lower case, hyphenated, without braces.
+    /// Formats the id in the usual form: ASCII, lower case, with hyphens, without braces.
     #[must_use]
     pub fn encode(self) -> [u8; TEXT_LEN] {
         let mut text = [0; TEXT_LEN];
@@ -48,7 +47,7 @@ impl PublicId {
     }
 }
 
-/// Written as [`PublicId::encode`] does.
+/// Formats the id as [`PublicId::encode`] does.
 impl fmt::Display for PublicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.encode();
@@ -62,50 +61,50 @@ impl fmt::Debug for PublicId {
     }
 }
 
-/// Takes what [`parse_uuid`] takes.
+/// Accepts the forms of [`parse_uuid`].
 impl FromStr for PublicId {
-    type Err = NotUuid;
+    type Err = ParseUuidError;
 
-    fn from_str(text: &str) -> Result<Self, NotUuid> {
-        parse_uuid(text).map(Self).ok_or(NotUuid)
+    fn from_str(text: &str) -> Result<Self, ParseUuidError> {
+        parse_uuid(text).map(Self).ok_or(ParseUuidError)
     }
 }
 
-/// A text is not a UUID in any form that [`parse_uuid`] takes.
+/// The text is not a UUID in any form that [`parse_uuid`] accepts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a UUID")]
-pub struct NotUuid;
+pub struct ParseUuidError;
 
-/// What tells a session's public id from all others that decrypt to the same [`SessionId`].
+/// The random part of a public id. It distinguishes the session's id from the others that decrypt
+/// to the same [`SessionId`].
 ///
-/// The shard draws it when the session opens, keeps it in the session and compares it with the
-/// tag of every id that is said to be the session's. Whoever makes ids up has one chance in 2^58.
+/// The shard draws it when the session opens, and compares it with the tag of each public id that
+/// decrypts to the session. A guessed id matches with probability 2^-58.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Tag(u64);
 
 impl Tag {
-    /// The tag made of the lower 58 of 64 bits that nobody else can predict.
+    /// Creates a tag from the lower 58 of 64 random bits.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
         Self(bits & TAG_MASK)
     }
 }
 
-/// Makes public ids of sessions, and sessions of public ids.
+/// The cipher between session ids and public ids.
 ///
-/// A permutation of 122-bit numbers: a Feistel network of two 61-bit halves, whose round function
-/// is `SipHash-2-4` of the round's number and one half, under the key of the process. It is a
-/// permutation, so no two sessions can ever share an id. One call costs eight short hashes.
+/// It is a permutation of 122-bit numbers, so no two sessions can have the same id: a Feistel
+/// network of two 61-bit halves, whose round function is `SipHash-2-4` of the round's number and
+/// one half, under the key of the process. One call costs eight short hashes.
 #[derive(Clone, derive_more::Debug)]
 #[debug("IdCipher {{ .. }}")]
 pub struct IdCipher {
-    /// Keyed, and fed nothing.
+    /// Keyed, without input.
     hasher: SipHasher24,
 }
 
 impl IdCipher {
-    /// The cipher with this key. Whoever knows the key can read every id; ids made under one key
-    /// mean nothing under another.
+    /// Creates a cipher. The key reveals all ids; ids sealed under another key are invalid.
     #[must_use]
     pub fn new(key: [u64; 2]) -> Self {
         Self {
@@ -113,24 +112,25 @@ impl IdCipher {
         }
     }
 
-    /// The public id of `session`, whose tag is `tag`.
+    /// Returns the public id of `session`, whose tag is `tag`.
     #[must_use]
     pub fn seal(&self, session: SessionId, tag: Tag) -> PublicId {
         let sealed = self.permute(u128::from(session.bits()) << TAG_BITS | u128::from(tag.0));
         let uuid = sealed >> (MIDDLE_BITS + LOW_BITS) << HIGH_SHIFT
             | (sealed >> LOW_BITS & MIDDLE_MASK) << MIDDLE_SHIFT
             | sealed & LOW_MASK;
-        PublicId((uuid | MARKS).to_be_bytes())
+        PublicId((uuid | FIXED_BITS).to_be_bytes())
     }
 
-    /// The session that `id` names and the tag that the session must have for the id to be its own.
+    /// Decrypts a public id into a session id and the session's tag.
     ///
-    /// `None` if `id` is not a version 4 UUID, or cannot be the id of any session. Nearly every
-    /// UUID can be, so the caller must look the session up and compare the tag.
+    /// Returns `None` if `id` is not a version 4 UUID or decrypts to an impossible session id.
+    /// Almost every UUID decrypts to a possible one, so the caller must look up the session and
+    /// compare its tag.
     #[must_use]
     pub fn open(&self, id: PublicId) -> Option<(SessionId, Tag)> {
         let uuid = u128::from_be_bytes(id.0);
-        if uuid & MARKS_MASK != MARKS {
+        if uuid & FIXED_BITS_MASK != FIXED_BITS {
             return None;
         }
         let sealed = uuid >> HIGH_SHIFT << (MIDDLE_BITS + LOW_BITS)
@@ -160,19 +160,18 @@ impl IdCipher {
         whole(left, right)
     }
 
-    /// The number of the round and the half fill the 64 bits of one `SipHash` block.
+    /// Returns the hash of round number and half, which fill the 64 bits of one `SipHash` block.
     fn round(&self, round: u64, half: u64) -> u64 {
         let block = round << HALF_BITS | half;
         self.hasher.hash(&block.to_le_bytes()) & HALF_MASK
     }
 }
 
-/// The bytes of a UUID of any version, in the order in which they are written.
+/// Parses a UUID of any version. Returns its bytes in text order; `None` if the text is not a UUID.
 ///
-/// Takes exactly what `Parse` of Go's `github.com/google/uuid` takes, since that is what clients
-/// are used to: 36 characters with hyphens, the same behind `urn:uuid:`, the same in braces, and
-/// 32 digits without hyphens, all in either case. As there, any two bytes may stand for the
-/// braces.
+/// Accepts exactly the forms of `Parse` in Go's `github.com/google/uuid`, which the original
+/// servers use: 36 characters with hyphens, optionally after `urn:uuid:` or in braces, and 32
+/// digits without hyphens, in either case. As in Go, any two bytes may replace the braces.
 #[must_use]
 pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let text = text.as_bytes();
@@ -202,10 +201,10 @@ fn low_bits(value: u128) -> u64 {
     u64::try_from(value & u128::from(u64::MAX)).expect("64 bits")
 }
 
-/// Length of a UUID in its usual form, in bytes of text.
+/// Length of a UUID in its usual form, in bytes.
 pub const TEXT_LEN: usize = 36;
 
-/// Without hyphens.
+/// Length without hyphens.
 const SIMPLE_LEN: usize = 32;
 const BRACED_LEN: usize = TEXT_LEN + 2;
 const URN_PREFIX: &[u8] = b"urn:uuid:";
@@ -217,7 +216,7 @@ const HALF_MASK: u64 = (1 << HALF_BITS) - 1;
 const TAG_BITS: u32 = 58;
 const TAG_MASK: u64 = (1 << TAG_BITS) - 1;
 
-// Where the 122 free bits lie in a UUID: 48, the version, 12, the variant, 62.
+// Layout of a UUID: 48 free bits, the version, 12 free bits, the variant, 62 free bits.
 const MIDDLE_BITS: u32 = 12;
 const LOW_BITS: u32 = 62;
 const MIDDLE_MASK: u128 = (1 << MIDDLE_BITS) - 1;
@@ -225,12 +224,12 @@ const LOW_MASK: u128 = (1 << LOW_BITS) - 1;
 const MIDDLE_SHIFT: u32 = 64;
 const HIGH_SHIFT: u32 = 80;
 /// Version 4, variant `10`.
-const MARKS: u128 = 0x4 << 76 | 0b10 << 62;
-const MARKS_MASK: u128 = 0xf << 76 | 0b11 << 62;
+const FIXED_BITS: u128 = 0x4 << 76 | 0b10 << 62;
+const FIXED_BITS_MASK: u128 = 0xf << 76 | 0b11 << 62;
 
 const _: () = {
     assert!(2 * HALF_BITS == u64::BITS + TAG_BITS);
-    assert!(2 * HALF_BITS == MARKS_MASK.count_zeros());
+    assert!(2 * HALF_BITS == FIXED_BITS_MASK.count_zeros());
     assert!((ROUNDS - 1) << HALF_BITS >> HALF_BITS == ROUNDS - 1);
 };
 
@@ -241,7 +240,7 @@ mod tests {
     use campanile_tests::prng::Prng;
 
     #[test]
-    fn what_is_sealed_is_opened_again() {
+    fn open_inverts_seal() {
         let cipher = IdCipher::new([1, 2]);
         for (session, tag) in extremes().into_iter().chain(random(1, 2_000)) {
             let id = cipher.seal(session, tag);
@@ -274,8 +273,8 @@ mod tests {
                 let opened = cipher.open(forged);
                 assert_ne!(opened, Some((session, tag)));
                 assert!(
-                    opened.is_none() || MARKS_MASK >> bit & 1 == 0,
-                    "bit {bit} is a mark"
+                    opened.is_none() || FIXED_BITS_MASK >> bit & 1 == 0,
+                    "bit {bit} is fixed"
                 );
             }
         }
@@ -294,7 +293,7 @@ mod tests {
         }
     }
 
-    /// A Feistel network whose rounds are all alike undoes itself when its halves are swapped.
+    /// A Feistel network with equal rounds inverts itself when its halves are swapped.
     #[test]
     fn the_rounds_differ() {
         let cipher = IdCipher::new([9, 10]);
@@ -336,8 +335,8 @@ mod tests {
         assert!((60.0..62.0).contains(&mean), "{mean} bits on average");
         for (bit, count) in changed_of_bit.into_iter().enumerate() {
             let part = f64::from(count) / f64::from(pairs);
-            if MARKS_MASK >> bit & 1 == 1 {
-                assert_eq!(count, 0, "bit {bit} is a mark");
+            if FIXED_BITS_MASK >> bit & 1 == 1 {
+                assert_eq!(count, 0, "bit {bit} is fixed");
             } else {
                 assert!(
                     (0.45..0.55).contains(&part),
@@ -352,21 +351,25 @@ mod tests {
         let cipher = IdCipher::new([13, 14]);
         let (session, tag) = extremes()[1];
         let id = u128::from_be_bytes(cipher.seal(session, tag).bytes());
-        for marks in 0..64 {
-            let forged = id & !MARKS_MASK | (marks >> 2) << 76 | (marks & 3) << 62;
+        for fixed_bits in 0..64 {
+            let forged = id & !FIXED_BITS_MASK | (fixed_bits >> 2) << 76 | (fixed_bits & 3) << 62;
             let opened = cipher.open(PublicId::from_bytes(forged.to_be_bytes()));
-            assert_eq!(opened.is_some(), marks == 0b01_0010, "marks {marks:b}");
+            assert_eq!(
+                opened.is_some(),
+                fixed_bits == 0b01_0010,
+                "fixed_bits {fixed_bits:b}"
+            );
         }
     }
 
-    /// As one in 2^32 version 4 UUIDs does.
+    /// This happens with one in 2^32 version 4 UUIDs.
     #[test]
     fn an_id_that_decrypts_to_no_generation_names_no_session() {
         let cipher = IdCipher::new([15, 16]);
         let sealed = |session: u128| {
             let sealed = cipher.permute(session << TAG_BITS);
             let uuid = sealed >> 74 << 80 | (sealed >> 62 & 0xfff) << 64 | sealed & LOW_MASK;
-            PublicId::from_bytes((uuid | MARKS).to_be_bytes())
+            PublicId::from_bytes((uuid | FIXED_BITS).to_be_bytes())
         };
         assert_eq!(cipher.open(sealed(u128::from(u32::MAX))), None);
         assert_eq!(cipher.open(sealed(0)), None);
@@ -402,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_uuid_is_refused() {
+    fn other_texts_are_not_parsed() {
         for text in [
             "",
             "6b84764b",
@@ -422,12 +425,12 @@ mod tests {
             "6b84764b-22d3-4c64-823f-a6e7db4ac\u{20ac}",
         ] {
             assert_eq!(parse_uuid(text), None, "{text}");
-            assert_eq!(text.parse::<PublicId>(), Err(NotUuid));
+            assert_eq!(text.parse::<PublicId>(), Err(ParseUuidError));
         }
     }
 
     #[test]
-    fn what_is_read_is_written_the_same() {
+    fn parsing_inverts_formatting() {
         let mut prng = Prng::from_seed(7);
         for _ in 0..1_000 {
             let bytes: [u8; 16] =

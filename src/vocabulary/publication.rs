@@ -1,96 +1,96 @@
-//! Publications: what is said, to whom, and which one it is. Plain data, all of it.
+//! Publications: a message with an id and an audience. Plain data.
 //!
-//! A publication is accepted, named and routed on one shard (`publish`), and applied on each
-//! (`deliver`). What travels between them owns its bytes.
+//! One shard accepts a publication, gives it an id and sends it to the others (`publish`); each
+//! shard applies it to its sessions (`deliver`). A publication in a mailbox owns its bytes.
 
 use crate::vocabulary::content::{Content, Message};
 use crate::vocabulary::id::{SessionId, ShardId};
 
-/// One event on its way to those it is for.
+/// A publication, borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication<'p> {
-    /// Which one it is, process-wide.
+    /// The id, unique in the process.
     pub id: PublicationId,
-    /// Where it stands in a kept history; `None` while none is kept.
+    /// The position in the history of its channel; `None` without a history.
     pub position: Option<Position>,
-    /// Whom it is for.
+    /// The audience.
     pub audience: Audience<'p>,
-    /// What it says, as the publisher said it.
+    /// The content, as the publisher gave it.
     pub content: Content<'p>,
-    /// Random, the same on every shard: for languages in which each push has a name of its own.
+    /// A random number, the same on every shard, for dialects that encode an id of each push.
     pub nonce: u64,
 }
 
-/// The name of a publication: who accepted it, and how many that one had accepted before.
+/// The id of a publication.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PublicationId {
     /// The shard that accepted it.
     pub origin: ShardId,
-    /// Counts from zero on that shard.
+    /// The number of publications that the shard accepted before.
     pub sequence: u64,
 }
 
-/// A place in a history: an offset that means something within one epoch.
+/// A position in a history: an offset within an epoch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Position {
-    /// Changes when a history had to begin anew.
+    /// Changes when the history restarts.
     pub epoch: u64,
-    /// Grows by one with each publication.
+    /// Increases by one with each publication.
     pub offset: u64,
 }
 
-/// Whom a publication is for.
+/// The sessions that receive a publication, borrowed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Audience<'p> {
-    /// The sessions that speak for a user.
+    /// The sessions bound to a user.
     User {
-        /// Users of different namespaces do not know each other.
+        /// The user's namespace.
         namespace: u16,
         /// The user's name.
         name: &'p [u8],
-        /// Only those that want to hear this event, exact and case-sensitive, or every event;
-        /// `None` is all of them.
+        /// Only sessions registered for this event (exact, case-sensitive) or for any; `None` for
+        /// all sessions of the user.
         event: Option<&'p [u8]>,
     },
     /// The sessions on a channel.
     Channel {
-        /// Channels of different namespaces do not know each other.
+        /// The channel's namespace.
         namespace: u16,
         /// The channel's name.
         name: &'p [u8],
-        /// Those that are passed over.
+        /// Sessions that are skipped.
         except: &'p [SessionId],
     },
-    /// One session, which is on the shard that applies it.
+    /// One session, on the shard that delivers.
     Session(SessionId),
     /// Every session of a namespace.
     Everyone {
         /// The namespace.
         namespace: u16,
-        /// Those that are passed over.
+        /// Sessions that are skipped.
         except: &'p [SessionId],
     },
 }
 
-/// An audience that owns its names, on its way to another shard.
+/// The sessions that receive a publication, owned.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum OwnedAudience {
     /// See [`Audience::User`].
     User {
-        /// The namespace.
+        /// The user's namespace.
         namespace: u16,
         /// The user's name.
         name: Box<[u8]>,
-        /// The event.
+        /// The event; `None` for all sessions of the user.
         event: Option<Box<[u8]>>,
     },
     /// See [`Audience::Channel`].
     Channel {
-        /// The namespace.
+        /// The channel's namespace.
         namespace: u16,
         /// The channel's name.
         name: Box<[u8]>,
-        /// Those that are passed over.
+        /// Sessions that are skipped.
         except: Box<[SessionId]>,
     },
     /// See [`Audience::Session`].
@@ -99,13 +99,13 @@ pub enum OwnedAudience {
     Everyone {
         /// The namespace.
         namespace: u16,
-        /// Those that are passed over.
+        /// Sessions that are skipped.
         except: Box<[SessionId]>,
     },
 }
 
 impl OwnedAudience {
-    /// A copy that owns its names.
+    /// Copies a borrowed audience.
     #[must_use]
     pub fn copy(audience: &Audience<'_>) -> Self {
         match *audience {
@@ -135,7 +135,7 @@ impl OwnedAudience {
         }
     }
 
-    /// The same, borrowed.
+    /// Borrows the audience.
     #[must_use]
     pub fn borrow(&self) -> Audience<'_> {
         match self {
@@ -166,7 +166,7 @@ impl OwnedAudience {
     }
 }
 
-/// A publication that owns its bytes, on its way to another shard.
+/// A publication, owned.
 #[derive(Debug)]
 pub struct OwnedPublication {
     id: PublicationId,
@@ -177,7 +177,7 @@ pub struct OwnedPublication {
 }
 
 impl OwnedPublication {
-    /// Copies a publication out of the buffers that it was read in.
+    /// Copies a borrowed publication.
     #[must_use]
     pub fn copy(publication: &Publication<'_>) -> Self {
         Self {
@@ -189,7 +189,7 @@ impl OwnedPublication {
         }
     }
 
-    /// The publication.
+    /// Borrows the publication.
     #[must_use]
     pub fn borrow(&self) -> Publication<'_> {
         Publication {
@@ -201,7 +201,7 @@ impl OwnedPublication {
         }
     }
 
-    /// What it holds, in bytes, of which a few kibibytes of names are not counted.
+    /// Returns the memory of the publication in bytes, without up to a few KiB of names.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let data = self.message.data.bytes_count() + self.message.status_text.len();

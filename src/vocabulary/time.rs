@@ -1,49 +1,49 @@
-//! The gateway's notion of time: ticks since a shard started.
+//! Time in ticks since the start of a shard.
 //!
-//! Deadlines are kept in ticks of [`TICK_MS`] milliseconds, so that fifteen thousand sessions that
-//! arrived within a second wake their shard a few times a second and not once each. A deadline may
-//! therefore come up to two ticks late and never early. Nothing here reads a clock.
+//! Deadlines are multiples of [`TICK_MS`] milliseconds, so that 15,000 sessions that connected
+//! within one second wake their shard a few times per second instead of once each. A deadline is
+//! never early and at most two ticks late. This module does not read a clock.
 
-/// A tick: a point in time, counted from the start of the shard in units of [`TICK_MS`].
+/// A point in time, in units of [`TICK_MS`] since the start of the shard.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Tick(pub u32);
 
 impl Tick {
-    /// The tick that contains the millisecond `ms` since the start.
+    /// Returns the tick that contains the millisecond `ms` since the start.
     ///
     /// # Panics
     ///
-    /// After 8.7 years, when the count of ticks no longer fits.
+    /// If the number of ticks exceeds 32 bits, after 8.7 years.
     #[must_use]
     pub fn containing(ms: u64) -> Self {
         Self(u32::try_from(ms / TICK_MS).expect("less than 8.7 years since the start"))
     }
 
-    /// The millisecond at which this tick begins.
+    /// Returns the millisecond at which the tick begins.
     #[must_use]
     pub fn begins_at_ms(self) -> u64 {
         u64::from(self.0) * TICK_MS
     }
 
-    /// The tick by which at least `ticks` have passed, whatever moment of this one it is now.
+    /// Returns the first tick by which at least `ticks` have passed since any moment of this tick.
     #[must_use]
     pub fn after(self, ticks: Ticks) -> Self {
         Self(self.0.saturating_add(ticks.0).saturating_add(1))
     }
 
-    /// How many whole ticks lie between `earlier` and this one.
+    /// Returns the number of ticks from `earlier` to this tick; 0 if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Ticks {
         Ticks(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A span of time in ticks.
+/// A duration in ticks.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Ticks(pub u32);
 
 impl Ticks {
-    /// The span of `ms` milliseconds, rounded up.
+    /// Returns `ms` milliseconds in ticks, rounded up.
     #[must_use]
     pub fn from_ms(ms: u32) -> Self {
         let ticks = u64::from(ms).div_ceil(TICK_MS);

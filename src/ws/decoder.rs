@@ -1,86 +1,86 @@
-//! Frames in: from a client's bytes, in any chunks, to messages.
+//! The frame decoder: turns a client's bytes, in chunks of any size, into messages.
 //!
-//! The decoder is fed whatever has arrived and unmasks it where it lies. A message that is one
-//! frame and lies in one chunk is handed out in place, without a copy. Only what a chunk's end cuts
-//! short is copied: up to 13 bytes of a head into the decoder itself, a payload into memory that
-//! grows with what has arrived, never with what a head declares, and is given up with the message.
+//! The decoder unmasks each chunk in place. A message of one frame within one chunk is returned in
+//! place, without a copy. Only what the end of a chunk cuts is copied: up to 13 bytes of a head
+//! into the decoder, a payload into a buffer that is freed with the message. The buffer grows with
+//! the bytes received, not with the length that a head declares.
 //!
-//! It judges frames, not content: whether a text message is UTF-8 is not its business (the original
-//! servers do not look either), only whether a close frame's reason is. Whoever wants to know while
-//! a message is unfinished looks at [`Decoder::unfinished_text`] with a [`TextCheck`].
+//! The decoder checks frames, not content. Of UTF-8 it checks only a close frame's reason; text
+//! messages are not checked, as in the original servers. A caller that checks the text of a partial
+//! message applies a [`TextCheck`] to [`Decoder::partial_text`].
 //!
 //! [`TextCheck`]: super::text_check::TextCheck
 
 use crate::vocabulary::close::{self, HeadFault, HeadFaults, ProtocolError};
-use crate::vocabulary::content::Kind;
+use crate::vocabulary::content::MessageType;
 use fastwebsockets::{OpCode, unmask};
 
-/// Where one connection's byte stream stands.
+/// The decoder of one connection's byte stream.
 ///
 /// ```text
 ///   | head .. | payload .......... | head | payload | head | pay
 ///   ^         ^                    ^
 ///   |         |                    `- between frames: neither head bytes nor a frame
-///   |         `- inside a payload: `frame` is there, `left` bytes to come
-///   `- inside a head: its first bytes in `head`
+///   |         `- inside a payload: `frame` is set, `left` bytes are missing
+///   `- inside a head: its first bytes are in `head`
 /// ```
 ///
-/// After an error, and after [`Event::Close`], the stream is at its end: what follows must not be
-/// fed to it.
+/// After an error, and after [`Event::Close`], the decoder must not be used again.
 ///
 /// Invariants, checked by [`Decoder::invariants`]:
 ///
-/// - While a frame is open, no bytes of a head are held.
-/// - `partial` is there exactly while some bytes of an unfinished payload are in it.
+/// - While a frame is open, `head` is empty.
+/// - `partial` is set exactly while it contains bytes of a partial payload.
 /// - Payload bytes of a message are held only while that message is open.
 #[derive(Debug, Default)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
-    /// Bytes of the open frame's payload that have not come yet.
+    /// Bytes of the open frame's payload that have not been received.
     left: usize,
-    /// What an unfinished head has so far.
+    /// The bytes of a partial head.
     head: [u8; HEAD_BYTES_MAX],
     head_len: u8,
-    /// The open frame's mask, turned so that its first byte is the next payload byte's.
+    /// The open frame's mask, rotated so that its first byte applies to the next payload byte.
     mask: [u8; 4],
     /// The frame whose payload is being read.
     frame: Option<Frame>,
-    /// The message that has begun and whose last frame has not been read to its end.
-    message: Option<Kind>,
+    /// The type of the open message: begun, and its last frame not complete.
+    message: Option<MessageType>,
 }
 
-/// What became complete.
+/// A complete message or control frame.
 #[derive(Debug)]
 pub enum Event<'m> {
     /// A message, of one frame or many.
     Message {
-        /// The type that its first frame said.
-        kind: Kind,
-        /// Whether its first frame had RSV1 set; never, until an extension is negotiated.
+        /// The type, from the first frame.
+        kind: MessageType,
+        /// Whether RSV1 is set in the first frame. Always `false` without an extension.
         rsv1: bool,
-        /// Its bytes, unmasked.
+        /// The payload, unmasked.
         payload: Payload<'m>,
     },
-    /// A ping; a pong with the same payload answers it, also in the middle of a message.
+    /// A ping. It must be answered by a pong with the same payload, also in the middle of a
+    /// message.
     Ping(Payload<'m>),
-    /// A pong, asked for or not.
+    /// A pong, solicited or not.
     Pong,
-    /// The peer's close frame, with its code, or `None` if it was empty. Its reason has been
-    /// checked and dropped.
+    /// The peer's close frame, with its code; `None` if it is empty. The reason is checked and
+    /// dropped.
     Close(Option<u16>),
 }
 
-/// An unmasked payload: at most 125 bytes of a ping, at most the message limit of a message.
+/// An unmasked payload: at most 125 bytes for a ping, at most the message limit for a message.
 #[derive(Debug)]
 pub enum Payload<'m> {
-    /// It lies whole in the input.
+    /// The payload lies in the input.
     InPlace(&'m mut [u8]),
-    /// It came in several chunks or frames. Dropping it frees it.
+    /// The payload was received in several chunks or frames, and was copied.
     Owned(Vec<u8>),
 }
 
 impl Payload<'_> {
-    /// The bytes.
+    /// Returns the bytes.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         match self {
@@ -89,7 +89,7 @@ impl Payload<'_> {
         }
     }
 
-    /// The bytes, for a parser that works in place.
+    /// Returns the bytes, for a parser that works in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
@@ -100,18 +100,22 @@ impl Payload<'_> {
 }
 
 impl Decoder {
-    /// A decoder at the start of a stream, which is the byte after the upgrade request.
+    /// Creates a decoder at the start of a stream: the byte after the upgrade request.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Reads from the front of `input` until one event is complete or the input is used up.
+    /// Decodes `input` until one event is complete or the input is used up.
     ///
-    /// Returns how many bytes were taken, all of them when there is no event, and the event. Call
-    /// again with the rest. What was taken has been unmasked, what was not is untouched.
+    /// Returns the number of bytes read and the event. Call it again with the rest of the input.
+    /// Without an event, all bytes were read. Payload bytes that were read are unmasked; the rest
+    /// is unchanged.
     ///
-    /// A message of exactly `message_bytes_max` bytes passes. Of a longer one no payload is read:
-    /// it fails with [`ProtocolError::TooBig`] at the head that declares too much.
+    /// # Errors
+    ///
+    /// Returns the violation of RFC 6455. A message of more than `message_bytes_max` bytes fails
+    /// with [`ProtocolError::TooBig`] at the frame head that exceeds the limit; no payload of that
+    /// frame is read.
     pub fn step<'m>(
         &mut self,
         input: &'m mut [u8],
@@ -148,28 +152,29 @@ impl Decoder {
         }
     }
 
-    /// Whether it is between two messages and has nothing of the next: as good as a new one.
+    /// Returns whether the decoder is between two messages and has read no byte of the next, like a
+    /// new one.
     #[inline]
     pub fn is_at_rest(&self) -> bool {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    /// What has come of a text message that has begun and not ended; empty if there is none.
-    pub fn unfinished_text(&self) -> &[u8] {
+    /// Returns the received bytes of a partial text message; empty if there is none.
+    pub fn partial_text(&self) -> &[u8] {
         match (self.message, &self.partial) {
-            (Some(Kind::Text), Some(partial)) => &partial.message,
+            (Some(MessageType::Text), Some(partial)) => &partial.message,
             (Some(_) | None, _) => &[],
         }
     }
 
-    /// Bytes of heap held for an unfinished message or control frame, counted by capacity.
+    /// Returns the heap bytes held for a partial message and control frame, by capacity.
     pub fn partial_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| {
             size_of::<Partial>() + partial.message.capacity() + partial.control.capacity()
         })
     }
 
-    /// Asserts what the type promises.
+    /// Asserts the invariants.
     pub fn invariants(&self) {
         assert!(usize::from(self.head_len) < HEAD_BYTES_MAX);
         assert!(self.frame.is_none() || self.head_len == 0);
@@ -182,7 +187,7 @@ impl Decoder {
         }
     }
 
-    /// Reads the rest of a head, or keeps what there is of one. Returns how many bytes were taken.
+    /// Reads the rest of a head, or stores a partial one. Returns the number of bytes read.
     #[inline]
     fn read_head(&mut self, input: &[u8]) -> Result<(usize, Option<Head>), ProtocolError> {
         let in_message = self.message.is_some();
@@ -197,14 +202,18 @@ impl Decoder {
         self.head[held..held + taken].copy_from_slice(&input[..taken]);
         if let Some(head) = Head::read(&self.head[..held + taken], in_message)? {
             self.head_len = 0;
-            // What was copied from behind the head's end is read again, from the input.
+            // Bytes after the head's end were copied too; they are read again from the input.
             return Ok((head.bytes - held, Some(head)));
         }
         self.head_len = u8::try_from(held + taken).expect("shorter than a whole head");
         Ok((taken, None))
     }
 
-    /// Begins the frame that `head` describes, if the limit allows.
+    /// Opens the frame that `head` describes.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ProtocolError::TooBig`] if its message would exceed the limit.
     #[inline]
     fn open_frame(
         &mut self,
@@ -214,8 +223,8 @@ impl Decoder {
         let payload_bytes =
             usize::try_from(head.payload_bytes).map_err(|_| ProtocolError::TooBig)?;
         let kind = match head.frame.opcode {
-            OpCode::Text => Some(Kind::Text),
-            OpCode::Binary => Some(Kind::Binary),
+            OpCode::Text => Some(MessageType::Text),
+            OpCode::Binary => Some(MessageType::Binary),
             OpCode::Continuation => self.message,
             OpCode::Close | OpCode::Ping | OpCode::Pong => None,
         };
@@ -235,7 +244,7 @@ impl Decoder {
         Ok(head.frame)
     }
 
-    /// Copies out a piece of a payload whose end has not come.
+    /// Copies a piece of a payload that is not complete.
     fn keep(&mut self, frame: Frame, piece: &[u8], message_bytes_max: usize) {
         if piece.is_empty() {
             return;
@@ -244,7 +253,7 @@ impl Decoder {
         if frame.is_control() {
             partial.control.extend_from_slice(piece);
         } else {
-            // The most that this message may still become, as far as that is known.
+            // The maximum size of the message, as far as it is known.
             let bytes_max = if frame.fin {
                 partial.message.len() + piece.len() + self.left
             } else {
@@ -254,8 +263,8 @@ impl Decoder {
         }
     }
 
-    /// Makes the event of a frame that ends a message or is a control frame; `tail` is what the
-    /// input has of its payload, the rest is in `partial`.
+    /// Returns the event of a control frame or of a message's last frame. `tail` is the part of its
+    /// payload in the input; the part before it is in `partial`.
     #[inline]
     fn complete<'m>(
         &mut self,
@@ -309,15 +318,15 @@ impl Decoder {
     }
 }
 
-/// What there is of payloads that chunks or fragments have cut.
+/// The received bytes of incomplete payloads.
 #[derive(Debug, Default)]
 struct Partial {
     message: Vec<u8>,
-    /// A control frame may come between the fragments of a message.
+    /// A control frame may arrive between the fragments of a message.
     control: Vec<u8>,
 }
 
-/// What the first byte of a head says.
+/// The content of a head's first byte.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     opcode: OpCode,
@@ -330,24 +339,28 @@ impl Frame {
     }
 }
 
-/// A head that has come whole.
+/// A complete head.
 struct Head {
     frame: Frame,
     mask: [u8; 4],
     payload_bytes: u64,
-    /// Its own length.
+    /// Length of the head itself.
     bytes: usize,
 }
 
 impl Head {
-    /// Reads a head from the front of `bytes`; `None` if it does not end there. Its first two bytes
-    /// are judged as soon as they are there.
+    /// Reads a head from the front of `bytes`. Returns `None` if it is incomplete.
+    ///
+    /// # Errors
+    ///
+    /// Returns the faults of the first two bytes as soon as those are present, or an invalid
+    /// length.
     #[inline]
     fn read(bytes: &[u8], in_message: bool) -> Result<Option<Self>, ProtocolError> {
         let Some((&[first, second], rest)) = bytes.split_first_chunk() else {
             return Ok(None);
         };
-        let frame = judge_head(first, second, in_message)?;
+        let frame = validate_head(first, second, in_message)?;
 
         let (payload_bytes, rest) = match second & LENGTH {
             LENGTH_IS_16_BITS => match rest.split_first_chunk() {
@@ -375,9 +388,13 @@ impl Head {
     }
 }
 
-/// Judges the first two bytes of a head (RFC 6455 5.2, 5.4, 5.5), all rules at once.
+/// Checks the first two bytes of a head (RFC 6455 5.2, 5.4, 5.5).
+///
+/// # Errors
+///
+/// Returns all faults at once.
 #[inline]
-fn judge_head(first: u8, second: u8, in_message: bool) -> Result<Frame, ProtocolError> {
+fn validate_head(first: u8, second: u8, in_message: bool) -> Result<Frame, ProtocolError> {
     let fin = first & FIN != 0;
     let opcode = OpCode::try_from(first & OPCODE).ok();
 
@@ -410,7 +427,12 @@ fn judge_head(first: u8, second: u8, in_message: bool) -> Result<Frame, Protocol
     }
 }
 
-/// The code in a close frame's payload (RFC 6455 5.5.1, 7.4); `None` if the payload is empty.
+/// Returns the code in a close frame's payload (RFC 6455 5.5.1, 7.4); `None` if the payload is
+/// empty.
+///
+/// # Errors
+///
+/// Returns the fault of an invalid payload.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
     let Some((&code, reason)) = payload.split_first_chunk() else {
         return match payload {
@@ -428,7 +450,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
     }
 }
 
-/// Appends `piece`, doubling the capacity when it is used up, but not beyond `bytes_max` bytes.
+/// Appends `piece`. Doubles the capacity when it is used up, to at most `bytes_max` bytes.
 fn append(message: &mut Vec<u8>, piece: &[u8], bytes_max: usize) {
     let needed = message.len() + piece.len();
     if needed > message.capacity() {
@@ -447,7 +469,7 @@ const MASK: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
 const LENGTH_IS_16_BITS: u8 = 126;
 const LENGTH_IS_64_BITS: u8 = 127;
-/// Two bytes, eight of length, four of mask.
+/// Maximum length of a head: two bytes, eight of length, four of mask.
 const HEAD_BYTES_MAX: usize = 14;
 const CONTROL_BYTES_MAX: usize = 125;
 

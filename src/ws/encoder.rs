@@ -1,8 +1,8 @@
-//! Frames out: appended to the caller's buffer.
+//! The frame encoder: appends frames to the caller's buffer.
 //!
-//! A server's frames are never masked, and a message is always one frame, whatever its length, as
-//! the original servers send it. Lengths are written in their shortest form (RFC 6455 5.2). What
-//! the buffer holds already is never touched.
+//! A server's frames are not masked. A message of any length is one frame, as in the original
+//! servers. Lengths have their shortest form (RFC 6455 5.2). Earlier bytes of the buffer are not
+//! changed.
 
 use crate::vocabulary::close::{self, REASON_BYTES_MAX};
 use fastwebsockets::OpCode;
@@ -14,7 +14,8 @@ pub fn put_head(out: &mut Vec<u8>, opcode: OpCode, payload_bytes: usize) {
     out.extend_from_slice(&head[..head_bytes]);
 }
 
-/// How long the head of a frame with `payload_bytes` bytes of payload is: 2, 4 or 10 bytes.
+/// Returns the length of the head of a frame with `payload_bytes` bytes of payload: 2, 4 or 10
+/// bytes.
 #[inline]
 pub fn head_len(payload_bytes: usize) -> usize {
     match payload_bytes {
@@ -24,7 +25,7 @@ pub fn head_len(payload_bytes: usize) -> usize {
     }
 }
 
-/// Appends a whole frame.
+/// Appends a frame.
 ///
 /// # Panics
 ///
@@ -36,12 +37,12 @@ pub fn put_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a close frame. Without a code it is empty, and `reason` is not sent. A reason of more
-/// than 123 bytes is cut, between two characters.
+/// Appends a close frame. Without a code it is empty, and `reason` is ignored. A reason of more
+/// than 123 bytes is cut at a character boundary.
 ///
 /// # Panics
 ///
-/// If the code is one that may not be sent (RFC 6455 7.4).
+/// If the code must not be sent (RFC 6455 7.4).
 pub fn put_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
     let Some(code) = code else {
         put_head(out, OpCode::Close, 0);
@@ -54,7 +55,7 @@ pub fn put_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
     out.extend_from_slice(reason.as_bytes());
 }
 
-/// Begins a frame whose length is not known yet. Append its payload, then call [`end`].
+/// Begins a frame of unknown length. Append its payload, then call [`end`].
 #[must_use = "a frame that is begun has to be ended"]
 pub fn begin(out: &mut Vec<u8>) -> FrameStart {
     let start = out.len();
@@ -62,10 +63,10 @@ pub fn begin(out: &mut Vec<u8>) -> FrameStart {
     FrameStart { start }
 }
 
-/// Ends the frame that began at `start`: everything since then is its payload.
+/// Ends the frame that began at `start`: all bytes since then are its payload.
 ///
-/// The payload is moved when its head turns out not to be four bytes long, by two bytes forward if
-/// it is short, by six backward if it is longer than 65,535 bytes.
+/// The payload is moved unless its head has four bytes: two bytes to the front if it has at most
+/// 125 bytes, six to the back if it has more than 65,535.
 ///
 /// # Panics
 ///
@@ -74,7 +75,7 @@ pub fn begin(out: &mut Vec<u8>) -> FrameStart {
 pub fn end(out: &mut Vec<u8>, start: FrameStart, opcode: OpCode) {
     let FrameStart { start } = start;
     let body = start + HEAD_BYTES_RESERVED..out.len();
-    assert!(body.start <= body.end, "the frame's start has been cut off");
+    assert!(body.start <= body.end, "the frame's start was truncated");
 
     let (head, head_bytes) = head(opcode, body.len());
     let frame_end = start + head_bytes + body.len();
@@ -86,7 +87,7 @@ pub fn end(out: &mut Vec<u8>, start: FrameStart, opcode: OpCode) {
     out[start..start + head_bytes].copy_from_slice(&head[..head_bytes]);
 }
 
-/// Where a frame that is being written begins.
+/// The start of a frame that is being written.
 #[derive(Debug)]
 pub struct FrameStart {
     start: usize,
@@ -119,7 +120,7 @@ const FIN: u8 = 0x80;
 const LENGTH_IS_16_BITS: u8 = 126;
 const LENGTH_IS_64_BITS: u8 = 127;
 const HEAD_BYTES_MAX: usize = 10;
-/// Right for payloads of 126 to 65,535 bytes; shorter ones are cheap to move.
+/// The head length of payloads of 126 to 65,535 bytes. Shorter payloads are cheap to move.
 const HEAD_BYTES_RESERVED: usize = 4;
 const CODE_BYTES: usize = 2;
 

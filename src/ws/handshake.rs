@@ -1,18 +1,18 @@
-//! The upgrade: judging a client's request and writing the 101.
+//! The upgrade: checks a client's request and writes the 101 response.
 //!
 //! ```text
-//!   GET /ws HTTP/1.1                                 judge_request: Connection, Upgrade, method,
-//!   Connection: keep-alive, Upgrade                  | version
+//!   GET /ws HTTP/1.1                                 validate_request: Connection, Upgrade,
+//!   Connection: keep-alive, Upgrade                  | method, version
 //!   Upgrade: websocket                               v
-//!   Sec-WebSocket-Version: 13                        the caller's rule for Origin
+//!   Sec-WebSocket-Version: 13                        the caller's check of Origin
 //!   Origin: https://example.com                      |
 //!   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==      v
-//!                                                    judge_key: key, no body  -->  Accept
+//!                                                    validate_key: key, no body  -->  Accept
 //! ```
 //!
-//! The order of the checks is gorilla/websocket 1.5.3's, so that a request which is wrong in two
-//! ways is refused as it always was. Header names are compared without regard to case; nothing here
-//! knows an HTTP library. How a refusal looks on the wire, beyond its status, is for the caller.
+//! The checks have the order of gorilla/websocket 1.5.3, so that a request with two faults gets the
+//! same response as from the original servers. Header names are compared case-insensitively. This
+//! module uses no HTTP library. The caller writes the response to a rejected request.
 
 use crate::vocabulary::authority::Authority;
 use base64::Engine as _;
@@ -20,12 +20,12 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use sha1::{Digest as _, Sha1};
 
-/// The value of `Sec-WebSocket-Accept`, in base64.
+/// A value of `Sec-WebSocket-Accept`, in base64.
 pub type Accept = [u8; ACCEPT_BYTES];
 
-/// Why an upgrade request is refused.
+/// The reason for which an upgrade request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum HandshakeError {
     /// `Connection` does not list `upgrade`.
     NoUpgradeInConnection,
     /// `Upgrade` does not list `websocket`.
@@ -34,9 +34,9 @@ pub enum Refusal {
     NotGet,
     /// `Sec-WebSocket-Version` does not list 13.
     NotVersion13,
-    /// The caller does not take requests from this `Origin`.
+    /// The caller rejects the `Origin`.
     Origin,
-    /// There is no `Sec-WebSocket-Key`.
+    /// The request has no `Sec-WebSocket-Key`.
     NoKey,
     /// `Sec-WebSocket-Key` is not the base64 of 16 bytes.
     BadKey,
@@ -44,8 +44,8 @@ pub enum Refusal {
     Body,
 }
 
-impl Refusal {
-    /// The status of the answer.
+impl HandshakeError {
+    /// Returns the status of the response.
     pub fn status(self) -> u16 {
         match self {
             Self::NotGet => 405,
@@ -59,7 +59,7 @@ impl Refusal {
         }
     }
 
-    /// The body of the answer: the status in words and a line feed.
+    /// Returns the body of the response: the status text and a line feed.
     pub fn body(self) -> &'static str {
         match self.status() {
             405 => "Method Not Allowed\n",
@@ -69,63 +69,78 @@ impl Refusal {
     }
 }
 
-/// Judges an upgrade request. `headers` yields every header line, name and value; `origin_passes`
-/// is asked once everything that gorilla checks before the origin is right.
-pub fn judge<'h>(
+/// Checks an upgrade request, and returns the value of `Sec-WebSocket-Accept`.
+///
+/// `headers` yields name and value of every header line. `origin_passes` is called after the checks
+/// that gorilla makes before that of the origin.
+///
+/// # Errors
+///
+/// Returns the first failed check.
+pub fn validate<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
     origin_passes: impl FnOnce() -> bool,
-) -> Result<Accept, Refusal> {
-    judge_request(method, headers.clone())?;
+) -> Result<Accept, HandshakeError> {
+    validate_request(method, headers.clone())?;
     if !origin_passes() {
-        return Err(Refusal::Origin);
+        return Err(HandshakeError::Origin);
     }
-    judge_key(headers)
+    validate_key(headers)
 }
 
-/// Judges what comes before the origin.
-pub fn judge_request<'h>(
+/// Makes the checks that precede that of the origin.
+///
+/// # Errors
+///
+/// Returns the first failed check.
+pub fn validate_request<'h>(
     method: &str,
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
-) -> Result<(), Refusal> {
+) -> Result<(), HandshakeError> {
     if !lists(headers.clone(), "connection", "upgrade") {
-        return Err(Refusal::NoUpgradeInConnection);
+        return Err(HandshakeError::NoUpgradeInConnection);
     }
     if !lists(headers.clone(), "upgrade", "websocket") {
-        return Err(Refusal::NoWebSocketInUpgrade);
+        return Err(HandshakeError::NoWebSocketInUpgrade);
     }
     if method != "GET" {
-        return Err(Refusal::NotGet);
+        return Err(HandshakeError::NotGet);
     }
     if !lists(headers, "sec-websocket-version", "13") {
-        return Err(Refusal::NotVersion13);
+        return Err(HandshakeError::NotVersion13);
     }
     Ok(())
 }
 
-/// Judges what comes after the origin, and answers the key. Of several keys the first counts.
-pub fn judge_key<'h>(
+/// Makes the checks that follow that of the origin, and returns the value of
+/// `Sec-WebSocket-Accept`. If there are several keys, uses the first.
+///
+/// # Errors
+///
+/// Returns the first failed check.
+pub fn validate_key<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])> + Clone,
-) -> Result<Accept, Refusal> {
+) -> Result<Accept, HandshakeError> {
     let key = values(headers.clone(), "sec-websocket-key")
         .next()
-        .ok_or(Refusal::NoKey)?;
-    let key = str::from_utf8(key).map_err(|_| Refusal::BadKey)?;
+        .ok_or(HandshakeError::NoKey)?;
+    let key = str::from_utf8(key).map_err(|_| HandshakeError::BadKey)?;
     let mut nonce = [0; NONCE_BYTES_ROOM];
     match KEY_BASE64.decode_slice(key, &mut nonce) {
         Ok(NONCE_BYTES) => {}
-        Ok(_) | Err(_) => return Err(Refusal::BadKey),
+        Ok(_) | Err(_) => return Err(HandshakeError::BadKey),
     }
 
     let has_body = values(headers.clone(), "content-length").any(|length| length != b"0")
         || values(headers, "transfer-encoding").next().is_some();
     if has_body {
-        return Err(Refusal::Body);
+        return Err(HandshakeError::Body);
     }
     Ok(accept_key(key))
 }
 
-/// What `Sec-WebSocket-Accept` says to this `Sec-WebSocket-Key` (RFC 6455 4.2.2).
+/// Returns the value of `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455 4.2.2).
 pub fn accept_key(key: &str) -> Accept {
     let digest = Sha1::new()
         .chain_update(key)
@@ -139,12 +154,12 @@ pub fn accept_key(key: &str) -> Accept {
     accept
 }
 
-/// Appends the 101, with `subprotocol` if one has been agreed on. No `Date`, no `Server`: the
-/// originals send neither.
+/// Appends the 101 response, with the selected subprotocol, if any. Like the original servers', it
+/// has no `Date` and no `Server`.
 ///
 /// # Panics
 ///
-/// If the subprotocol is not a token (RFC 9110 5.6.2). What [`subprotocols`] yields is one.
+/// If the subprotocol is not a token (RFC 9110 5.6.2). [`subprotocols`] yields only tokens.
 pub fn put_switching_protocols(out: &mut Vec<u8>, accept: &Accept, subprotocol: Option<&str>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\n\
@@ -161,8 +176,8 @@ pub fn put_switching_protocols(out: &mut Vec<u8>, accept: &Accept, subprotocol: 
     out.extend_from_slice(b"\r\n\r\n");
 }
 
-/// The subprotocols that a client offers, in its order of preference. Elements that are not tokens
-/// are passed over.
+/// Returns the subprotocols that a client offers, in its order of preference. Skips elements that
+/// are not tokens.
 pub fn subprotocols<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])>,
 ) -> impl Iterator<Item = &'h str> {
@@ -172,10 +187,12 @@ pub fn subprotocols<'h>(
         .filter_map(|element| str::from_utf8(element).ok())
 }
 
-/// The default rule for `Origin`: none passes, else its host and port must be those of `host`, the
-/// request's `Host`, without regard to case. Where one of them names no port, that is the one that
-/// the origin's scheme implies (RFC 6454 4), unlike in the originals: a proxy may write it out. The
-/// scheme is not compared.
+/// Returns whether an `Origin` passes the default check.
+///
+/// A request without one passes. Otherwise host and port must be those of `host`, the request's
+/// `Host`, case-insensitively. A missing port is the default one of the origin's scheme (RFC 6454
+/// 4). The original servers do not add it, but a proxy may write it out. The scheme is not
+/// compared.
 pub fn same_origin(origin: Option<&[u8]>, host: &[u8]) -> bool {
     let Some(origin) = origin else { return true };
     let (origin, host) = (Authority::of_origin(origin), Authority::parse(host));
@@ -183,15 +200,15 @@ pub fn same_origin(origin: Option<&[u8]>, host: &[u8]) -> bool {
     both.is_some_and(|((origin, implied), host)| origin.is_same(host, implied))
 }
 
-/// Whether `token` is an element of the comma-separated lists in all headers of this name, without
-/// regard to case.
+/// Returns whether `token` is an element of the comma-separated lists in the headers `name`,
+/// case-insensitively.
 fn lists<'h>(headers: impl Iterator<Item = (&'h str, &'h [u8])>, name: &str, token: &str) -> bool {
     values(headers, name)
         .flat_map(elements)
         .any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// The values of all headers of this name, without the white space around them.
+/// Returns the values of all headers `name`, trimmed.
 fn values<'h>(
     headers: impl Iterator<Item = (&'h str, &'h [u8])>,
     name: &str,
@@ -201,12 +218,12 @@ fn values<'h>(
         .map(|(_, value)| value.trim_ascii())
 }
 
-/// The elements of a comma-separated list, without the white space around them.
+/// Returns the elements of a comma-separated list, trimmed.
 pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// RFC 9110 5.6.2.
+/// Returns whether the bytes are a token of RFC 9110 5.6.2.
 fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && bytes
@@ -222,7 +239,7 @@ const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
 /// RFC 6455 1.3.
 const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const NONCE_BYTES: usize = 16;
-/// The decoder asks for room by the encoded length, before it knows of the padding.
+/// The base64 decoder computes the size it needs from the encoded length, padding included.
 const NONCE_BYTES_ROOM: usize = 18;
 const ACCEPT_BYTES: usize = 28;
 
@@ -237,54 +254,66 @@ mod tests {
     const VERSION: Header = ("Sec-WebSocket-Version", b"13");
     const KEY: Header = ("Sec-WebSocket-Key", b"dGhlIHNhbXBsZSBub25jZQ==");
 
-    fn judge_headers(headers: &[Header]) -> Result<Accept, Refusal> {
-        judge("GET", headers.iter().copied(), || true)
+    fn validate_headers(headers: &[Header]) -> Result<Accept, HandshakeError> {
+        validate("GET", headers.iter().copied(), || true)
     }
 
     #[test]
-    fn the_rfcs_key_gets_the_rfcs_answer() {
+    fn the_rfcs_key_gets_the_rfcs_accept_value() {
         let accept = *b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), accept);
         assert_eq!(
-            judge_headers(&[CONNECTION, UPGRADE, VERSION, KEY]),
+            validate_headers(&[CONNECTION, UPGRADE, VERSION, KEY]),
             Ok(accept)
         );
     }
 
-    /// Everything is wrong at first; what is checked earlier is refused earlier.
+    /// The first request fails all checks; each step repairs the one that failed.
     #[test]
     fn checks_come_in_gorillas_order() {
         let body = ("Content-Length", &b"1"[..]);
         let bad_key = ("Sec-WebSocket-Key", &b"?"[..]);
         let mut headers = vec![body];
         let check = |method: &str, origin_passes: bool, headers: &[Header]| {
-            judge(method, headers.iter().copied(), || origin_passes)
+            validate(method, headers.iter().copied(), || origin_passes)
         };
 
-        let refused = |refusal| Err::<Accept, _>(refusal);
+        let rejected = |error| Err::<Accept, _>(error);
         assert_eq!(
             check("POST", false, &headers),
-            refused(Refusal::NoUpgradeInConnection)
+            rejected(HandshakeError::NoUpgradeInConnection)
         );
         headers.push(CONNECTION);
         assert_eq!(
             check("POST", false, &headers),
-            refused(Refusal::NoWebSocketInUpgrade)
+            rejected(HandshakeError::NoWebSocketInUpgrade)
         );
         headers.push(UPGRADE);
-        assert_eq!(check("POST", false, &headers), refused(Refusal::NotGet));
+        assert_eq!(
+            check("POST", false, &headers),
+            rejected(HandshakeError::NotGet)
+        );
         assert_eq!(
             check("GET", false, &headers),
-            refused(Refusal::NotVersion13)
+            rejected(HandshakeError::NotVersion13)
         );
         headers.push(VERSION);
-        assert_eq!(check("GET", false, &headers), refused(Refusal::Origin));
-        assert_eq!(check("GET", true, &headers), refused(Refusal::NoKey));
+        assert_eq!(
+            check("GET", false, &headers),
+            rejected(HandshakeError::Origin)
+        );
+        assert_eq!(
+            check("GET", true, &headers),
+            rejected(HandshakeError::NoKey)
+        );
         headers.push(bad_key);
-        assert_eq!(check("GET", true, &headers), refused(Refusal::BadKey));
+        assert_eq!(
+            check("GET", true, &headers),
+            rejected(HandshakeError::BadKey)
+        );
         headers.pop();
         headers.push(KEY);
-        assert_eq!(check("GET", true, &headers), refused(Refusal::Body));
+        assert_eq!(check("GET", true, &headers), rejected(HandshakeError::Body));
         headers.remove(0);
         assert!(check("GET", true, &headers).is_ok());
     }
@@ -299,40 +328,40 @@ mod tests {
         ];
         for connection in found {
             let headers = [connection, &[UPGRADE, VERSION, KEY]].concat();
-            assert!(judge_headers(&headers).is_ok(), "{connection:?}");
+            assert!(validate_headers(&headers).is_ok(), "{connection:?}");
         }
 
         let missed: [&[u8]; 5] = [b"", b"upgraded", b"close", b"Upgrade/1", b"close Upgrade"];
         for value in missed {
             let headers = [("Connection", value), UPGRADE, VERSION, KEY];
             assert_eq!(
-                judge_headers(&headers),
-                Err(Refusal::NoUpgradeInConnection),
+                validate_headers(&headers),
+                Err(HandshakeError::NoUpgradeInConnection),
                 "{value:?}"
             );
         }
     }
 
     #[test]
-    fn only_version_13_is_spoken() {
-        let judge_version = |version: &'static [u8]| {
-            judge_headers(&[CONNECTION, UPGRADE, KEY, ("Sec-WebSocket-Version", version)])
+    fn only_version_13_is_accepted() {
+        let validate_version = |version: &'static [u8]| {
+            validate_headers(&[CONNECTION, UPGRADE, KEY, ("Sec-WebSocket-Version", version)])
         };
-        assert!(judge_version(b"13").is_ok());
-        assert!(judge_version(b"8, 13").is_ok());
-        assert_eq!(judge_version(b"8"), Err(Refusal::NotVersion13));
-        assert_eq!(judge_version(b"130"), Err(Refusal::NotVersion13));
+        assert!(validate_version(b"13").is_ok());
+        assert!(validate_version(b"8, 13").is_ok());
+        assert_eq!(validate_version(b"8"), Err(HandshakeError::NotVersion13));
+        assert_eq!(validate_version(b"130"), Err(HandshakeError::NotVersion13));
     }
 
     #[test]
     fn a_key_is_the_base64_of_sixteen_bytes() {
-        let judge_key = |key: &'static [u8]| {
-            judge_headers(&[CONNECTION, UPGRADE, VERSION, ("Sec-WebSocket-Key", key)])
+        let validate_key = |key: &'static [u8]| {
+            validate_headers(&[CONNECTION, UPGRADE, VERSION, ("Sec-WebSocket-Key", key)])
         };
-        assert!(judge_key(b"AAAAAAAAAAAAAAAAAAAAAA==").is_ok());
-        assert!(judge_key(b"  AAAAAAAAAAAAAAAAAAAAAA== ").is_ok());
-        // Go does not mind unused bits that are set.
-        assert!(judge_key(b"AAAAAAAAAAAAAAAAAAAAAB==").is_ok());
+        assert!(validate_key(b"AAAAAAAAAAAAAAAAAAAAAA==").is_ok());
+        assert!(validate_key(b"  AAAAAAAAAAAAAAAAAAAAAA== ").is_ok());
+        // Go accepts unused bits that are set.
+        assert!(validate_key(b"AAAAAAAAAAAAAAAAAAAAAB==").is_ok());
 
         let bad: [&[u8]; 8] = [
             b"",
@@ -345,36 +374,39 @@ mod tests {
             b"AAAAAAAAAAAAAAAA-_AAAA==",
         ];
         for key in bad {
-            assert_eq!(judge_key(key), Err(Refusal::BadKey), "{key:?}");
+            assert_eq!(validate_key(key), Err(HandshakeError::BadKey), "{key:?}");
         }
-        assert_eq!(judge_key(b"\xff"), Err(Refusal::BadKey));
+        assert_eq!(validate_key(b"\xff"), Err(HandshakeError::BadKey));
     }
 
     #[test]
-    fn a_request_with_a_body_is_refused() {
-        let judge_with =
-            |header: Header| judge_headers(&[CONNECTION, UPGRADE, VERSION, KEY, header]);
-        assert!(judge_with(("Content-Length", b"0")).is_ok());
-        assert_eq!(judge_with(("content-length", b"5")), Err(Refusal::Body));
+    fn a_request_with_a_body_is_rejected() {
+        let validate_with =
+            |header: Header| validate_headers(&[CONNECTION, UPGRADE, VERSION, KEY, header]);
+        assert!(validate_with(("Content-Length", b"0")).is_ok());
         assert_eq!(
-            judge_with(("Transfer-Encoding", b"chunked")),
-            Err(Refusal::Body)
+            validate_with(("content-length", b"5")),
+            Err(HandshakeError::Body)
+        );
+        assert_eq!(
+            validate_with(("Transfer-Encoding", b"chunked")),
+            Err(HandshakeError::Body)
         );
     }
 
     #[test]
-    fn refusals_have_the_statuses_of_the_originals() {
-        for (refusal, status, body) in [
-            (Refusal::NoUpgradeInConnection, 400, "Bad Request\n"),
-            (Refusal::NoWebSocketInUpgrade, 400, "Bad Request\n"),
-            (Refusal::NotGet, 405, "Method Not Allowed\n"),
-            (Refusal::NotVersion13, 400, "Bad Request\n"),
-            (Refusal::Origin, 403, "Forbidden\n"),
-            (Refusal::NoKey, 400, "Bad Request\n"),
-            (Refusal::BadKey, 400, "Bad Request\n"),
-            (Refusal::Body, 400, "Bad Request\n"),
+    fn errors_have_the_statuses_of_the_originals() {
+        for (error, status, body) in [
+            (HandshakeError::NoUpgradeInConnection, 400, "Bad Request\n"),
+            (HandshakeError::NoWebSocketInUpgrade, 400, "Bad Request\n"),
+            (HandshakeError::NotGet, 405, "Method Not Allowed\n"),
+            (HandshakeError::NotVersion13, 400, "Bad Request\n"),
+            (HandshakeError::Origin, 403, "Forbidden\n"),
+            (HandshakeError::NoKey, 400, "Bad Request\n"),
+            (HandshakeError::BadKey, 400, "Bad Request\n"),
+            (HandshakeError::Body, 400, "Bad Request\n"),
         ] {
-            assert_eq!((refusal.status(), refusal.body()), (status, body));
+            assert_eq!((error.status(), error.body()), (status, body));
         }
     }
 

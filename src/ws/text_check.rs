@@ -1,18 +1,17 @@
-//! Whether a text message is UTF-8, looked at while it comes.
+//! Incremental UTF-8 check of a text message.
 
-/// How much of one unfinished message is known to be UTF-8.
+/// The UTF-8 check of one partial message.
 ///
-/// Whatever is known is not looked at again, but for the first bytes of a character whose rest has
-/// not come.
+/// Checked bytes are not checked again, except the first bytes of an incomplete character.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TextCheck {
-    /// Up to the end of its last whole character.
+    /// Number of bytes up to the end of the last complete character.
     checked_bytes: usize,
 }
 
 impl TextCheck {
-    /// Looks at what has been added to a message, of which `text` is all that has come. `false`:
-    /// whatever may follow, it is not UTF-8.
+    /// Checks the new bytes of a message, of which `text` is all that has been received. Returns
+    /// `false` if it is invalid UTF-8, whatever follows.
     pub fn is_text(&mut self, text: &[u8]) -> bool {
         match str::from_utf8(&text[self.checked_bytes..]) {
             Ok(new) => {
@@ -33,8 +32,8 @@ mod tests {
     use campanile_tests::prng::Prng;
     use std::collections::BTreeSet;
 
-    /// How many bytes of `text` come until it cannot be UTF-8 any more, if it is fed in pieces of
-    /// these lengths; `None` if that never happens.
+    /// Returns the number of bytes of `text` after which the check fails, if it is fed in pieces of
+    /// these lengths; `None` if it never fails.
     fn fails_at(text: &[u8], mut piece: impl FnMut() -> usize) -> Option<usize> {
         let (mut check, mut end) = (TextCheck::default(), 0);
         while end < text.len() {
@@ -46,10 +45,10 @@ mod tests {
         None
     }
 
-    /// The first bytes of all characters that have more.
+    /// Returns all incomplete characters: the proper prefixes of multi-byte characters.
     fn beginnings() -> BTreeSet<Vec<u8>> {
         let mut beginnings = BTreeSet::new();
-        // The last byte of a character has six of its bits.
+        // The last byte of a character contains six of its bits, so one in 64 suffices.
         for character in (0..=0x10_ffff).step_by(1 << 6).filter_map(char::from_u32) {
             let mut bytes = [0; 4];
             let bytes = character.encode_utf8(&mut bytes).as_bytes();
@@ -58,7 +57,7 @@ mod tests {
         beginnings
     }
 
-    /// The same as [`fails_at`] in pieces of one byte, by the plainest means.
+    /// Computes [`fails_at`] for pieces of one byte in the simplest way.
     fn model(text: &[u8], beginnings: &BTreeSet<Vec<u8>>) -> Option<usize> {
         let can_go_on = |start: &[u8]| match str::from_utf8(start) {
             Ok(_) => true,
@@ -79,7 +78,7 @@ mod tests {
             (b"\xc3a", Some(2)),
             (b"\xed\x9f", None),
             (b"\xed\xa0", Some(2)), // the first half of a surrogate pair
-            (b"\xe0\x9f", Some(2)), // longer than it has to be
+            (b"\xe0\x9f", Some(2)), // overlong
             (b"\xf4\x8f\xbf", None),
             (b"\xf4\x90", Some(2)), // beyond the last character
             (b"\xf0\x9f\x94\xe9", Some(4)),
@@ -89,7 +88,7 @@ mod tests {
         }
     }
 
-    /// Whole characters, of which some bits or bytes have changed.
+    /// Returns random characters, with a bit flipped or the end cut off now and then.
     fn almost_text(prng: &mut Prng) -> Vec<u8> {
         let mut text = String::new();
         for _ in 0..prng.range(0, 12) {
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn any_pieces_fail_with_the_first_byte_that_no_text_has_there() {
+    fn any_pieces_fail_at_the_first_invalid_byte() {
         let beginnings = beginnings();
         let (mut whole, mut failed) = (0, 0);
         for seed in 0..1_000 {
@@ -123,7 +122,7 @@ mod tests {
                     ends.push(ends.last().unwrap_or(&0) + piece);
                     piece
                 });
-                // With the piece that has that byte, neither before nor after.
+                // The piece with the invalid byte fails, no earlier or later one.
                 let piece_end = expected.map(|at| {
                     let end = ends.iter().copied().find(|&end| end >= at);
                     end.expect("it was fed").min(text.len())
@@ -135,7 +134,7 @@ mod tests {
             whole += u32::from(is_text);
             failed += u32::from(expected.is_some());
         }
-        // The dice must not have drifted into testing nothing.
+        // Both cases must occur often enough to be tested.
         assert!(whole > 100 && failed > 100, "{whole} {failed}");
     }
 }

@@ -1,12 +1,12 @@
-//! Each call: what it does, what clients see of it, and what is wrong with bad ones.
+//! Tests of each call of the server API: its effect, what clients receive, and its errors.
 
 use crate::GATEWAY;
 use crate::http::Http;
-use campanile_tests::client::{Client, open, open_as, read_text, settle};
+use campanile_tests::client::{Client, expect_no_message, open, open_as, read_text};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-/// The id of the only session of a route.
+/// Returns the id of the only session of a route.
 #[track_caller]
 pub(crate) fn id_of(http: &mut Http, route: &str) -> String {
     let page = http.get(&format!("sessions?route={route}"));
@@ -16,13 +16,13 @@ pub(crate) fn id_of(http: &mut Http, route: &str) -> String {
 }
 
 #[track_caller]
-fn hear_json(client: &mut Client) -> Value {
+fn read_json(client: &mut Client) -> Value {
     let bytes = client.read().expect("a message comes").into_data();
     serde_json::from_slice(&bytes).expect("it is JSON")
 }
 
 #[test]
-fn a_publication_is_worded_by_every_language_and_reaches_who_is_on_the_channel() {
+fn a_publication_reaches_the_members_of_a_channel_in_every_dialect() {
     let config = "
         routes = [
             { path = '/ws', dialect = 'wserver' },
@@ -44,14 +44,14 @@ fn a_publication_is_worded_by_every_language_and_reaches_who_is_on_the_channel()
     assert_eq!(http.done("publish", publish), json!({"delivered": 3}));
     let [ws, wsrv, forge] = &mut clients;
     assert_eq!(read_text(ws), r#"{"n": 1e2}"#);
-    let heard = hear_json(wsrv);
+    let received = read_json(wsrv);
     assert_eq!(
-        (&heard["cmd"], &heard["data"]),
+        (&received["cmd"], &received["data"]),
         (&json!("chat"), &json!({"n": 1e2}))
     );
-    let heard = hear_json(forge);
+    let received = read_json(forge);
     assert_eq!(
-        (&heard["channel"], &heard["cmd"]),
+        (&received["channel"], &received["cmd"]),
         (&json!("room"), &json!("chat"))
     );
 
@@ -61,19 +61,19 @@ fn a_publication_is_worded_by_every_language_and_reaches_who_is_on_the_channel()
     let except = id_of(&mut http, "/ws");
     let publish = json!({"channel": "room", "data": "x", "except": [except]}).to_string();
     assert_eq!(http.done("publish", &publish), json!({"delivered": 2}));
-    settle(ws);
+    expect_no_message(ws);
 
     let leave = json!({"session": except, "channel": "room"}).to_string();
     assert_eq!(http.done("leave", &leave), json!({"left": true}));
     assert_eq!(http.done("leave", &leave), json!({"left": false}));
     let elsewhere = r#"{"channel": "nobody's"}"#;
     assert_eq!(http.done("publish", elsewhere), json!({"delivered": 0}));
-    settle(ws);
+    expect_no_message(ws);
 }
 
-/// wire.md 5.5: the original's own client, when it is debugged, takes no message without a channel.
+/// wire.md 5.5: in debug mode the original's client ignores messages without a channel.
 #[test]
-fn what_projectforge_is_pushed_names_the_calls_channel_or_the_sessions_own() {
+fn a_projectforge_push_names_the_channel_of_the_call_or_of_the_session() {
     let config = "
         [[routes]]
         path = '/forge'
@@ -138,13 +138,13 @@ fn what_projectforge_is_pushed_names_the_calls_channel_or_the_sessions_own() {
     named(&mut room, "given", "5");
     push["channel"] = json!("");
     assert_eq!(
-        http.post("push", &push.to_string()).refusal(),
+        http.post("push", &push.to_string()).error(),
         "400 bad_request channel"
     );
 }
 
 #[test]
-fn a_namespace_is_reached_once_whatever_number_of_routes_share_it() {
+fn a_namespace_of_several_routes_is_reached_once() {
     let config = "
         routes = [
             { path = '/a', dialect = 'wserver', namespace = 'n' },
@@ -167,7 +167,7 @@ fn a_namespace_is_reached_once_whatever_number_of_routes_share_it() {
         for text in expected {
             assert_eq!(read_text(client), *text);
         }
-        settle(client);
+        expect_no_message(client);
     }
 }
 
@@ -198,9 +198,9 @@ fn a_push_reaches_a_user_by_event_or_one_session() {
     );
     let mut elsewhere = push;
     elsewhere["route"] = "/wsrv".into();
-    let answer = http.post("push", &elsewhere.to_string());
-    assert_eq!(answer.refusal(), "404 no_session");
-    settle(&mut jack);
+    let response = http.post("push", &elsewhere.to_string());
+    assert_eq!(response.error(), "404 no_session");
+    expect_no_message(&mut jack);
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn a_session_or_a_user_is_disconnected() {
         (4000, "bye")
     );
     let gone = http.post("disconnect", &end);
-    assert_eq!(gone.refusal(), "404 no_session");
+    assert_eq!(gone.error(), "404 no_session");
     for call in ["join", "leave"] {
         let body = json!({"session": session, "channel": "c"}).to_string();
-        assert_eq!(http.post(call, &body).refusal(), "404 no_session");
+        assert_eq!(http.post(call, &body).error(), "404 no_session");
     }
 
     let mut clients = ["a", "b", "b"].map(|event| open_as(process.address, "jill", event));
@@ -236,22 +236,22 @@ fn a_session_or_a_user_is_disconnected() {
     }
 }
 
-/// Posts each of these, and sees how they are refused and that nothing was done.
+/// Posts each call and checks its error, and that nothing was done.
 #[track_caller]
-fn check_refusals(cases: &[(&str, &str, &str)]) {
+fn check_errors(cases: &[(&str, &str, &str)]) {
     let process = GATEWAY.start(Some("[limits]\nname_bytes_max = 16\ntoken_bytes_max = 16"));
     let mut client = open_as(process.address, "jack", "message");
     let mut http = Http::connect(process.address);
     for (call, body, expected) in cases {
         let body = body.replace("ID", "00000000-0000-4000-8000-000000000000");
-        assert_eq!(http.post(call, &body).refusal(), *expected, "{call} {body}");
+        assert_eq!(http.post(call, &body).error(), *expected, "{call} {body}");
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
-fn a_malformed_call_changes_nothing_and_is_told_what_is_wrong() {
-    check_refusals(&[
+fn a_malformed_call_is_an_error_and_changes_nothing() {
+    check_errors(&[
         ("broadcast", "", "400 bad_request"),
         ("broadcast", "[]", "400 bad_request"),
         ("broadcast", r#"{"data": 1} 2"#, "400 bad_request"),
@@ -296,10 +296,10 @@ fn a_malformed_call_changes_nothing_and_is_told_what_is_wrong() {
 }
 
 #[test]
-fn a_call_that_lacks_or_mixes_members_changes_nothing() {
+fn a_call_with_missing_or_conflicting_members_is_an_error() {
     const LONG: &str = r#"{"channel": "seventeen letters"}"#;
     let reason = format!(r#"{{"session": "ID", "reason": "{}"}}"#, "r".repeat(124));
-    check_refusals(&[
+    check_errors(&[
         ("publish", "{}", "400 bad_request channel"),
         ("publish", LONG, "400 bad_request channel"),
         ("push", "{}", "400 bad_request user"),
@@ -338,18 +338,15 @@ fn a_call_that_lacks_or_mixes_members_changes_nothing() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_refused() {
+fn a_body_above_the_limit_is_an_error() {
     let process = GATEWAY.start(Some("[http]\nbody_bytes_max = 100"));
     let mut http = Http::connect(process.address);
     let body = format!("{{\"data\": \"{}\"}}", "x".repeat(100));
-    assert_eq!(
-        http.post("broadcast", &body).refusal(),
-        "413 body_too_large"
-    );
+    assert_eq!(http.post("broadcast", &body).error(), "413 body_too_large");
 }
 
 #[test]
-fn a_session_is_on_so_many_channels_and_no_more() {
+fn the_number_of_channels_of_a_session_is_limited() {
     let process = GATEWAY.start(Some("[limits]\nchannels_per_session_max = 1"));
     let client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
@@ -357,12 +354,12 @@ fn a_session_is_on_so_many_channels_and_no_more() {
     let join = |channel: &str| json!({"session": session, "channel": channel}).to_string();
     assert_eq!(http.done("join", &join("a")), json!({"joined": true}));
     let refused = http.post("join", &join("b"));
-    assert_eq!(refused.refusal(), "409 too_many_channels");
+    assert_eq!(refused.error(), "409 too_many_channels");
     drop(client);
 }
 
 #[test]
-fn an_event_is_refused_if_any_language_that_is_meant_has_no_words_for_it() {
+fn an_event_is_an_error_if_a_targeted_dialect_cannot_encode_it() {
     let config = "
         routes = [
             { path = '/easyws', dialect = 'easyws', namespace = 'n' },
@@ -377,16 +374,16 @@ fn an_event_is_refused_if_any_language_that_is_meant_has_no_words_for_it() {
         ("/ws", None),
     ] {
         let body = json!({"event": "a:b", "route": route}).to_string();
-        let answer = http.post("broadcast", &body);
+        let response = http.post("broadcast", &body);
         match expected {
-            Some(expected) => assert_eq!(answer.refusal(), expected, "{route}"),
-            None => assert_eq!(answer.body, json!({"delivered": 0})),
+            Some(expected) => assert_eq!(response.error(), expected, "{route}"),
+            None => assert_eq!(response.body, json!({"delivered": 0})),
         }
     }
 }
 
 #[test]
-fn a_batch_is_done_in_order_and_each_call_has_its_result() {
+fn a_batch_runs_in_order_and_returns_a_result_per_call() {
     let process = GATEWAY.start(Some("[api]\nbatch_calls_max = 6"));
     let mut client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
@@ -395,12 +392,12 @@ fn a_batch_is_done_in_order_and_each_call_has_its_result() {
     for round in 0..20 {
         let publish = |data: String| json!({"call": "publish", "channel": "c", "data": data});
         let calls = json!({"calls": [
-            publish("nobody is there".to_owned()),
+            publish("no member".to_owned()),
             {"call": "join", "session": session, "channel": "c"},
             publish(format!("{round}")),
             {"call": "push", "session": gone},
             {"call": "leave", "session": session, "channel": "c"},
-            publish("nobody is there".to_owned()),
+            publish("no member".to_owned()),
         ]});
         let mut done = http.done("batch", &calls.to_string());
         let error = done["results"][3].take();
@@ -412,7 +409,7 @@ fn a_batch_is_done_in_order_and_each_call_has_its_result() {
         assert_eq!(done, expected);
         assert_eq!(read_text(&mut client), format!("{round}"));
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
     assert_eq!(
         http.done("batch", r#"{"calls": []}"#),
         json!({"results": []})
@@ -420,7 +417,7 @@ fn a_batch_is_done_in_order_and_each_call_has_its_result() {
 }
 
 #[test]
-fn a_batch_with_one_bad_call_does_nothing() {
+fn a_batch_with_one_invalid_call_does_nothing() {
     let process = GATEWAY.start(Some("[api]\nbatch_calls_max = 3"));
     let mut client = open(process.address, "/ws");
     let mut http = Http::connect(process.address);
@@ -457,10 +454,10 @@ fn a_batch_with_one_bad_call_does_nothing() {
         ),
     ] {
         let body = format!("{{\"calls\": [{good}, {bad}]}}");
-        assert_eq!(http.post("batch", &body).refusal(), expected, "{bad}");
+        assert_eq!(http.post("batch", &body).error(), expected, "{bad}");
     }
     let many = format!("{{\"calls\": [{good}, {good}, {good}, {good}]}}");
-    assert_eq!(http.post("batch", &many).refusal(), "400 bad_request calls");
-    assert_eq!(http.post("batch", "{}").refusal(), "400 bad_request calls");
-    settle(&mut client);
+    assert_eq!(http.post("batch", &many).error(), "400 bad_request calls");
+    assert_eq!(http.post("batch", "{}").error(), "400 bad_request calls");
+    expect_no_message(&mut client);
 }

@@ -1,4 +1,4 @@
-//! Calls of the server API, one after the other on one connection, and answers that are JSON.
+//! A client of the server API: requests on one connection, with JSON responses.
 
 use campanile_tests::http::Response;
 use campanile_tests::peer::Peer;
@@ -6,12 +6,12 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A connection for requests.
+/// A connection for API requests.
 pub(crate) struct Http(Peer);
 
-/// An answer whose body is JSON, or empty.
+/// A response with a JSON body or none.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ApiResponse {
     pub(crate) status: u16,
     pub(crate) body: Value,
     response: Response,
@@ -22,20 +22,26 @@ impl Http {
         Self(Peer::connect(address))
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.0.send(bytes);
     }
 
-    /// Asks for something; `headers` is whole lines.
+    /// Sends a request and reads its response. `headers` are whole lines.
     #[track_caller]
-    pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> ApiResponse {
         self.begin(method, path, headers, body);
-        Answer::of(self.0.response_to(method))
+        ApiResponse::of(self.0.response_to(method))
     }
 
-    /// Sends a request, and leaves its answer to be read.
+    /// Sends a request without reading its response.
     #[track_caller]
     pub(crate) fn begin(&mut self, method: &str, path: &str, headers: &str, body: &str) {
         let len = body.len();
@@ -44,48 +50,48 @@ impl Http {
             .send(format!("{head}Content-Length: {len}\r\n\r\n{body}"));
     }
 
-    /// Nothing comes for so long.
+    /// Asserts that nothing arrives for `time`.
     #[track_caller]
     pub(crate) fn expect_quiet(&mut self, time: Duration) {
         self.0.expect_quiet(time);
     }
 
-    /// Posts to the API, where no key is asked for.
+    /// Posts a call to the API without a key.
     #[track_caller]
-    pub(crate) fn post(&mut self, call: &str, body: &str) -> Answer {
-        self.ask("POST", &format!("/api/v1/{call}"), "", body)
+    pub(crate) fn post(&mut self, call: &str, body: &str) -> ApiResponse {
+        self.request("POST", &format!("/api/v1/{call}"), "", body)
     }
 
-    /// Posts to the API, which does it, and returns what it says.
+    /// Posts a call that must succeed and returns the body of the response.
     #[track_caller]
     pub(crate) fn done(&mut self, call: &str, body: &str) -> Value {
-        let answer = self.post(call, body);
-        assert_eq!(answer.status, 200, "{call} {body}: {}", answer.body);
-        answer.body
+        let response = self.post(call, body);
+        assert_eq!(response.status, 200, "{call} {body}: {}", response.body);
+        response.body
     }
 
-    /// Looks something up in the API.
+    /// Sends a GET request to the API and returns the body of the response.
     #[track_caller]
     pub(crate) fn get(&mut self, path: &str) -> Value {
-        let answer = self.ask("GET", &format!("/api/v1/{path}"), "", "");
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-        answer.body
+        let response = self.request("GET", &format!("/api/v1/{path}"), "", "");
+        assert_eq!(response.status, 200, "{path}: {}", response.body);
+        response.body
     }
 
-    /// Reads one answer whose body is a text, and forgets the text.
+    /// Reads a response with a text body and returns its status.
     #[track_caller]
-    pub(crate) fn text_answer(&mut self) -> u16 {
+    pub(crate) fn text_response(&mut self) -> u16 {
         self.0.response().status
     }
 
-    /// Reads one answer.
+    /// Reads a response.
     #[track_caller]
-    pub(crate) fn answer(&mut self) -> Answer {
-        Answer::of(self.0.response())
+    pub(crate) fn response(&mut self) -> ApiResponse {
+        ApiResponse::of(self.0.response())
     }
 }
 
-impl Answer {
+impl ApiResponse {
     #[track_caller]
     fn of(response: Response) -> Self {
         let body = if response.body.is_empty() {
@@ -100,9 +106,9 @@ impl Answer {
         }
     }
 
-    /// What it refuses: status, code and field, with spaces between.
+    /// Returns status, error code and field, separated by spaces.
     #[track_caller]
-    pub(crate) fn refusal(&self) -> String {
+    pub(crate) fn error(&self) -> String {
         let error = &self.body["error"];
         let code = error["code"].as_str().expect("a code");
         assert!(error["message"].is_string(), "{}", self.body);

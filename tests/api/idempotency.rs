@@ -1,21 +1,21 @@
-//! Requests that come twice and are done once.
+//! Tests of idempotency keys: a repeated request is processed once.
 
 use crate::GATEWAY;
-use crate::http::{Answer, Http};
-use campanile_tests::client::{open_as, read_text, settle};
+use crate::http::{ApiResponse, Http};
+use campanile_tests::client::{expect_no_message, open_as, read_text};
 use campanile_tests::process::{pause, resume};
 use serde_json::json;
 use std::thread;
 use std::time::Duration;
 
 #[track_caller]
-fn push(http: &mut Http, headers: &str, data: &str) -> Answer {
+fn push(http: &mut Http, headers: &str, data: &str) -> ApiResponse {
     let body = json!({"user": "jack", "event": "e", "data": data}).to_string();
-    http.ask("POST", "/api/v1/push", headers, &body)
+    http.request("POST", "/api/v1/push", headers, &body)
 }
 
 #[test]
-fn a_request_that_comes_again_is_answered_again_and_not_done_again() {
+fn a_repeated_request_gets_the_stored_response() {
     let process = GATEWAY.start(Some("[api]\nkeys = ['one', 'two']"));
     let mut client = open_as(process.address, "jack", "e");
     let mut http = Http::connect(process.address);
@@ -26,13 +26,13 @@ fn a_request_that_comes_again_is_answered_again_and_not_done_again() {
         (200, None)
     );
     for _ in 0..3 {
-        // Whatever shard it comes to.
+        // On any shard.
         let again = push(&mut Http::connect(process.address), one, "1");
         assert_eq!((again.status, &again.body), (200, &first.body));
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
     }
     let other = push(&mut http, one, "2");
-    assert_eq!(other.refusal(), "422 key_reused Idempotency-Key");
+    assert_eq!(other.error(), "422 key_reused Idempotency-Key");
     let two = "X-Api-Key: two\r\nIdempotency-Key: k\r\n";
     assert_eq!(
         push(&mut http, two, "3").header("idempotent-replayed"),
@@ -42,33 +42,33 @@ fn a_request_that_comes_again_is_answered_again_and_not_done_again() {
         (read_text(&mut client), read_text(&mut client)),
         ("1".into(), "3".into())
     );
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
-fn what_was_refused_before_anything_was_done_is_not_remembered() {
+fn an_error_before_processing_is_not_stored() {
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
     let mut http = Http::connect(process.address);
     let key = "Idempotency-Key: k\r\n";
-    let bad = http.ask("POST", "/api/v1/push", key, "{}");
-    assert_eq!(bad.refusal(), "400 bad_request user");
+    let bad = http.request("POST", "/api/v1/push", key, "{}");
+    assert_eq!(bad.error(), "400 bad_request user");
     let gone = r#"{"session": "00000000-0000-4000-8000-000000000000"}"#;
-    let gone = http.ask("POST", "/api/v1/push", key, gone);
-    assert_eq!(gone.refusal(), "404 no_session");
+    let gone = http.request("POST", "/api/v1/push", key, gone);
+    assert_eq!(gone.error(), "404 no_session");
     assert_eq!(push(&mut http, key, "1").status, 200);
     assert_eq!(read_text(&mut client), "1");
 
     let long = format!("Idempotency-Key: {}\r\n", "k".repeat(256));
     for bad in ["Idempotency-Key: a b\r\n", "Idempotency-Key:\r\n", &long] {
-        let answer = push(&mut http, bad, "2");
-        assert_eq!(answer.refusal(), "400 bad_request Idempotency-Key", "{bad}");
+        let response = push(&mut http, bad, "2");
+        assert_eq!(response.error(), "400 bad_request Idempotency-Key", "{bad}");
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
-fn a_key_that_comes_to_several_shards_at_once_is_done_once() {
+fn a_key_on_several_shards_at_once_is_processed_once() {
     const ROUNDS: usize = 100;
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
@@ -79,27 +79,27 @@ fn a_key_that_comes_to_several_shards_at_once_is_done_once() {
                 let mut http = Http::connect(address);
                 for round in 0..ROUNDS {
                     let key = format!("Idempotency-Key: {round}\r\n");
-                    let answer = push(&mut http, &key, &round.to_string());
-                    if answer.status == 409 {
-                        assert_eq!(answer.refusal(), "409 in_progress Idempotency-Key");
+                    let response = push(&mut http, &key, &round.to_string());
+                    if response.status == 409 {
+                        assert_eq!(response.error(), "409 in_progress Idempotency-Key");
                     } else {
-                        assert_eq!(answer.body, json!({"delivered": 1}));
+                        assert_eq!(response.body, json!({"delivered": 1}));
                     }
                 }
             });
         }
     });
-    let mut heard: Vec<usize> = (0..ROUNDS)
+    let mut received: Vec<usize> = (0..ROUNDS)
         .map(|_| read_text(&mut client).parse().expect("a number"))
         .collect();
-    heard.sort_unstable();
-    assert!(heard.into_iter().eq(0..ROUNDS));
-    settle(&mut client);
+    received.sort_unstable();
+    assert!(received.into_iter().eq(0..ROUNDS));
+    expect_no_message(&mut client);
 }
 
-/// The very case that keys are for: the answer was lost, and the request is sent again.
+/// The purpose of keys: the response was lost, and the client sends the request again.
 #[test]
-fn a_request_whose_connection_is_gone_is_done_and_its_answer_kept() {
+fn a_request_of_a_closed_connection_is_processed_and_its_response_stored() {
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
     for round in 0..50 {
@@ -116,20 +116,20 @@ fn a_request_whose_connection_is_gone_is_done_and_its_answer_kept() {
         drop(lost);
         let mut http = Http::connect(process.address);
         let again = loop {
-            let answer = push(&mut http, &key, &round.to_string());
-            if answer.status != 409 {
-                break answer;
+            let response = push(&mut http, &key, &round.to_string());
+            if response.status != 409 {
+                break response;
             }
         };
         assert_eq!(again.header("idempotent-replayed"), Some("true"));
         assert_eq!((again.status, again.body), (200, json!({"delivered": 1})));
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
-/// What came before an answer was forgotten is answered with it, whenever it is looked at.
+/// A request that arrived before the response expired gets the stored response.
 #[test]
-fn a_pause_of_the_process_is_not_part_of_the_time_that_an_answer_is_remembered() {
+fn a_pause_of_the_process_does_not_expire_a_response() {
     let process = GATEWAY.start(Some("[api]\nidempotency_ttl_ms = 800"));
     let mut client = open_as(process.address, "jack", "e");
     let mut http = Http::connect(process.address);
@@ -143,14 +143,14 @@ fn a_pause_of_the_process_is_not_part_of_the_time_that_an_answer_is_remembered()
     http.begin("POST", "/api/v1/push", key, &body);
     http.expect_quiet(Duration::from_secs(2));
     resume(&process.child);
-    assert_eq!(http.answer().header("idempotent-replayed"), Some("true"));
+    assert_eq!(http.response().header("idempotent-replayed"), Some("true"));
     assert_eq!(read_text(&mut client), "1");
-    settle(&mut client);
-    // And it is forgotten in the end.
+    expect_no_message(&mut client);
+    // Later the stored response expires.
     while push(&mut http, key, "1")
         .header("idempotent-replayed")
         .is_some()
     {}
     assert_eq!(read_text(&mut client), "1");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }

@@ -1,4 +1,4 @@
-//! Lists, page by page, over all shards.
+//! Tests of the lists of the server API: pages over all shards.
 
 use crate::GATEWAY;
 use crate::calls::id_of;
@@ -7,13 +7,13 @@ use campanile_tests::client::{Client, open, open_as};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Every item of a list, read in pages of `limit`; no page has more.
+/// Reads all items of a list in pages of at most `limit`.
 #[track_caller]
 fn all_pages(http: &mut Http, path: &str, limit: usize) -> Vec<Value> {
     pages_after(http, path, limit, None)
 }
 
-/// The same behind a place.
+/// Reads all items of a list after the cursor `after`.
 #[track_caller]
 fn pages_after(http: &mut Http, path: &str, limit: usize, after: Option<&str>) -> Vec<Value> {
     let mut all = Vec::new();
@@ -65,7 +65,7 @@ fn a_thousand_sessions_of_four_shards_are_on_one_page_each() {
         .collect();
     assert_eq!(users.len(), SESSIONS);
 
-    // A page begins behind a session also when that is gone.
+    // The cursor is valid even if its session has ended.
     let page = http.get("sessions?route=/ws&limit=10");
     let after = page["next"].as_str().expect("there are more").to_owned();
     let end = json!({"session": after}).to_string();
@@ -108,7 +108,7 @@ fn a_thousand_sessions_of_four_shards_are_on_one_page_each() {
 }
 
 #[test]
-fn names_are_listed_in_order_with_those_that_are_declared_and_their_routes() {
+fn names_are_sorted_and_include_declared_ones_with_their_routes() {
     let config = "
         [[routes]]
         path = '/a'
@@ -164,7 +164,7 @@ fn names_are_listed_in_order_with_those_that_are_declared_and_their_routes() {
 }
 
 #[test]
-fn a_session_is_shown_whole() {
+fn a_session_has_all_its_members() {
     let process = GATEWAY.start(None);
     let client = open_as(process.address, "jack", "e");
     let mut http = Http::connect(process.address);
@@ -191,7 +191,7 @@ fn a_session_is_shown_whole() {
 }
 
 #[test]
-fn a_page_is_asked_for_strictly() {
+fn invalid_page_parameters_are_errors() {
     let process = GATEWAY.start(Some("[api]\npage_items_max = 5"));
     let mut http = Http::connect(process.address);
     let nobody = "00000000-0000-0000-0000-000000000000";
@@ -217,15 +217,15 @@ fn a_page_is_asked_for_strictly() {
             "400 bad_request route",
         ),
     ] {
-        let answer = http.ask("GET", &format!("/api/v1/{path}"), "", "");
-        assert_eq!(answer.refusal(), expected, "{path}");
+        let response = http.request("GET", &format!("/api/v1/{path}"), "", "");
+        assert_eq!(response.error(), expected, "{path}");
     }
     assert_eq!(http.get("sessions?limit=5")["items"], json!([]));
 }
 
-/// Names are clients' words: their length is what a page must not be filled with.
+/// Clients choose names, so their length must not make a page too large.
 #[test]
-fn a_page_ends_where_its_names_are_too_long() {
+fn a_page_ends_at_its_limit_of_bytes() {
     let process = GATEWAY.start(Some("[api]\npage_bytes_max = 1_024"));
     let clients: Vec<Client> = (0..8).map(|_| open(process.address, "/ws")).collect();
     let mut http = Http::connect(process.address);

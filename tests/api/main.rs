@@ -1,14 +1,13 @@
-//! The server API and the health, over HTTP against the real executable, with clients that are not
-//! ours.
+//! Tests of the server API and the health endpoint with the executable and independent clients.
 //!
-//! Each rule has a gateway of its own. Nothing sleeps; what has to come is waited for.
+//! Each test has its own gateway. No test sleeps; tests wait for events.
 
 mod calls;
 mod http;
 mod idempotency;
 mod lists;
 
-use campanile_tests::client::{open, open_as, settle};
+use campanile_tests::client::{expect_no_message, open, open_as};
 use campanile_tests::executable;
 use campanile_tests::process::Executable;
 use http::Http;
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 const GATEWAY: Executable = executable!();
 
 #[test]
-fn a_key_is_asked_for_everywhere_but_at_the_document() {
+fn every_path_but_the_document_needs_a_key() {
     let process = GATEWAY.start(Some("[api]\nkeys = ['old', 'new']"));
     let mut http = Http::connect(process.address);
     for (headers, is_known) in [
@@ -37,11 +36,11 @@ fn a_key_is_asked_for_everywhere_but_at_the_document() {
             ("GET", "nowhere"),
             ("PUT", "users"),
         ] {
-            let answer = http.ask(method, &format!("/api/v1/{path}"), headers, "{}");
-            assert_eq!(answer.status != 401, is_known, "{headers}{method} {path}");
+            let response = http.request(method, &format!("/api/v1/{path}"), headers, "{}");
+            assert_eq!(response.status != 401, is_known, "{headers}{method} {path}");
             if !is_known {
-                assert_eq!(answer.refusal(), "401 unauthorized");
-                assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+                assert_eq!(response.error(), "401 unauthorized");
+                assert_eq!(response.header("www-authenticate"), Some("Bearer"));
             }
         }
     }
@@ -49,7 +48,7 @@ fn a_key_is_asked_for_everywhere_but_at_the_document() {
 }
 
 #[test]
-fn a_path_has_one_method_and_others_are_told_which() {
+fn a_wrong_method_gets_405_with_the_allowed_one() {
     let process = GATEWAY.start(None);
     let mut http = Http::connect(process.address);
     for (path, allow) in [
@@ -68,16 +67,16 @@ fn a_path_has_one_method_and_others_are_told_which() {
         ("openapi.json", "GET"),
     ] {
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-            let answer = http.ask(method, &format!("/api/v1/{path}"), "", "");
+            let response = http.request(method, &format!("/api/v1/{path}"), "", "");
             if method == allow {
-                assert_ne!(answer.status, 405, "{method} {path}");
+                assert_ne!(response.status, 405, "{method} {path}");
             } else {
                 assert_eq!(
-                    answer.refusal(),
+                    response.error(),
                     "405 method_not_allowed",
                     "{method} {path}"
                 );
-                assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+                assert_eq!(response.header("allow"), Some(allow), "{method} {path}");
             }
         }
     }
@@ -88,26 +87,26 @@ fn a_path_has_one_method_and_others_are_told_which() {
         "channels/a",
         "channels//members",
     ] {
-        let answer = http.post(nowhere, "{}");
-        assert_eq!(answer.refusal(), "404 not_found", "{nowhere}");
+        let response = http.post(nowhere, "{}");
+        assert_eq!(response.error(), "404 not_found", "{nowhere}");
     }
 }
 
 #[test]
-fn an_api_that_is_not_served_is_not_there() {
+fn a_disabled_api_gets_404() {
     let process = GATEWAY.start(Some("[api]\nenabled = false"));
     let mut http = Http::connect(process.address);
     http.send(b"POST /api/v1/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}");
-    // The text of whatever is not there is not JSON.
+    // The 404 of an unknown path has no JSON body.
     http.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert_eq!(http.text_answer(), 404);
-    let health = http.answer();
+    assert_eq!(http.text_response(), 404);
+    let health = http.response();
     assert_eq!(health.body["sessions"], Value::Null);
     assert_eq!(health.body["status"], "ok");
 }
 
 #[test]
-fn health_tells_everyone_little_and_those_with_a_key_more() {
+fn health_shows_details_only_with_a_key() {
     let process = GATEWAY.start(Some(
         "[api]\nkeys = ['k']\n[limits]\nsessions_max = 9\n[http]\nhttp_connections_max = 7",
     ));
@@ -115,24 +114,24 @@ fn health_tells_everyone_little_and_those_with_a_key_more() {
     let mut http = Http::connect(process.address);
     let version = env!("CARGO_PKG_VERSION");
     let little = json!({"status": "ok", "version": version, "shards": 4});
-    let answer = http.ask("GET", "/health", "", "");
-    assert_eq!((answer.status, answer.body), (200, little.clone()));
+    let response = http.request("GET", "/health", "", "");
+    assert_eq!((response.status, response.body), (200, little.clone()));
     assert_eq!(
-        http.ask("GET", "/health", "X-Api-Key: no\r\n", "").body,
+        http.request("GET", "/health", "X-Api-Key: no\r\n", "").body,
         little
     );
     let mut more = little;
     more["sessions"] = 1.into();
     more["backends"] = json!([]);
     more["limits"] = json!({"sessions_max": 9, "http_connections_max": 7});
-    let mut told = http.ask("GET", "/health", "X-Api-Key: k\r\n", "").body;
-    let limits = told["limits"].as_object_mut().expect("members");
+    let mut health = http.request("GET", "/health", "X-Api-Key: k\r\n", "").body;
+    let limits = health["limits"].as_object_mut().expect("members");
     let open_files_max = limits.remove("open_files_max").and_then(|it| it.as_u64());
     assert!(open_files_max > Some(9), "more than there may be sessions");
-    assert_eq!(told, more);
-    let head = http.ask("HEAD", "/health", "", "");
+    assert_eq!(health, more);
+    let head = http.request("HEAD", "/health", "", "");
     assert_eq!((head.status, head.body), (200, Value::Null));
-    let post = http.ask("POST", "/health", "", "");
+    let post = http.request("POST", "/health", "", "");
     assert_eq!(
         (post.status, post.header("allow")),
         (405, Some("GET, HEAD, OPTIONS"))
@@ -141,40 +140,40 @@ fn health_tells_everyone_little_and_those_with_a_key_more() {
 }
 
 #[test]
-fn health_has_the_path_that_the_config_gives_it_or_none() {
+fn the_path_of_health_is_configurable_or_absent() {
     let process = GATEWAY.start(Some("health_path = '/up'"));
     let mut http = Http::connect(process.address);
-    assert_eq!(http.ask("GET", "/up", "", "").body["status"], "ok");
+    assert_eq!(http.request("GET", "/up", "", "").body["status"], "ok");
     let paths = &http.get("openapi.json")["paths"];
     assert!(paths["/up"].is_object() && paths["/health"].is_null());
 }
 
-/// A connection that has begun a request before the gateway stops is still served.
+/// A request that was begun before the stop still gets a response.
 #[test]
-fn a_gateway_that_stops_says_so() {
+fn health_reports_a_stopping_gateway() {
     let process = GATEWAY.start_on(1, None);
     let mut session = open_as(process.address, "jack", "e");
     let mut http = Http::connect(process.address);
     http.send(b"GET /health HTTP/1.1\r\n");
-    // The shard has read that: what comes later on another connection is answered behind it.
+    // A response on another connection proves that the shard has read the earlier bytes.
     let mut other = Http::connect(process.address);
-    assert_eq!(other.ask("GET", "/health", "", "").status, 200);
-    settle(&mut session);
+    assert_eq!(other.request("GET", "/health", "", "").status, 200);
+    expect_no_message(&mut session);
     process.signal(Signal::TERM);
     let close = session
         .read()
-        .expect("the shard says so when it begins to stop");
+        .expect("the shard reports that it begins to stop");
     assert!(close.is_close(), "{close}");
     http.send(b"Host: localhost\r\n\r\n");
-    let answer = http.answer();
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.body, json!({"status": "stopping"}));
+    let response = http.response();
+    assert_eq!(response.status, 503);
+    assert_eq!(response.body, json!({"status": "stopping"}));
     drop(session);
     assert!(process.wait().status.success());
 }
 
-/// What the document says of bodies is what the gateway does with them: a member that is required
-/// is missed, one that is described is known, and one that is not is refused.
+/// The gateway treats bodies as the `OpenAPI` document describes: a missing required member is an
+/// error, described members are accepted, others are errors.
 #[test]
 fn bodies_have_the_members_that_the_document_describes() {
     let process = GATEWAY.start(None);
@@ -193,11 +192,11 @@ fn bodies_have_the_members_that_the_document_describes() {
         let path = call.to_ascii_lowercase();
         let schema = &schemas[call];
         let properties = schema["properties"].as_object().expect("members");
-        let refusal = |http: &mut Http, body: Value| {
-            let answer = http.post(&path, &body.to_string());
-            match answer.status {
+        let error = |http: &mut Http, body: Value| {
+            let response = http.post(&path, &body.to_string());
+            match response.status {
                 200 => "200".to_owned(),
-                _ => answer.refusal(),
+                _ => response.error(),
             }
         };
         let value_of = |name: &str| match name {
@@ -218,7 +217,7 @@ fn bodies_have_the_members_that_the_document_describes() {
             let mut body = base.clone();
             body.as_object_mut().expect("an object").remove(name);
             let expected = format!("400 bad_request {name}");
-            assert_eq!(refusal(&mut http, body), expected, "{call}");
+            assert_eq!(error(&mut http, body), expected, "{call}");
         }
         for known in [
             "bytes", "channel", "code", "data", "event", "except", "reason", "route", "session",
@@ -231,12 +230,12 @@ fn bodies_have_the_members_that_the_document_describes() {
                 body[whose] = value_of(whose);
             }
             body[known] = value_of(known);
-            let refused = refusal(&mut http, body.clone());
+            let refused = error(&mut http, body.clone());
             let is_known = properties.contains_key(known);
             let expected = format!("400 bad_request {known}");
             assert_eq!(refused != expected, is_known, "{call} {body}: {refused}");
         }
         base["more"] = json!(1);
-        assert_eq!(refusal(&mut http, base), "400 bad_request more", "{call}");
+        assert_eq!(error(&mut http, base), "400 bad_request more", "{call}");
     }
 }

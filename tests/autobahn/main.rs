@@ -1,13 +1,17 @@
-//! The Autobahn suite's cases, replayed against `/echo` from transcripts of the suite's own bytes.
+//! Replays of the Autobahn suite's cases against `/echo`, from recorded transcripts.
 //!
-//! `scripts/autobahn.sh` runs the suite itself, and is the judge where the suite can be installed.
-//! Where it cannot, this test says the same with what `scripts/autobahn-record.py` kept under
-//! `tests/autobahn/` (grammar in the README there): groups 1 to 7, 9 and 10, every case, every
-//! octet, cut into writes as the suite cut it. It accepts the outcomes that the suite accepts, but
-//! looks closer at four things: the content of the long messages of group 9, of which the suite
-//! compares the length; text that is not UTF-8 is closed at once, also within a frame; a close
-//! frame is wanted also where the suite would put up with a bare end; and after it the connection
-//! has to end without a reset. It knows nothing of the gateway's code.
+//! `scripts/autobahn.sh` runs the suite itself and is authoritative. This test needs no suite: it
+//! replays the transcripts that `scripts/autobahn-record.py` stored in `tests/autobahn/` (grammar
+//! in the README there). They have every case of groups 1 to 7, 9 and 10, every octet, split into
+//! writes as the suite split it. The test accepts the outcomes that the suite accepts and is
+//! stricter in four points:
+//!
+//! - The content of the long messages of group 9 is compared, not only the length.
+//! - Text that is not UTF-8 must be closed at once, also within a frame.
+//! - A close frame is required also where the suite accepts an end without one.
+//! - After the close frame the connection must end without a reset.
+//!
+//! The test does not use the gateway's code.
 
 mod replay;
 mod transcript;
@@ -25,34 +29,31 @@ use std::time::Duration;
 use transcript::{parse_cases, recorded_cases};
 
 #[test]
-fn every_case_ends_as_the_suite_wants_it_to() {
+fn every_case_has_an_outcome_that_the_suite_accepts() {
     let cases = recorded_cases();
     let gateway = executable!().start_on(1, None);
 
     let next = AtomicUsize::new(0);
-    let (complaints, found) = mpsc::channel();
+    let (errors, found) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..WORKERS_COUNT {
-            let (complaints, cases, next, address) =
-                (complaints.clone(), &cases, &next, gateway.address);
+            let (errors, cases, next, address) = (errors.clone(), &cases, &next, gateway.address);
             scope.spawn(move || {
                 let rest = || cases.get(next.fetch_add(1, Ordering::Relaxed));
                 let outcomes = iter::from_fn(rest).filter_map(|case| {
-                    let complaint = replay(case, address, ANSWER_WAIT).err()?;
-                    Some(format!("case {}: {complaint}", case.name))
+                    let error = replay(case, address, ANSWER_WAIT).err()?;
+                    Some(format!("case {}: {error}", case.name))
                 });
-                for complaint in outcomes.take(COMPLAINTS_PER_WORKER_MAX) {
-                    complaints
-                        .send(complaint)
-                        .expect("`found` outlives the workers");
+                for error in outcomes.take(ERRORS_PER_WORKER_MAX) {
+                    errors.send(error).expect("`found` outlives the workers");
                 }
             });
         }
     });
-    drop(complaints);
+    drop(errors);
 
-    let complaints: Vec<String> = found.iter().collect();
-    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+    let errors: Vec<String> = found.iter().collect();
+    assert!(errors.is_empty(), "\n{}\n", errors.join("\n"));
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn the_transcripts_hold_every_case_once() {
 }
 
 #[test]
-fn a_peer_that_keeps_the_rules_passes() {
+fn a_correct_peer_passes() {
     check(GREETING, &[HELLO, CLOSE_1000], Ending::Clean, None);
     check(
         "<? text 48656c6c6f\n< close 1002\n> 88 00000000 03e8",
@@ -93,9 +94,8 @@ fn a_peer_that_keeps_the_rules_passes() {
 }
 
 #[test]
-fn a_peer_that_breaks_a_rule_fails() {
-    let clean =
-        |answers: &[&[u8]], complaint| check(GREETING, answers, Ending::Clean, Some(complaint));
+fn a_peer_that_violates_a_rule_fails() {
+    let clean = |answers: &[&[u8]], error| check(GREETING, answers, Ending::Clean, Some(error));
     clean(&[b"\x82\x05Hello", CLOSE_1000], "opcode 2 instead of text");
     clean(&[b"\x81\x05Hallo", CLOSE_1000], "differ at octet 1");
     clean(&[b"\x81\x04Hell", CLOSE_1000], "4 octets instead of 5");
@@ -144,11 +144,11 @@ fn a_peer_that_breaks_a_rule_fails() {
         Ending::Clean,
         Some("instead of a close frame"),
     );
-    // The suite goes on after a second, and calls the close that comes then non-strict.
+    // The suite continues after 1 s and rates a later close as non-strict.
     check(HASTY, &[], Ending::Never, Some("no answer"));
 }
 
-/// How a peer of the replay's own tests ends its connection.
+/// The way in which a peer in the replay's own tests ends its connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Ending {
     Clean,
@@ -156,10 +156,10 @@ enum Ending {
     Never,
 }
 
-/// Replays a case against a peer that gives these answers unasked. Panics unless the outcome is a
-/// complaint with this in it, or none.
+/// Replays a case against a peer that sends `answers` without reading. Panics unless the error
+/// contains `error`, or unless there is none for `None`.
 #[track_caller]
-fn check(lines: &str, answers: &[&[u8]], ending: Ending, complaint: Option<&str>) {
+fn check(lines: &str, answers: &[&[u8]], ending: Ending, error: Option<&str>) {
     let mut cases = Vec::new();
     parse_cases(&format!("case of our own\n{lines}"), &mut cases);
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
@@ -171,17 +171,17 @@ fn check(lines: &str, answers: &[&[u8]], ending: Ending, complaint: Option<&str>
         ANSWER_WAIT
     };
     let outcome = thread::scope(|scope| {
-        scope.spawn(|| answer_unasked(&listener, answers, ending));
+        scope.spawn(|| send_unrequested(&listener, answers, ending));
         replay(&cases[0], address, wait)
     });
-    match (outcome, complaint) {
+    match (outcome, error) {
         (Ok(()), None) => {}
         (Err(found), Some(wanted)) if found.contains(wanted) => {}
         (outcome, wanted) => panic!("{outcome:?}, wanted {wanted:?} from {answers:02x?}"),
     }
 }
 
-fn answer_unasked(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
+fn send_unrequested(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
     let (mut stream, _) = listener.accept().expect("the replay connects");
     let mut request = BufReader::new(stream.try_clone().expect("a descriptor is free"));
     let mut line = String::new();
@@ -192,9 +192,9 @@ fn answer_unasked(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
             .expect("the replay sends a request");
     }
     let response = format!("HTTP/1.1 101 Welcome\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
-    let said = [response.as_bytes(), &answers.concat()].concat();
+    let octets = [response.as_bytes(), &answers.concat()].concat();
     stream
-        .write_all(&said)
+        .write_all(&octets)
         .expect("the replay is there to read");
 
     match ending {
@@ -205,7 +205,7 @@ fn answer_unasked(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
         Ending::Never => {}
     }
     if ending != Ending::Reset {
-        // Not before the replay has said its part: unread octets would make the end a reset.
+        // Read everything first: closing with unread bytes would reset the connection.
         let rest = io::copy(&mut request, &mut io::sink());
         rest.expect("the replay only ends its connection");
     }
@@ -213,10 +213,10 @@ fn answer_unasked(listener: &TcpListener, answers: &[&[u8]], ending: Ending) {
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 const WORKERS_COUNT: usize = 4;
-/// A gateway that answers nothing is not asked 301 times.
-const COMPLAINTS_PER_WORKER_MAX: usize = 10;
+/// The limit of errors, so that a gateway without responses does not time out in all 301 cases.
+const ERRORS_PER_WORKER_MAX: usize = 10;
 
-/// In the order of their names.
+/// The groups and their numbers of cases, sorted by name.
 const CASES_PER_GROUP: [(&str, usize); 9] = [
     ("1", 16),
     ("10", 1),
@@ -231,7 +231,7 @@ const CASES_PER_GROUP: [(&str, usize); 9] = [
 
 const GREETING: &str =
     "> 81 37fa213d 48656c6c6f\n< text 48656c6c6f\n> 88 37fa213d 03e8\n< close 1000";
-/// A case in which the server closes between two fragments.
+/// A case in which the server must close between two fragments.
 const HASTY: &str = "> 01 37fa213d ff\n.?\n> 80 37fa213d -\n< close 1002\n> 88 37fa213d 03e8";
 const HELLO: &[u8] = b"\x81\x05Hello";
 const CLOSE_1000: &[u8] = b"\x88\x02\x03\xe8";

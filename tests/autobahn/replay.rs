@@ -1,6 +1,6 @@
-//! One case of the suite said to a server, and what the server must answer.
+//! The replay of one case: sends the suite's frames to a server and checks its frames.
 //!
-//! Blocking and plain: one connection, one frame reader of its own, every wait bounded.
+//! It uses one blocking connection and its own frame reader. Every wait has a timeout.
 
 use crate::transcript::{Case, octets, put_frames};
 use campanile_tests::http::{Response, upgrade};
@@ -8,9 +8,9 @@ use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Says the suite's part of a case to a fresh connection and compares what comes back.
+/// Replays a case on a new connection and compares the server's frames.
 ///
-/// `answer_wait` bounds every wait for the server. The error says what it did instead.
+/// `answer_wait` is the timeout of every wait for the server. An error describes the difference.
 pub(crate) fn replay(
     case: &Case,
     address: SocketAddr,
@@ -24,21 +24,21 @@ pub(crate) fn replay(
         .set_write_timeout(Some(answer_wait))
         .expect("not zero");
 
-    let mut talk = Talk {
+    let mut talk = Replay {
         reader: BufReader::new(&stream),
         answer_wait,
         unsent: Vec::new(),
-        chop: usize::MAX,
+        piece_octets: usize::MAX,
         closed_early: None,
-        unheard: None,
+        write_error: None,
     };
     talk.upgrade()?;
     for line in &case.lines {
         let (mark, rest) = line.split_once(' ').unwrap_or((line, ""));
         match mark {
-            "<" | "<?" => talk.hear(rest, mark == "<?")?,
+            "<" | "<?" => talk.expect_frame(rest, mark == "<?")?,
             "." | ".?" => talk.pause(mark == ".?")?,
-            _ => talk.say(mark, rest),
+            _ => talk.add_frames(mark, rest),
         }
     }
     talk.send();
@@ -46,18 +46,18 @@ pub(crate) fn replay(
 }
 
 /// A connection in the middle of a case.
-struct Talk<'s> {
+struct Replay<'s> {
     reader: BufReader<&'s TcpStream>,
     answer_wait: Duration,
-    /// What the suite says in one go, until its last frame has been read from the transcript.
+    /// Frames that the suite sends in one write, collected from the transcript.
     unsent: Vec<u8>,
-    /// Into how many octets at a time `unsent` is to be cut.
-    chop: usize,
-    /// The server's close frame, if it came where the suite allows it but did not see it. Like the
-    /// suite, we then say nothing more until the transcript has arrived at its close frame.
+    /// The size in octets of the pieces into which `unsent` is split.
+    piece_octets: usize,
+    /// The server's close frame, if it came before the transcript's where the suite allows it. As
+    /// the suite does, nothing more is sent until the close frame of the transcript.
     closed_early: Option<Frame>,
-    /// Why the server did not get all that was said.
-    unheard: Option<io::Error>,
+    /// The error of a failed write.
+    write_error: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-impl Talk<'_> {
+impl Replay<'_> {
     fn upgrade(&mut self) -> Result<(), String> {
         self.unsent
             .extend_from_slice(upgrade("GET /echo HTTP/1.1", &["Host: 127.0.0.1"]).as_bytes());
@@ -81,8 +81,8 @@ impl Talk<'_> {
             .ok_or_else(|| format!("refused: {}", response.status))
     }
 
-    /// Takes up what the suite sends next. Frames marked `+` were sent along with the one before.
-    fn say(&mut self, mark: &str, rest: &str) {
+    /// Adds the suite's next frames. Frames with the mark `+` belong to the write before.
+    fn add_frames(&mut self, mark: &str, rest: &str) {
         if self.closed_early.is_some() {
             return;
         }
@@ -93,8 +93,8 @@ impl Talk<'_> {
             "=" => self.unsent.extend_from_slice(&octets(rest)),
             "+" | ">" => put_frames(&mut self.unsent, rest),
             _ => {
-                let chop = mark.strip_prefix('>').expect("a mark of the grammar");
-                self.chop = chop.parse().expect("a number of octets");
+                let piece_octets = mark.strip_prefix('>').expect("a mark of the grammar");
+                self.piece_octets = piece_octets.parse().expect("a number of octets");
                 put_frames(&mut self.unsent, rest);
             }
         }
@@ -102,18 +102,18 @@ impl Talk<'_> {
 
     fn send(&mut self) {
         let mut stream: &TcpStream = self.reader.get_ref();
-        let mut pieces = self.unsent.chunks(self.chop);
-        // What the server said before it stopped listening is still to be read, and tells more.
+        let mut pieces = self.unsent.chunks(self.piece_octets);
+        // The server's last frames can still be read and explain the failed write.
         if let Err(error) = pieces.try_for_each(|piece| stream.write_all(piece)) {
-            self.unheard.get_or_insert(error);
+            self.write_error.get_or_insert(error);
         }
         self.unsent.clear();
-        self.chop = usize::MAX;
+        self.piece_octets = usize::MAX;
     }
 
-    /// Waits for what the suite was answered: `text`, `binary` or `pong` with its octets, or
-    /// `close` with the codes to choose from. An optional answer may give way to the close frame.
-    fn hear(&mut self, wanted: &str, optional: bool) -> Result<(), String> {
+    /// Waits for the recorded response: `text`, `binary` or `pong` with its octets, or `close` with
+    /// the allowed codes. Instead of an optional response the close frame may come.
+    fn expect_frame(&mut self, wanted: &str, optional: bool) -> Result<(), String> {
         self.send();
         let (kind, rest) = wanted.split_once(' ').expect("an answer of the grammar");
         let frame = match self.closed_early.take() {
@@ -141,8 +141,8 @@ impl Talk<'_> {
         check_payload(&frame.payload, &octets(rest))
     }
 
-    /// Gives the server the time to object that the suite gave it, or a tenth of that if it is to
-    /// be silent. Where the suite would put up with silence it is not enough here.
+    /// Waits for a close frame, or for [`PAUSE`] without any frame. With `must_close` the close
+    /// frame is required, although the suite would accept none.
     fn pause(&mut self, must_close: bool) -> Result<(), String> {
         if self.closed_early.is_some() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Talk<'_> {
     }
 
     fn expect_end(&mut self) -> Result<(), String> {
-        if let Some(error) = self.unheard.take() {
+        if let Some(error) = self.write_error.take() {
             return Err(format!("the end of the connection came too soon: {error}"));
         }
         self.wait_at_most(self.answer_wait);
@@ -179,7 +179,7 @@ impl Talk<'_> {
         }
     }
 
-    /// Reads one frame as the gateway promises to send all of its own (RFC 6455, 5.2).
+    /// Reads one unfragmented frame (RFC 6455, section 5.2).
     fn read_frame(&mut self) -> Result<Frame, String> {
         self.wait_at_most(self.answer_wait);
         let [first, second] = self.read_octets()?;
@@ -275,7 +275,7 @@ fn check_close(frame: &Frame, codes: &str) -> Result<(), String> {
     fits.then_some(()).ok_or_else(complaint)
 }
 
-/// The code of a close frame as the transcripts write it.
+/// Returns the code of a close frame in the form of the transcripts.
 fn close_code(frame: &Frame) -> Result<String, String> {
     match frame.payload.as_slice() {
         [] => Ok(NO_CODE.to_owned()),
@@ -287,13 +287,13 @@ fn close_code(frame: &Frame) -> Result<String, String> {
     }
 }
 
-/// The answer to that key (RFC 6455, 1.3).
+/// The `Sec-WebSocket-Accept` for the key of the example (RFC 6455, section 1.3).
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 const CLOSE: u8 = 8;
 const NO_CODE: &str = "-";
-/// The longest message of the suite, and the longest that the gateway takes.
+/// The longest message of the suite, and the longest that the gateway accepts, in bytes.
 const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// What a pause of the suite, of one second there, is replayed as.
+/// The duration of a pause, which is 1 s in the suite.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);

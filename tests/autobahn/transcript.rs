@@ -1,20 +1,19 @@
-//! The transcripts of the suite's cases: where they are, and how their lines turn into octets.
+//! The parser of the suite's transcripts. README.md beside this file has the grammar.
 //!
-//! Panics at whatever `scripts/autobahn-record.py` does not write; the grammar is in README.md
-//! beside this file. Knows nothing of connections.
+//! It panics at text that `scripts/autobahn-record.py` does not write.
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _};
 use std::path::Path;
 
-/// One case of the suite: its lines after the first, in the order they were said.
+/// A case of the suite: its lines after the first, in order.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) lines: Vec<String>,
 }
 
-/// Reads every transcript. Panics if one is not what the recorder writes.
+/// Reads all transcripts. Panics if one is invalid.
 pub(crate) fn recorded_cases() -> Vec<Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/autobahn");
     let mut cases = Vec::new();
@@ -47,7 +46,7 @@ pub(crate) fn parse_cases(text: &str, cases: &mut Vec<Case>) {
     }
 }
 
-/// Appends the frames of a line: first octet, masks, payload. One frame for every mask.
+/// Appends the frames of a line (first octet, masks, payload), one per mask.
 pub(crate) fn put_frames(out: &mut Vec<u8>, line: &str) {
     let mut fields = line.split(' ');
     let mut field = || octets(fields.next().expect("three fields"));
@@ -81,9 +80,9 @@ pub(crate) fn put_frames(out: &mut Vec<u8>, line: &str) {
     }
 }
 
-/// Appends the payload under its mask (RFC 6455, 5.3).
+/// Appends the masked payload (RFC 6455, section 5.3).
 fn put_masked(out: &mut Vec<u8>, payload: &[u8], mask: [u8; 4]) {
-    // Sixteen octets in one step: this runs without optimisation, over 160 MB.
+    // 16 octets per step: the test masks 160 MB in a build without optimization.
     let wide_mask = u128::from_be_bytes([mask; 4].as_flattened().try_into().expect("4 times 4"));
     let (wide, rest) = payload.as_chunks();
     for octets in wide {
@@ -96,8 +95,7 @@ fn put_masked(out: &mut Vec<u8>, payload: &[u8], mask: [u8; 4]) {
     );
 }
 
-/// Octets as transcripts write them: `-` for none, hexadecimal, or a unit and the length that it
-/// is repeated to.
+/// Parses octets: `-` for none, hexadecimal, or a unit and the length to repeat it to.
 pub(crate) fn octets(text: &str) -> Vec<u8> {
     if text == "-" {
         return Vec::new();

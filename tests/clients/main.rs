@@ -1,9 +1,9 @@
-//! Clients that are not ours, from Node.js: its built-in WebSocket, the npm package `ws`, and
-//! `protobufjs` for the messages of `edk`.
+//! Tests with third-party clients in Node.js: its built-in WebSocket, the npm package `ws`, and
+//! `protobufjs` for `edk`.
 //!
-//! Each language is spoken by a script in `tests/js`, which checks what it sees and says `done` at
-//! its end. The gateway is of this process and embeds what the scripts expect of it. Without
-//! Node.js or the packages the tests fail and say what to install.
+//! Each dialect has a script in `tests/js` that checks what it receives and prints `done` at its
+//! end. The gateway runs in this process with the handlers that the scripts expect. Without Node.js
+//! or the packages the tests fail; the message says what to install.
 
 mod program;
 mod schema;
@@ -12,7 +12,7 @@ use campanile::codec::protobuf;
 use campanile_tests::node;
 use std::time::Duration;
 
-/// Runs a script against a gateway of its own.
+/// Runs a script against its own gateway.
 #[track_caller]
 fn check(script: &str) {
     let gateway = program::start();
@@ -57,12 +57,12 @@ fn playground() {
 }
 
 #[test]
-fn the_scripts_read_the_schema_that_is_built_in() {
+fn the_scripts_use_the_built_in_schema() {
     assert_eq!(include_str!("../js/ws.proto"), protobuf::SCHEMA);
 }
 
 #[test]
-fn every_script_is_run_here() {
+fn every_script_has_a_test() {
     let entries = std::fs::read_dir(node::folder()).expect("the scripts are there");
     let mut names: Vec<String> = entries
         .map(|entry| entry.expect("a readable folder").file_name())

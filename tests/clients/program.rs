@@ -1,4 +1,4 @@
-//! The program that embeds the gateway for the scripts: every language, with a few handlers.
+//! The embedded gateway for the scripts: all dialects with a few handlers.
 
 use campanile::config::{Config, PushFrame, Route, Schema, Tokens};
 use campanile::dialect::easyws::Easyws;
@@ -15,7 +15,7 @@ use std::num::NonZeroU8;
 use std::rc::Rc;
 use tokio::sync::Notify;
 
-/// Starts a gateway of two shards on a port of the kernel's choice.
+/// Starts a gateway with two shards on a free port.
 pub(crate) fn start() -> Gateway {
     let config = Config {
         listen: ([127, 0, 0, 1], 0).into(),
@@ -115,7 +115,7 @@ fn set_up_wsrv(setup: &mut Setup) {
             .handle("release", move |_| {
                 let release = Rc::clone(&release);
                 async move {
-                    // This one is done before the other goes on.
+                    // This handler finishes before the other continues.
                     release.notify_one();
                     Reply::ok()
                 }

@@ -1,49 +1,48 @@
-//! Every dialect is total, and what it says is in its own language.
+//! Property tests of the dialects with random input from fixed seeds.
 //!
-//! Whatever bytes a client sends in whatever type of frame, and whatever is set for its route,
-//! decoding ends with intents or a refusal; whatever an upgrade request says, it is admitted or
-//! turned away. Whatever is published or answered, the message is read by somebody else's parser
-//! (`serde_json`, prost) and has the members that its language gives it, saying what was said.
-//! Where a language is the same in both directions, a dialect understands what it says itself.
+//! - Decoding any bytes in any message type, with any route options, ends with intents or an error.
+//! - Any upgrade request is admitted or rejected.
+//! - Third-party parsers (`serde_json`, prost) read every encoded publication and reply, and find
+//!   the members that the dialect defines with the original contents.
+//! - A dialect with one format for both directions decodes its own messages.
 //!
-//! Everything is drawn from seeds. What a single message of a language looks like, byte for byte,
-//! is for the dialects' own tests and the transcripts.
+//! The exact bytes are tested in the dialects' unit tests and in the transcripts.
 
 use campanile::codec::json::Scratch;
 use campanile::content::{Correlation, Data, Outcome};
 use campanile::dialect::{
-    ALL, Answered, Call, Dialect, Intent, Intents, Options, Presence, Refusal, Schema, named,
+    ALL, Call, DecodeError, Dialect, Intent, Intents, Options, Presence, ReplyAction, Schema, named,
 };
 use campanile::public_id::parse_uuid;
-use campanile::ws::Kind;
+use campanile::ws::MessageType;
 use campanile_tests::prng::Prng;
-use dice::{Says, Spoken};
+use client_messages::{ClientMessage, Contents};
 use prost::Message as _;
 use schema::Envelope;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use speech::Speech;
+use server_messages::RandomPublication;
 
-mod dice;
+mod client_messages;
+mod encoded;
 mod schema;
-mod speech;
+mod server_messages;
 mod upgrades;
-mod worded;
 
-const KINDS: [Kind; 2] = [Kind::Text, Kind::Binary];
+const KINDS: [MessageType; 2] = [MessageType::Text, MessageType::Binary];
 
 #[test]
-fn any_bytes_are_decoded_or_refused() {
+fn any_bytes_decode_to_intents_or_an_error() {
     let all_options = schema::all_options();
     let (mut accepted, mut refused) = ([0; ALL.len()], [0; ALL.len()]);
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
         let message = match prng.range(0, 3) {
-            0 => dice::noise(&mut prng, 60),
-            1 => dice::spoken(&mut prng).bytes,
+            0 => client_messages::noise(&mut prng, 60),
+            1 => client_messages::client_message(&mut prng).bytes,
             _ => {
-                let message = dice::spoken(&mut prng).bytes;
-                dice::damaged(&mut prng, &message)
+                let message = client_messages::client_message(&mut prng).bytes;
+                client_messages::damaged(&mut prng, &message)
             }
         };
         let options = prng.pick(all_options.iter()).expect("some");
@@ -71,16 +70,16 @@ fn any_bytes_are_decoded_or_refused() {
     }
 }
 
-/// What holds for the intents of any message, whatever it says.
+/// Checks the properties of the intents of any message.
 fn check_intents(
     dialect: &dyn Dialect,
-    kind: Kind,
+    kind: MessageType,
     message: &[u8],
     options: &Options,
     intents: &[Intent<'_>],
 ) {
     let name = dialect.name();
-    assert!(intents.len() <= 1, "one message asks for one thing");
+    assert!(intents.len() <= 1, "one message is one intent");
     let is_whole = name == "wsrv" || (name == "projectforge" && !options.lenient);
     if is_whole && !intents.is_empty() && !message.is_empty() {
         let json = serde_json::from_slice::<IgnoredAny>(message);
@@ -92,7 +91,7 @@ fn check_intents(
             Intent::Identify { event, .. } => {
                 assert!(
                     name == "wserver" && !event.is_empty(),
-                    "nobody listens to that"
+                    "there is no handler"
                 );
             }
             Intent::Reply { payload, .. } => assert_eq!((name, payload), ("echo", message)),
@@ -106,7 +105,7 @@ fn check_intents(
                 let data = call.data.unwrap_or_default();
                 let is_part = data.is_empty() || message.windows(data.len()).any(|it| it == data);
                 assert!(is_part, "{name} made up its data");
-                if dialect.habits().json_data && call.data.is_some() {
+                if dialect.spec().json_data && call.data.is_some() {
                     let json = serde_json::from_slice::<IgnoredAny>(data);
                     assert!(json.is_ok(), "{name}: {}", data.escape_ascii());
                 }
@@ -117,30 +116,30 @@ fn check_intents(
     }
 }
 
-/// A message that was written by others says what they wrote.
+/// Messages of third-party encoders are decoded to the same contents.
 #[test]
-fn what_is_said_in_a_language_is_understood() {
+fn messages_of_third_party_encoders_are_decoded() {
     let all_options = schema::all_options();
     let mut understood = [0; 6];
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
-        let Spoken { bytes, says } = dice::spoken(&mut prng);
+        let ClientMessage { bytes, contents } = client_messages::client_message(&mut prng);
         let options = all_options[usize::try_from(seed % 8).expect("small")].clone();
-        // The schema of another message has nothing to say about this one.
-        let is_protobuf = matches!(says, Says::Envelope(_) | Says::Custom(_));
-        let is_foreign = is_protobuf && !knows(&options, &says);
+        // A schema of another message does not apply to this one.
+        let is_protobuf = matches!(contents, Contents::Envelope(_) | Contents::Custom(_));
+        let is_foreign = is_protobuf && !matches_schema(&options, &contents);
         let options = if is_foreign {
             Options::default()
         } else {
             options
         };
-        let (index, name) = match &says {
-            Says::Wsrv { .. } => (0, "wsrv"),
-            Says::Projectforge { .. } => (1, "projectforge"),
-            Says::Easyws { .. } => (2, "easyws"),
-            Says::Envelope(_) => (3, "edk"),
-            Says::Custom(_) => (4, "edk"),
-            Says::Register { .. } => (5, "wserver"),
+        let (index, name) = match &contents {
+            Contents::Wsrv { .. } => (0, "wsrv"),
+            Contents::Projectforge { .. } => (1, "projectforge"),
+            Contents::Easyws { .. } => (2, "easyws"),
+            Contents::Envelope(_) => (3, "edk"),
+            Contents::Custom(_) => (4, "edk"),
+            Contents::Register { .. } => (5, "wserver"),
         };
         let dialect = named(name).expect("it is built in");
         for kind in KINDS {
@@ -150,7 +149,7 @@ fn what_is_said_in_a_language_is_understood() {
                 let [intent] = intents else {
                     panic!("seed {seed}, {name}: {shown}");
                 };
-                understood[index] += i32::from(is_understood(&says, &bytes, &options, intent));
+                understood[index] += i32::from(matches_intent(&contents, &bytes, &options, intent));
             });
         }
     }
@@ -160,27 +159,34 @@ fn what_is_said_in_a_language_is_understood() {
     );
 }
 
-/// Whether a message in Protocol Buffers is one of the schema.
-fn knows(options: &Options, says: &Says) -> bool {
+/// Returns `true` if a Protocol Buffers message belongs to the schema.
+fn matches_schema(options: &Options, contents: &Contents) -> bool {
     matches!(
-        (&options.schema, says),
-        (Schema::Builtin, Says::Envelope(_)) | (Schema::Descriptor(_), Says::Custom(_))
+        (&options.schema, contents),
+        (Schema::Builtin, Contents::Envelope(_)) | (Schema::Descriptor(_), Contents::Custom(_))
     )
 }
 
-/// Compares what was said with what was understood; false if the settings have no use for it.
+/// Compares a message's contents with the decoded intent. Returns `false` if the options exclude
+/// the comparison.
 #[track_caller]
-fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'_>) -> bool {
-    match (says, intent) {
-        (Says::Wsrv { command, id, data }, Intent::Call(call)) => {
+fn matches_intent(
+    contents: &Contents,
+    bytes: &[u8],
+    options: &Options,
+    intent: &Intent<'_>,
+) -> bool {
+    match (contents, intent) {
+        (Contents::Wsrv { command, id, data }, Intent::Call(call)) => {
             assert_eq!((call.command, call.id), (command.as_str(), id.as_str()));
             assert_eq!(
-                call.data.map(|json| speech::as_json(Data::Json(json))),
+                call.data
+                    .map(|json| server_messages::as_json(Data::Json(json))),
                 *data
             );
         }
         (
-            Says::Projectforge {
+            Contents::Projectforge {
                 from,
                 channel,
                 command,
@@ -191,33 +197,37 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
             assert_eq!((call.from, call.channel), (from.as_str(), channel.as_str()));
             assert_eq!(call.command, command);
             assert_eq!(
-                call.data.map(|json| speech::as_json(Data::Json(json))),
+                call.data
+                    .map(|json| server_messages::as_json(Data::Json(json))),
                 *data
             );
         }
-        (Says::Easyws { command, content }, Intent::Join { channel, .. }) => {
+        (Contents::Easyws { command, content }, Intent::Join { channel, .. }) => {
             assert_eq!(command, "listen");
             assert_eq!(*channel, str::from_utf8(content).unwrap_or("\u{fffd}"));
         }
-        (Says::Easyws { command, content }, Intent::Call(call)) => {
+        (Contents::Easyws { command, content }, Intent::Call(call)) => {
             assert_eq!(
                 (call.command, call.data.unwrap_or_default()),
                 (&**command, &**content)
             );
             assert_ne!(command, "listen");
         }
-        (Says::Envelope(said), Intent::Call(call)) if worded::is_builtin(options) => {
+        (Contents::Envelope(envelope), Intent::Call(call)) if encoded::is_builtin(options) => {
             assert_eq!(
                 (call.command, call.id),
-                (said.kind.as_str(), said.id.as_str())
+                (envelope.kind.as_str(), envelope.id.as_str())
             );
-            assert_eq!(call.data, Some(&said.payload[..]));
+            assert_eq!(call.data, Some(&envelope.payload[..]));
         }
-        (Says::Custom(said), Intent::Call(call)) if schema::has_command(options) => {
-            assert_eq!((call.command, call.data), (said.verb.as_str(), Some(bytes)));
+        (Contents::Custom(custom), Intent::Call(call)) if schema::has_command(options) => {
+            assert_eq!(
+                (call.command, call.data),
+                (custom.verb.as_str(), Some(bytes))
+            );
         }
-        (Says::Envelope(_) | Says::Custom(_), Intent::Call(_)) => return false,
-        (Says::Register { token, event }, Intent::Identify { token: t, event: e }) => {
+        (Contents::Envelope(_) | Contents::Custom(_), Intent::Call(_)) => return false,
+        (Contents::Register { token, event }, Intent::Identify { token: t, event: e }) => {
             assert_eq!((*t, *e), (token.as_str(), event.as_str()));
         }
         (_, other) => panic!("{other:?}"),
@@ -225,69 +235,78 @@ fn is_understood(says: &Says, bytes: &[u8], options: &Options, intent: &Intent<'
     true
 }
 
-/// prost may be stricter, but what it takes for our message we take for the same.
+/// prost may be stricter, but every message that prost decodes must be decoded equally.
 #[test]
-fn what_prost_takes_for_an_envelope_is_one() {
+fn every_envelope_that_prost_decodes_is_decoded() {
     let builtin = schema::all_options()
         .into_iter()
-        .find(worded::is_builtin)
+        .find(encoded::is_builtin)
         .expect("one is");
     let edk = named("edk").expect("it is built in");
     let mut taken = 0;
     for seed in 0..20_000 {
         let mut prng = Prng::from_seed(seed);
-        let message = dice::envelope(&mut prng).encode_to_vec();
-        let message = dice::damaged(&mut prng, &message);
+        let message = client_messages::envelope(&mut prng).encode_to_vec();
+        let message = client_messages::damaged(&mut prng, &message);
         let Ok(theirs) = Envelope::decode(&message[..]) else {
             continue;
         };
-        decode(edk, Kind::Binary, &message, &builtin, |result, intents| {
-            assert_eq!(result, Ok(()), "seed {seed}: {}", message.escape_ascii());
-            let [Intent::Call(call)] = intents else {
-                panic!("seed {seed}")
-            };
-            assert_eq!(
-                (call.command, call.id),
-                (theirs.kind.as_str(), theirs.id.as_str())
-            );
-            assert_eq!(call.data, Some(&theirs.payload[..]), "seed {seed}");
-        });
+        decode(
+            edk,
+            MessageType::Binary,
+            &message,
+            &builtin,
+            |result, intents| {
+                assert_eq!(result, Ok(()), "seed {seed}: {}", message.escape_ascii());
+                let [Intent::Call(call)] = intents else {
+                    panic!("seed {seed}")
+                };
+                assert_eq!(
+                    (call.command, call.id),
+                    (theirs.kind.as_str(), theirs.id.as_str())
+                );
+                assert_eq!(call.data, Some(&theirs.payload[..]), "seed {seed}");
+            },
+        );
         taken += 1;
     }
     assert!(taken > 1_500, "{taken} taken");
 }
 
 #[test]
-fn whatever_is_published_is_worded_in_the_language() {
+fn publications_are_encoded_in_the_dialect() {
     let all_options = schema::all_options();
     for seed in 0..6_000 {
         let mut prng = Prng::from_seed(seed);
-        let speech = Speech::roll(&mut prng);
+        let random = RandomPublication::generate(&mut prng);
         for options in &all_options {
             for dialect in ALL {
                 let mut message = b"before".to_vec();
-                let kind = dialect.encode(&speech.publication(), options, &mut message);
+                let kind = dialect.encode_publication(&random.publication(), options, &mut message);
                 let message = message.strip_prefix(b"before").expect("appended");
-                worded::check_publication(*dialect, &speech, options, kind, message);
+                encoded::check_publication(*dialect, &random, options, kind, message);
             }
         }
     }
 }
 
 #[test]
-fn whatever_becomes_of_a_request_is_answered_in_the_language() {
+fn outcomes_are_encoded_in_the_dialect() {
     let all_options = schema::all_options();
     let mut answered = [0; ALL.len()];
     for seed in 0..6_000 {
         let mut prng = Prng::from_seed(seed);
-        let (correlation, outcome) = (speech::correlation(&mut prng), speech::outcome(&mut prng));
+        let (correlation, outcome) = (
+            server_messages::correlation(&mut prng),
+            server_messages::outcome(&mut prng),
+        );
         let options = prng.pick(all_options.iter()).expect("some");
         for (index, dialect) in ALL.iter().enumerate() {
             let mut message = b"before".to_vec();
-            let how = dialect.answer(&correlation, &outcome, options, &mut message);
+            let how = dialect.encode_outcome(&correlation, &outcome, options, &mut message);
             let message = message.strip_prefix(b"before").expect("appended");
-            check_answer(*dialect, &correlation, &outcome, options, how, message);
-            answered[index] += i32::from(matches!(how, Answered::Message(_)));
+            check_reply(*dialect, &correlation, &outcome, options, how, message);
+            answered[index] += i32::from(matches!(how, ReplyAction::Send(_)));
         }
     }
     for (index, dialect) in ALL.iter().enumerate() {
@@ -297,45 +316,45 @@ fn whatever_becomes_of_a_request_is_answered_in_the_language() {
 }
 
 #[track_caller]
-fn check_answer(
+fn check_reply(
     dialect: &dyn Dialect,
     correlation: &Correlation,
     outcome: &Outcome,
     options: &Options,
-    how: Answered,
+    how: ReplyAction,
     message: &[u8],
 ) {
     let expected = match dialect.name() {
-        "wsrv" => worded::wsrv_answer(correlation, outcome),
-        "projectforge" => worded::projectforge_answer(correlation, outcome),
-        "easyws" => worded::easyws_answer(correlation, outcome),
-        "edk" => worded::edk_answer(correlation, outcome, options),
-        _ => worded::Expected::Nothing,
+        "wsrv" => encoded::wsrv_reply(correlation, outcome),
+        "projectforge" => encoded::projectforge_reply(correlation, outcome),
+        "easyws" => encoded::easyws_reply(correlation, outcome),
+        "edk" => encoded::edk_reply(correlation, outcome, options),
+        _ => encoded::Expected::Nothing,
     };
-    worded::check(&expected, how, message, outcome);
+    encoded::check(&expected, how, message, outcome);
 }
 
 #[test]
-fn whatever_an_easyws_program_may_say_has_a_command() {
+fn every_valid_easyws_event_is_a_command() {
     let easyws = named("easyws").expect("it is built in");
-    let mut sayable = 0;
+    let mut valid = 0;
     for seed in 0..5_000 {
-        let event = dice::text(&mut Prng::from_seed(seed));
-        let is_sayable = easyws.check_event(&event).is_ok();
-        assert_eq!(is_sayable, worded::is_easyws_event(&event), "{event:?}");
-        sayable += i32::from(is_sayable);
+        let event = client_messages::text(&mut Prng::from_seed(seed));
+        let is_valid = easyws.check_event(&event).is_ok();
+        assert_eq!(is_valid, encoded::is_easyws_event(&event), "{event:?}");
+        valid += i32::from(is_valid);
     }
-    assert!(sayable > 1_000, "{sayable} may be said");
+    assert!(valid > 1_000, "{valid} valid events");
 }
 
-/// A push is, to whoever reads it as a request, a request that says the same.
+/// A publication, decoded as a request, has the same contents.
 #[test]
-fn a_dialect_understands_what_it_says() {
+fn a_dialect_decodes_its_own_publications() {
     let all_options = schema::all_options();
     let mut read = [0; 5];
     for seed in 0..10_000 {
         let mut prng = Prng::from_seed(seed);
-        let speech = Speech::roll(&mut prng);
+        let random = RandomPublication::generate(&mut prng);
         let options = prng.pick(all_options.iter()).expect("some");
         for (index, name) in ["wsrv", "projectforge", "tap", "easyws", "edk"]
             .iter()
@@ -343,9 +362,9 @@ fn a_dialect_understands_what_it_says() {
         {
             let dialect = named(name).expect("it is built in");
             let mut message = Vec::new();
-            let kind = dialect.encode(&speech.publication(), options, &mut message);
+            let kind = dialect.encode_publication(&random.publication(), options, &mut message);
             decode(dialect, kind, &message, options, |result, intents| {
-                let is_read = is_same(dialect, &speech, options, (result, intents));
+                let is_read = is_same(dialect, &random, options, (result, intents));
                 read[index] += i32::from(is_read);
             });
         }
@@ -353,43 +372,43 @@ fn a_dialect_understands_what_it_says() {
     assert!(read.iter().all(|&count| count > 1_000), "{read:?}");
 }
 
-/// Compares a publication with what its own dialect makes of it; false if they need not agree.
+/// Compares a publication with its decoded form. Returns `false` if they may differ.
 #[track_caller]
 fn is_same(
     dialect: &dyn Dialect,
-    speech: &Speech,
+    random: &RandomPublication,
     options: &Options,
-    (result, intents): (Result<(), Refusal>, &[Intent<'_>]),
+    (result, intents): (Result<(), DecodeError>, &[Intent<'_>]),
 ) -> bool {
-    let data = speech.data.borrow();
-    let channel = speech.channel_told();
-    let is_sender = speech.from.is_empty() || parse_uuid(&speech.from).is_some();
+    let data = random.data.borrow();
+    let channel = random.encoded_channel();
+    let is_sender = random.from.is_empty() || parse_uuid(&random.from).is_some();
     match dialect.name() {
         "wsrv" => {
             let call = only_call(result, intents);
-            assert_eq!(call.command, speech.event);
-            assert!(speech.correlation.is_empty() || call.id == speech.correlation);
-            assert_eq!(of_call(call), speech::as_json(data));
+            assert_eq!(call.command, random.event);
+            assert!(random.correlation.is_empty() || call.id == random.correlation);
+            assert_eq!(of_call(call), server_messages::as_json(data));
         }
         "projectforge" if is_sender => {
             let call = only_call(result, intents);
-            let expected = (&*speech.event, &*speech.from, &*channel);
+            let expected = (&*random.event, &*random.from, &*channel);
             assert_eq!((call.command, call.from, call.channel), expected);
-            assert_eq!(of_call(call), speech::as_json(data));
+            assert_eq!(of_call(call), server_messages::as_json(data));
         }
         "tap" if is_sender => assert_eq!((result, intents.len()), (Ok(()), 0)),
-        // A name that is no UUID is an embedder's; the original's own reader would refuse it too.
-        "projectforge" | "tap" => assert_eq!(result, Err(Refusal::Malformed)),
-        "easyws" if dice::is_command(&speech.event) && speech.event != "listen" => {
+        // Only embedders use names that are not UUIDs; the original's decoder rejects them, too.
+        "projectforge" | "tap" => assert_eq!(result, Err(DecodeError::Malformed)),
+        "easyws" if client_messages::is_command(&random.event) && random.event != "listen" => {
             let call = only_call(result, intents);
-            assert_eq!(call.command, speech.event);
+            assert_eq!(call.command, random.event);
             assert_eq!(call.data.unwrap_or_default(), data.bytes());
         }
-        "edk" if worded::is_builtin(options) => {
+        "edk" if encoded::is_builtin(options) => {
             let call = only_call(result, intents);
             assert_eq!(
                 (call.command, call.id),
-                (&*speech.event, &*speech.correlation)
+                (&*random.event, &*random.correlation)
             );
             assert_eq!(call.data, Some(data.bytes()));
         }
@@ -399,7 +418,7 @@ fn is_same(
 }
 
 #[track_caller]
-fn only_call<'c>(result: Result<(), Refusal>, intents: &[Intent<'c>]) -> Call<'c> {
+fn only_call<'c>(result: Result<(), DecodeError>, intents: &[Intent<'c>]) -> Call<'c> {
     assert_eq!(result, Ok(()));
     let [Intent::Call(call)] = intents else {
         panic!("{intents:?}");
@@ -408,16 +427,19 @@ fn only_call<'c>(result: Result<(), Refusal>, intents: &[Intent<'c>]) -> Call<'c
 }
 
 fn of_call(call: Call<'_>) -> Value {
-    speech::as_json(Data::Json(call.data.expect("it has data, if only null")))
+    server_messages::as_json(Data::Json(call.data.expect("it has data, if only null")))
 }
 
-/// JSON may have come from a client whose text is broken; what goes out is text all the same.
+/// JSON of a client may contain invalid UTF-8; the gateway's output must be valid text.
 #[test]
-fn json_with_broken_text_still_comes_out_as_json() {
+fn json_with_invalid_utf8_is_encoded_as_valid_json() {
     let mut broken = 0;
     for seed in 0..20_000 {
         let mut prng = Prng::from_seed(seed);
-        let mut data = speech::payload(&mut prng).borrow().bytes().to_vec();
+        let mut data = server_messages::payload(&mut prng)
+            .borrow()
+            .bytes()
+            .to_vec();
         for _ in 0..prng.range(1, 3) {
             let at = usize::try_from(prng.below(data.len() as u64 + 1)).expect("an index");
             let pieces: [&[u8]; 5] = [
@@ -434,15 +456,15 @@ fn json_with_broken_text_still_comes_out_as_json() {
             continue;
         }
         broken += 1;
-        let mut speech = Speech::roll(&mut prng);
-        speech.data = campanile::content::Payload::Json(data.into());
+        let mut random = RandomPublication::generate(&mut prng);
+        random.data = campanile::content::OwnedData::Json(data.into());
         for name in ["wsrv", "projectforge", "tap"] {
             let dialect = named(name).expect("it is built in");
             let mut message = Vec::new();
             let options = Options::default();
             assert_eq!(
-                dialect.encode(&speech.publication(), &options, &mut message),
-                Kind::Text
+                dialect.encode_publication(&random.publication(), &options, &mut message),
+                MessageType::Text
             );
             let shown = message.escape_ascii();
             assert!(str::from_utf8(&message).is_ok(), "{name}: {shown}");
@@ -456,27 +478,27 @@ fn json_with_broken_text_still_comes_out_as_json() {
 }
 
 #[test]
-fn who_comes_and_goes_is_announced_in_json() {
+fn presence_is_encoded_as_json() {
     for seed in 0..2_000 {
-        let who = dice::text(&mut Prng::from_seed(seed));
+        let who = client_messages::text(&mut Prng::from_seed(seed));
         for dialect in ALL {
             let mut json = b"before".to_vec();
             let connected = seed % 2 == 0;
             let presence = Presence {
-                who: &who,
+                name: &who,
                 connected,
             };
-            let event = dialect.announce(presence, &mut json);
+            let event = dialect.encode_presence(presence, &mut json);
             assert_eq!(
                 event.is_some(),
-                dialect.habits().announces,
+                dialect.spec().announces,
                 "{}",
                 dialect.name()
             );
             let json = json.strip_prefix(b"before").expect("appended");
             if event.is_some() {
                 let expected = serde_json::json!({ "userID": who, "connected": connected });
-                assert_eq!(speech::as_json(Data::Json(json)), expected);
+                assert_eq!(server_messages::as_json(Data::Json(json)), expected);
             }
         }
     }
@@ -484,10 +506,10 @@ fn who_comes_and_goes_is_announced_in_json() {
 
 fn decode(
     dialect: &dyn Dialect,
-    kind: Kind,
+    kind: MessageType,
     message: &[u8],
     options: &Options,
-    check: impl FnOnce(Result<(), Refusal>, &[Intent<'_>]),
+    check: impl FnOnce(Result<(), DecodeError>, &[Intent<'_>]),
 ) {
     let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
     let mut intents = Intents::new();

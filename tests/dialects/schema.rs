@@ -1,15 +1,14 @@
-//! Everything that can be set for a route, and the Protocol Buffers messages of these tests, as
-//! prost sees them.
+//! All combinations of route options, and prost declarations of the Protocol Buffers messages.
 
 use campanile::codec::protobuf;
 use campanile::dialect::{Options, Schema};
-use campanile::ws::Kind;
+use campanile::ws::MessageType;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use std::sync::Arc;
 
-/// The built-in `ws.Message`, declared anew.
+/// A declaration of the built-in `ws.Message`, independent of the gateway's.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Envelope {
     #[prost(string, tag = "1")]
@@ -20,7 +19,7 @@ pub(crate) struct Envelope {
     pub(crate) id: String,
 }
 
-/// The message of an operator whose command is `verb`.
+/// A message of an operator's schema, whose command field is `verb`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Custom {
     #[prost(uint32, tag = "1")]
@@ -31,7 +30,7 @@ pub(crate) struct Custom {
     pub(crate) verb: String,
 }
 
-/// Whether a schema is the operator's, with a command.
+/// Returns `true` if the schema is an operator's with a command field.
 pub(crate) fn has_command(options: &Options) -> bool {
     let schema = match &options.schema {
         Schema::Descriptor(schema) => schema,
@@ -40,7 +39,7 @@ pub(crate) fn has_command(options: &Options) -> bool {
     schema.read(b"").expect("nothing is a message").is_some()
 }
 
-/// Every schema with every other setting.
+/// Returns the options of every schema combined with every other setting.
 pub(crate) fn all_options() -> Vec<Options> {
     let schemas = [
         Schema::Opaque,
@@ -50,11 +49,11 @@ pub(crate) fn all_options() -> Vec<Options> {
     ];
     let mut all = Vec::new();
     for schema in schemas {
-        for push_kind in [Kind::Text, Kind::Binary] {
+        for push_kind in [MessageType::Text, MessageType::Binary] {
             all.push(Options {
                 push_kind,
                 schema: schema.clone(),
-                lenient: push_kind == Kind::Binary,
+                lenient: push_kind == MessageType::Binary,
             });
         }
     }

@@ -1,12 +1,12 @@
-//! Whatever an upgrade request says, it is admitted or turned away, and nothing is made up.
+//! Tests of random upgrade requests: each is admitted or rejected, with values from the request.
 
-use crate::dice;
+use crate::client_messages;
 use crate::schema::all_options;
-use campanile::dialect::{ALL, ChannelWish, Credentials, Dialect, Rejection, UpgradeRequest};
+use campanile::dialect::{ALL, Credentials, Dialect, InitialChannel, Rejection, UpgradeRequest};
 use campanile_tests::prng::Prng;
 
 #[test]
-fn any_request_is_admitted_or_turned_away() {
+fn any_request_is_admitted_or_rejected() {
     let all_options = all_options();
     let (mut admitted, mut rejected) = (0, 0);
     for seed in 0..10_000 {
@@ -31,7 +31,7 @@ fn any_request_is_admitted_or_turned_away() {
                 Err(Rejection { status, body }) => {
                     assert!((400..=599).contains(&status) && !body.is_empty());
                     let may_reject = ["edk", "easyws"].contains(&dialect.name());
-                    assert!(may_reject, "{} turned somebody away", dialect.name());
+                    assert!(may_reject, "{} rejected the upgrade", dialect.name());
                     rejected += 1;
                 }
             }
@@ -58,7 +58,7 @@ fn check_credentials(
     if let Some(agreed) = subprotocol {
         assert!(
             is_offered(request, agreed.as_bytes()),
-            "{agreed} was offered by nobody"
+            "{agreed} was not offered"
         );
     }
     match dialect.name() {
@@ -68,7 +68,7 @@ fn check_credentials(
                 "the token is agreed on"
             );
             assert!(user.is_none_or(|user| !user.is_empty()));
-            assert_eq!(*channel, ChannelWish::None);
+            assert_eq!(*channel, InitialChannel::None);
         }
         "easyws" => {
             let token = token.as_deref().expect("a cookie");
@@ -78,25 +78,30 @@ fn check_credentials(
             );
             let subprotocol = subprotocol.as_deref();
             assert!(subprotocol.is_none_or(|agreed| agreed == "cmd.fossores.de"));
-            assert_eq!((*user, channel), (None, &ChannelWish::None));
+            assert_eq!((*user, channel), (None, &InitialChannel::None));
         }
         "projectforge" => {
             let rest = Credentials {
-                channel: ChannelWish::None,
+                channel: InitialChannel::None,
                 ..credentials.clone()
             };
             assert_eq!(rest, Credentials::default());
             check_channel(request.query.unwrap_or_default(), channel);
         }
-        _ => assert_eq!(*credentials, Credentials::default(), "it asks for nothing"),
+        _ => assert_eq!(
+            *credentials,
+            Credentials::default(),
+            "no credentials are requested"
+        ),
     }
 }
 
-/// Where every escape is whole and nobody writes a semicolon, the channel is what others read too.
+/// Compares the channel with a third-party parser, if all escapes are valid and there is no
+/// semicolon.
 #[track_caller]
-fn check_channel(query: &str, channel: &ChannelWish<'_>) {
-    assert_ne!(*channel, ChannelWish::None);
-    if let ChannelWish::Named(name) = channel {
+fn check_channel(query: &str, channel: &InitialChannel<'_>) {
+    assert_ne!(*channel, InitialChannel::None);
+    if let InitialChannel::Named(name) = channel {
         assert!(!name.is_empty());
     }
     let is_escape = |after: &str| {
@@ -109,7 +114,7 @@ fn check_channel(query: &str, channel: &ChannelWish<'_>) {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let wanted = pairs.find(|(key, _)| key == "ch").map(|(_, value)| value);
     let wanted = wanted.filter(|value| !value.is_empty());
-    let expected = wanted.map_or(ChannelWish::Fresh, ChannelWish::Named);
+    let expected = wanted.map_or(InitialChannel::Generated, InitialChannel::Named);
     assert_eq!(*channel, expected, "{query}");
 }
 
@@ -141,7 +146,7 @@ fn headers(prng: &mut Prng) -> Vec<(&'static str, Vec<u8>)> {
             let mut value = value.to_vec();
             if prng.chance(1, 3) {
                 let at = usize::try_from(prng.below(value.len() as u64 + 1)).expect("an index");
-                value.splice(at..at, dice::noise(prng, 6));
+                value.splice(at..at, client_messages::noise(prng, 6));
             }
             (name, value)
         })

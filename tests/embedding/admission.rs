@@ -1,10 +1,10 @@
-//! Who is let in, as whom and with what; and what decides about it.
+//! Tests of admission: which upgrades are admitted, with which user, channels and values.
 
-use crate::stage::{
-    Client, Gate, all, ask_to_upgrade, builder, config, config_of, diary, done, get, post, refusal,
-    stop,
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{
+    Client, Latch, all, ask_to_upgrade, builder, config, config_of, done, event_log, get, post,
+    rejection, stop,
 };
-use crate::words::{answered, asked};
 use campanile::config::{Config, Origin, Route, Tokens};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::edk::Edk;
@@ -28,11 +28,11 @@ fn only(routes: Vec<Route>) -> Config {
     }
 }
 
-/// Says what it sees of the request, as the body of a refusal.
-async fn tell(upgrade: Upgrade) -> Result<Admission, Rejection> {
+/// Rejects an upgrade with a body that describes the request.
+async fn describe(upgrade: Upgrade) -> Result<Admission, Rejection> {
     let head = upgrade.head();
     let header = head.header("x-TEST").map(String::from_utf8_lossy);
-    let told = format!(
+    let text = format!(
         "{} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {}",
         head.method(),
         head.path(),
@@ -46,7 +46,7 @@ async fn tell(upgrade: Upgrade) -> Result<Admission, Rejection> {
         upgrade.route().path(),
     );
     let claimed = upgrade.claimed_user().map(|user| format!(" as {user}"));
-    Err(Rejection::new(418, told + &claimed.unwrap_or_default()))
+    Err(Rejection::new(418, text + &claimed.unwrap_or_default()))
 }
 
 #[test]
@@ -61,16 +61,16 @@ fn an_admission_sees_the_whole_request() {
     routes[3].authenticated_by_code = true;
     let mut builder = builder(only(routes.clone()));
     for route in &routes {
-        builder = builder.route(&route.path).admit(tell).done();
+        builder = builder.route(&route.path).admit(describe).done();
     }
     let gateway = builder.start().expect("it starts");
-    let told = |path, headers| {
-        let (status, told) = refusal(gateway.local_addr(), path, headers);
+    let description_of = |path, headers| {
+        let (status, body) = rejection(gateway.local_addr(), path, headers);
         assert_eq!(status, 418);
-        told
+        body
     };
     assert_eq!(
-        told(
+        description_of(
             "/rooms/main?a=b&q=x%20y&q=z",
             &[("X-Test", "one"), ("x-test", "two")]
         ),
@@ -79,28 +79,28 @@ fn an_admission_sees_the_whole_request() {
             + "/rooms/main"
     );
     assert_eq!(
-        told("/rooms/hall", &[("Cookie", "auth=secret")]),
+        description_of("/rooms/hall", &[("Cookie", "auth=secret")]),
         r#"GET /rooms/hall None None None Some("hall") None Some("secret") None /rooms/{room}"#
     );
     assert_eq!(
-        told("/rooms/a/b/c?ch=d", &[]),
+        description_of("/rooms/a/b/c?ch=d", &[]),
         r#"GET /rooms/a/b/c Some("ch=d") None None Some("a") Some("b/c") None Some("d") "#
             .to_owned()
             + "/rooms/{room}/{*rest}"
     );
     assert_eq!(
-        told("/edk?q", &[("Sec-WebSocket-Protocol", "token")]),
+        description_of("/edk?q", &[("Sec-WebSocket-Protocol", "token")]),
         r#"GET /edk Some("q") Some("") None None None Some("token") None /edk"#
     );
     let user = [("x-user-id", "jack"), ("Sec-WebSocket-Protocol", "t")];
-    assert!(told("/edk", &user).ends_with(r#"Some("t") None /edk as jack"#));
+    assert!(description_of("/edk", &user).ends_with(r#"Some("t") None /edk as jack"#));
     let elsewhere = get(&mut connect(gateway.local_addr()), "/rooms");
     assert_eq!(elsewhere.status, 200, "the embedder's own service answers");
     stop(gateway);
 }
 
 #[test]
-fn an_admission_refuses_with_its_status_and_body() {
+fn an_admission_rejects_with_its_status_and_body() {
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(async |upgrade| {
@@ -113,15 +113,15 @@ fn an_admission_refuses_with_its_status_and_body() {
     let address = gateway.local_addr();
     for status in [400, 401, 402, 418, 429, 500, 503, 599] {
         let path = format!("/x?status={status}");
-        let answer = refusal(address, &path, &[]);
+        let answer = rejection(address, &path, &[]);
         assert_eq!(answer, (status, "who are \u{e9}you?".to_owned()));
     }
-    // What would not refuse is a refusal all the same.
+    // A status outside 400 to 599 is sent as 403.
     for status in [100, 101, 200, 204, 302, 600, 65_535] {
         let path = format!("/x?status={status}");
-        assert_eq!(refusal(address, &path, &[]).0, 403, "{status}");
+        assert_eq!(rejection(address, &path, &[]).0, 403, "{status}");
     }
-    // The connection can be used for something else.
+    // The connection can be used for further requests.
     let mut socket = connect(address);
     ask_to_upgrade(&mut socket, "/x?status=401", &[]);
     assert_eq!(HttpResponse::take(&socket).status, 401);
@@ -131,8 +131,8 @@ fn an_admission_refuses_with_its_status_and_body() {
 }
 
 #[test]
-fn an_admission_picks_user_profile_channels_and_values() {
-    /// May not leave its thread.
+fn an_admission_sets_user_profile_channels_and_values() {
+    /// A value that is not `Send`.
     struct Kept(Rc<str>);
     let admit = async |upgrade: Upgrade| {
         let name = upgrade.query("name").unwrap_or_default();
@@ -165,19 +165,19 @@ fn an_admission_picks_user_profile_channels_and_values() {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/wsrv?name=jack");
-    client.say(&asked("who", "1", "{}"));
+    client.send(&wsrv_request("who", "1", "{}"));
     let who = r#"["jack",null,"Jack",{"mode":"dark","theme":"x"},"jack",7]"#;
-    assert_eq!(client.hear(), answered("who", "1", 0, "ok", who));
+    assert_eq!(client.receive(), wsrv_response("who", "1", 0, "ok", who));
     let route = gateway.route("/wsrv").expect("it is there");
     for channel in ["one", "two"] {
         assert_eq!(all(route.members(channel)).len(), 1);
     }
     let pushed = route.push_user("jack", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(1));
-    assert!(client.hear().contains("hello"));
+    assert!(client.receive().contains("hello"));
     client.leave();
 
-    // With channels of its own, it is not put on a fresh one; one that it names comes first.
+    // A session with admitted channels gets no generated one; the channel of the query comes first.
     let open = |path| Client::open(gateway.local_addr(), path);
     let clients = [open("/projectforge?name=a"), open("/projectforge?ch=three")];
     let route = gateway.route("/projectforge").expect("it is there");
@@ -190,18 +190,18 @@ fn an_admission_picks_user_profile_channels_and_values() {
 }
 
 #[test]
-fn an_admission_may_wait_and_the_shard_goes_on() {
-    let gate = Gate::new();
-    let (pen, diary) = diary();
-    let admit_gate = gate.clone();
+fn an_admission_may_wait_without_blocking_the_shard() {
+    let latch = Latch::new();
+    let (recorder, event_log) = event_log();
+    let admit_latch = latch.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |upgrade: Upgrade| {
-            let (pen, gate) = (pen.clone(), admit_gate.clone());
+            let (recorder, latch) = (recorder.clone(), admit_latch.clone());
             async move {
                 if upgrade.query("slow").is_some() {
-                    pen.note("waits");
-                    gate.pass().await;
+                    recorder.note("waits");
+                    latch.pass().await;
                 }
                 Ok(Admission::new())
             }
@@ -210,15 +210,15 @@ fn an_admission_may_wait_and_the_shard_goes_on() {
         .expect("it starts");
     let mut slow = connect(gateway.local_addr());
     ask_to_upgrade(&mut slow, "/x?slow", &[]);
-    diary.expect(&["waits"]);
+    event_log.expect(&["waits"]);
     Client::open(gateway.local_addr(), "/x").leave();
-    // Somebody who does not wait for it.
+    // A client that disconnects while the admission waits.
     let mut gone = connect(gateway.local_addr());
     ask_to_upgrade(&mut gone, "/x?slow", &[]);
-    diary.expect(&["waits"]);
+    event_log.expect(&["waits"]);
     drop(gone);
-    gate.open();
-    gate.open();
+    latch.open();
+    latch.open();
     let granted = HttpResponse::take(&slow);
     assert_eq!(granted.status_and_body(), (101, ""));
     drop(slow);
@@ -226,32 +226,35 @@ fn an_admission_may_wait_and_the_shard_goes_on() {
 }
 
 #[test]
-fn an_admission_that_does_not_come_in_time_is_answered_with_503() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let admit_gate = gate.clone();
+fn an_admission_timeout_is_rejected_with_503() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let admit_latch = latch.clone();
     let mut config = config_of(1, &Wsrv);
     config.heartbeat.handshake_timeout_ms = 64;
     let gateway = builder(config)
         .route("/x")
         .admit(move |_| {
-            let (late, gate) = (crate::stage::Noted("late", pen.clone()), admit_gate.clone());
+            let (late, latch) = (
+                crate::fixture::RecordsDrop("late", recorder.clone()),
+                admit_latch.clone(),
+            );
             async move {
-                gate.pass().await;
+                latch.pass().await;
                 Ok(Admission::new().value(late))
             }
         })
         .start()
         .expect("it starts");
-    let (status, _) = refusal(gateway.local_addr(), "/x", &[]);
+    let (status, _) = rejection(gateway.local_addr(), "/x", &[]);
     assert_eq!(status, 503);
-    gate.open();
-    diary.expect(&["late"]);
+    latch.open();
+    event_log.expect(&["late"]);
     assert_eq!(stop(gateway).sessions_opened, 0);
 }
 
 #[test]
-fn a_matcher_picks_requests_in_place_of_the_path() {
+fn a_matcher_replaces_the_path_of_a_route() {
     let routes = ["/a", "/b", "/c", "/p/{x}"].map(|path| Route::new(path, &Wsrv));
     let is_for = |mode: &'static [u8]| {
         move |head: &RequestHead<'_>| head.header("x-mode") == Some(mode) && head.method() == "GET"
@@ -275,23 +278,23 @@ fn a_matcher_picks_requests_in_place_of_the_path() {
         ("/anything", "a", "/a"),
         ("/", "b", "/b"),
         ("/a", "b", "/b"),
-        // Paths come first, then patterns, then matchers in their order.
+        // Paths have priority, then patterns, then matchers in their order.
         ("/c", "a", "/c"),
         ("/p/1", "a", "/p/{x}"),
     ] {
         let mut client = Client::open_with(address, path, &[("X-Mode", mode)]);
-        client.say(&asked("where", "1", "{}"));
-        let expected = answered("where", "1", 0, "ok", &format!("\"{route}\""));
-        assert_eq!(client.hear(), expected);
+        client.send(&wsrv_request("where", "1", "{}"));
+        let expected = wsrv_response("where", "1", 0, "ok", &format!("\"{route}\""));
+        assert_eq!(client.receive(), expected);
         client.leave();
     }
-    // Its own path is nothing any more.
+    // The route's own path is not served.
     assert!(get(&mut connect(address), "/a").body.ends_with(" /a"));
     stop(gateway);
 }
 
 #[test]
-fn an_origin_function_stands_in_place_of_the_rule() {
+fn an_origin_function_replaces_the_rule() {
     let mut routes = vec![
         Route::new("/same", &Easyws),
         Route::new("/function", &Easyws),
@@ -317,26 +320,26 @@ fn an_origin_function_stands_in_place_of_the_rule() {
     assert_eq!(upgraded("/function", "http://chosen"), 101);
     assert_eq!(upgraded("/function", "http://listed"), 403);
     assert_eq!(upgraded("/function", "http://localhost"), 403);
-    // One that asks for nothing else to pass is asked about requests from no page, too.
-    let no_page = refusal(gateway.local_addr(), "/function", &[("Cookie", "auth=")]);
+    // The function is also called for requests without an Origin header.
+    let no_page = rejection(gateway.local_addr(), "/function", &[("Cookie", "auth=")]);
     assert_eq!(no_page.0, 403);
     stop(gateway);
 }
 
 #[test]
-fn the_token_is_there_for_handlers_and_validators() {
-    let (pen, diary) = diary();
+fn handlers_and_validators_see_the_token() {
+    let (recorder, event_log) = event_log();
     let validate = move |joining: Joining| {
         let (user, token) = (joining.user.clone(), joining.token.clone());
         let of_session = joining.session.as_ref().map(Session::number);
-        pen.note(format!(
+        recorder.note(format!(
             "{} {user:?} {token:?} {of_session:?}",
             joining.channel
         ));
         async move {
             match token.as_deref() {
                 Some("valid") => Ok(()),
-                _ => Err(Failure::error("not told to anybody")),
+                _ => Err(Failure::error("not sent to the client")),
             }
         }
     };
@@ -353,18 +356,18 @@ fn the_token_is_there_for_handlers_and_validators() {
         .start()
         .expect("it starts");
     let address = gateway.local_addr();
-    for (token, verdict) in [("valid", None), ("bad", Some("websocket: not authorized"))] {
+    for (token, expected) in [("valid", None), ("bad", Some("websocket: not authorized"))] {
         let cookie = format!("auth={token}");
         let mut client = Client::open_with(address, "/easyws", &[("Cookie", &cookie)]);
-        assert_eq!(client.hear(), format!("open: {token}"));
-        client.say("token: x");
-        assert_eq!(client.hear(), format!("token: {token}"));
-        client.say("listen: restricted");
-        if let Some(verdict) = verdict {
-            assert_eq!(client.hear(), verdict);
+        assert_eq!(client.receive(), format!("open: {token}"));
+        client.send("token: x");
+        assert_eq!(client.receive(), format!("token: {token}"));
+        client.send("listen: restricted");
+        if let Some(expected) = expected {
+            assert_eq!(client.receive(), expected);
         }
-        client.settle();
-        let noted = diary.next();
+        client.expect_no_message();
+        let noted = event_log.next();
         assert!(
             noted.starts_with(&format!(r#"restricted None Some("{token}") Some("#)),
             "{noted}"
@@ -373,14 +376,14 @@ fn the_token_is_there_for_handlers_and_validators() {
     }
     let user = [("x-user-id", "u"), ("Sec-WebSocket-Protocol", "bare")];
     let mut client = Client::open_with(address, "/edk", &user);
-    client.say_bytes(&crate::words::envelope("token", "x"));
-    let expected = crate::words::envelope("token", "bare");
-    assert_eq!(client.hear().as_bytes(), expected);
+    client.send_bytes(&crate::client_messages::envelope("token", "x"));
+    let expected = crate::client_messages::envelope("token", "bare");
+    assert_eq!(client.receive().as_bytes(), expected);
     client.leave();
     stop(gateway);
 }
 
-/// Who a session of `edk` speaks for, or how its upgrade is refused.
+/// Returns the user of a session of `edk`. `Err` is the status of a rejected upgrade.
 fn user_of(gateway: &Gateway, token: &str, header: Option<&str>) -> Result<String, u16> {
     let mut headers = vec![("Sec-WebSocket-Protocol", token)];
     headers.extend(header.map(|user| ("x-user-id", user)));
@@ -397,7 +400,7 @@ fn user_of(gateway: &Gateway, token: &str, header: Option<&str>) -> Result<Strin
 }
 
 #[test]
-fn the_user_of_edk_is_whom_the_token_names_and_no_header_says_otherwise() {
+fn the_token_of_edk_takes_precedence_over_the_user_header() {
     let mut route = Route::new("/x", &Edk);
     route.trust_user_header = Some(false);
     route.authenticated_by_code = true;
@@ -440,7 +443,7 @@ fn the_user_of_edk_is_whom_the_token_names_and_no_header_says_otherwise() {
 }
 
 #[test]
-fn a_token_of_wserver_is_asked_about_where_it_may_be_waited_for() {
+fn the_validation_of_a_wserver_token_may_wait() {
     let mut routes = vec![Route::new("/one", &Wserver), Route::new("/all", &Wserver)];
     routes[0].namespace = Some("n".to_owned());
     routes[1].namespace = Some("n".to_owned());
@@ -455,8 +458,8 @@ fn a_token_of_wserver_is_asked_about_where_it_may_be_waited_for() {
         .expect("it starts");
     let users = |path, token: &str| {
         let mut client = Client::open(gateway.local_addr(), path);
-        client.say(&format!(r#"{{"token":"{token}","event":"e"}}"#));
-        client.settle();
+        client.send(&format!(r#"{{"token":"{token}","event":"e"}}"#));
+        client.expect_no_message();
         let route = gateway.route(path).expect("it is there");
         let users: Vec<String> = all(route.users()).into_iter().map(|it| it.name).collect();
         client.leave();
@@ -471,7 +474,7 @@ fn a_token_of_wserver_is_asked_about_where_it_may_be_waited_for() {
 }
 
 #[test]
-fn who_may_push_is_decided_by_route_or_for_all_of_them() {
+fn pushes_are_authorized_per_route_or_for_all_routes() {
     let route = |name: &str| Route {
         push_path: Some(format!("/{name}/push")),
         drop_path: Some(format!("/{name}/drop")),
@@ -497,23 +500,23 @@ fn who_may_push_is_decided_by_route_or_for_all_of_them() {
 }
 
 #[test]
-fn what_a_client_says_before_it_is_admitted_is_heard_then() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let admit_gate = gate.clone();
-    let noting = pen.clone();
+fn messages_before_the_admission_are_handled_after_it() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let admit_latch = latch.clone();
+    let recording_handler = recorder.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |_| {
-            let (pen, gate) = (noting.clone(), admit_gate.clone());
+            let (recorder, latch) = (recording_handler.clone(), admit_latch.clone());
             async move {
-                pen.note("waits");
-                gate.pass().await;
+                recorder.note("waits");
+                latch.pass().await;
                 Ok(Admission::new())
             }
         })
         .on_open(move |_| {
-            pen.note("open");
+            recorder.note("open");
             async {}
         })
         .handle("c", async |_| Reply::ok())
@@ -521,16 +524,16 @@ fn what_a_client_says_before_it_is_admitted_is_heard_then() {
         .expect("it starts");
     let mut socket = connect(gateway.local_addr());
     ask_to_upgrade(&mut socket, "/x", &[]);
-    diary.expect(&["waits"]);
-    let request = asked("c", "1", "{}");
+    event_log.expect(&["waits"]);
+    let request = wsrv_request("c", "1", "{}");
     let frame = masked(TEXT, request.as_bytes(), [0; 4]);
     socket.write_all(&frame).expect("it reads");
-    diary.expect_nothing();
-    gate.open();
-    diary.expect(&["open"]);
+    event_log.expect_nothing();
+    latch.open();
+    event_log.expect(&["open"]);
     assert_eq!(HttpResponse::take(&socket).status, 101);
     let mut client = Client(WebSocket::from_raw_socket(socket, Role::Client, None));
-    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+    assert_eq!(client.receive(), wsrv_response("c", "1", 0, "ok", "{}"));
     client.leave();
     stop(gateway);
 }

@@ -1,9 +1,11 @@
-//! Calls of a batch of the server API, over several shards: which of them go out together, and that
-//! each sees what those before it did.
+//! Tests of batches of the server API over several shards: which calls run concurrently, and that
+//! each call sees the effects of earlier ones.
 
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{
+    Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, event_log, stop,
+};
 use crate::pushing::pushed;
-use crate::stage::{Client, Hold, ReleaseOnDrop, builder, config_of, connect_to, diary, stop};
-use crate::words::{answered, asked};
 use campanile::config::{Config, Http};
 use campanile::dialect::wsrv::Wsrv;
 use campanile::handler::Admission;
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 use std::io::Write as _;
 use std::net::TcpStream;
 
-/// A wsrv gateway with the server API, whose shards have all the time in the world.
+/// Returns the config of a `wsrv` gateway with the server API and long timeouts.
 fn config(shards: u8) -> Config {
     let mut config = Config {
         http: Http {
@@ -42,20 +44,20 @@ fn end_batch(socket: &TcpStream) -> Vec<Value> {
     body["results"].as_array().expect("a list").clone()
 }
 
-/// A member of the connection's own shard hears all of a batch while the other shard, which has yet
-/// to say how many it reached, is held: no publication waits for the one before.
+/// A member on the connection's shard receives all publications of a batch while the other shard is
+/// blocked and returns no counts: no publication waits for an earlier one.
 #[test]
-fn publications_of_a_batch_go_out_together() {
+fn publications_of_a_batch_do_not_wait_for_each_other() {
     const CALLS: usize = 100;
     let hold = Hold::default();
     let held = hold.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config(2))
         .route("/x")
         .handle("hold", move |_| {
-            let (pen, hold) = (pen.clone(), held.clone());
+            let (recorder, hold) = (recorder.clone(), held.clone());
             async move {
-                pen.note("holding");
+                recorder.note("holding");
                 hold.wait();
             }
         })
@@ -66,8 +68,8 @@ fn publications_of_a_batch_go_out_together() {
     let address = gateway.local_addr();
     let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
     let mut http = connect_to(address, 0);
-    members[1].say(&asked("hold", "1", "{}"));
-    diary.expect(&["holding"]);
+    members[1].send(&wsrv_request("hold", "1", "{}"));
+    event_log.expect(&["holding"]);
 
     let publish = |index| json!({"call": "publish", "channel": "room", "data": format!("{index}")});
     let calls: Vec<Value> = (0..CALLS).map(publish).collect();
@@ -78,12 +80,15 @@ fn publications_of_a_batch_go_out_together() {
     hold.release();
     let everywhere = vec![json!({"delivered": 2}); CALLS];
     assert_eq!(end_batch(&http), everywhere);
-    let silence = answered("hold", "1", -1, "not implement", "{}");
+    let silence = wsrv_response("hold", "1", -1, "not implement", "{}");
     let mut index = 0;
     while index < CALLS {
-        let heard = members[1].hear();
-        if heard != silence {
-            assert!(heard.contains(&format!(r#""data":"{index}""#)), "{heard}");
+        let received = members[1].receive();
+        if received != silence {
+            assert!(
+                received.contains(&format!(r#""data":"{index}""#)),
+                "{received}"
+            );
             index += 1;
         }
     }
@@ -91,7 +96,8 @@ fn publications_of_a_batch_go_out_together() {
     stop(gateway);
 }
 
-/// A gateway of two shards with a session on each, their ids, and a connection to the first.
+/// Starts a gateway with two shards. Returns it, a session on each shard, the sessions' ids, and a
+/// connection to the first shard.
 #[track_caller]
 fn two_members() -> (Gateway, [Client; 2], [String; 2], TcpStream) {
     let gateway = builder(config(2))
@@ -104,17 +110,17 @@ fn two_members() -> (Gateway, [Client; 2], [String; 2], TcpStream) {
     let address = gateway.local_addr();
     let mut members = [0, 1].map(|shard| Client::open_on(address, shard, "/x", &[]));
     let ids = members.each_mut().map(|member| {
-        member.say(&asked("id", "1", "{}"));
+        member.send(&wsrv_request("id", "1", "{}"));
         pushed(member)
     });
     let http = connect_to(address, 0);
     (gateway, members, ids, http)
 }
 
-/// Sessions of both shards join and leave between publications, and everything that a call sees of
-/// those before it is what it would see if they had been asked one by one.
+/// Sessions of both shards join and leave between publications. Each call has the result that it
+/// would have if the calls were sent one by one.
 #[test]
-fn each_call_of_a_batch_sees_what_those_before_it_did() {
+fn each_call_of_a_batch_sees_the_effects_of_earlier_calls() {
     const ROUNDS: usize = 60;
     let (gateway, mut members, ids, mut http) = two_members();
     let publish = |text: &str| json!({"call": "publish", "channel": "room", "data": text});
@@ -161,13 +167,13 @@ fn each_call_of_a_batch_sees_what_those_before_it_did() {
             }
         }
     }
-    members[1].settle();
+    members[1].expect_no_message();
     drop((members, http));
     stop(gateway);
 }
 
 #[test]
-fn who_is_closed_by_a_batch_hears_nothing_more_of_it() {
+fn a_session_closed_by_a_batch_receives_nothing_after_it() {
     let (gateway, mut members, ids, mut http) = two_members();
     let publish = |text: &str| json!({"call": "publish", "channel": "room", "data": text});
     let of = |call: &str| json!({"call": call, "session": ids[1]});
@@ -192,9 +198,9 @@ fn who_is_closed_by_a_batch_hears_nothing_more_of_it() {
     stop(gateway);
 }
 
-/// As many totals may be under way as there may be pushes, of which a batch takes a part.
+/// The counts of a batch's publications use a part of `pushes_in_flight_max`.
 #[test]
-fn a_batch_is_never_too_much_by_itself() {
+fn a_single_batch_never_exceeds_the_pushes_in_flight() {
     for pushes_in_flight_max in [1, 4, 9] {
         let mut config = config(3);
         config.limits.pushes_in_flight_max = pushes_in_flight_max;

@@ -1,9 +1,9 @@
-//! What else a handle does: join and leave, close and drop, list, and say that it cannot.
+//! Tests of handles besides publishing: join, leave, close, drop, lists, and errors.
 
-use crate::stage::{
-    Client, Gate, Hold, ReleaseOnDrop, all, builder, config_of, diary, done, in_time, stop,
+use crate::client_messages::wsrv_request;
+use crate::fixture::{
+    Client, Hold, Latch, ReleaseOnDrop, all, builder, config_of, done, event_log, in_time, stop,
 };
-use crate::words::asked;
 use campanile::config::Route;
 use campanile::dialect::projectforge::Projectforge;
 use campanile::dialect::wserver::Wserver;
@@ -16,7 +16,7 @@ fn route_of(gateway: &Gateway) -> RouteHandle {
     gateway.route("/x").expect("it is there")
 }
 
-/// A session on a shard, and its id.
+/// Opens a session on a shard and returns it with its id.
 fn open_one(gateway: &Gateway, shard: usize) -> (Client, PublicId) {
     let before: Vec<PublicId> = ids(&all(route_of(gateway).sessions()));
     let client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
@@ -25,10 +25,10 @@ fn open_one(gateway: &Gateway, shard: usize) -> (Client, PublicId) {
     (client, new.expect("it is listed"))
 }
 
-/// Waits until every shard has heard what the others had to tell by now.
-fn hear_everything(gateway: &Gateway) {
+/// Waits until every shard has processed the messages of the others up to now.
+fn wait_for_mailboxes(gateway: &Gateway) {
     for _ in 0..gateway.shards_count() {
-        // Each handle publishes through the next shard, and its total is from all of them.
+        // Each call publishes through the next shard, and its count needs all shards.
         let route = route_of(gateway);
         assert_eq!(done(route.publish("nobody", Message::new("m"))), Ok(0));
     }
@@ -48,18 +48,18 @@ fn sessions_join_and_leave_channels_by_their_id() {
     let (mut second, second_id) = open_one(&gateway, 1);
     assert_eq!(done(route.join(first_id, "room")), Ok(true));
     assert_eq!(done(route.join(first_id, "room")), Ok(false));
-    // Whoever has joined before is told of later joins, and not the other way round.
-    hear_everything(&gateway);
+    // An earlier member receives later joins, not the reverse.
+    wait_for_mailboxes(&gateway);
     assert_eq!(done(route.join(second_id, "room")), Ok(true));
-    // The others are told, as the language does it, and not the one that joins.
-    let told = first.hear();
-    assert!(told.contains("online-update") && told.contains(&second_id.to_string()));
-    second.settle();
+    // The other members receive the presence message of the dialect, the joining one does not.
+    let received = first.receive();
+    assert!(received.contains("online-update") && received.contains(&second_id.to_string()));
+    second.expect_no_message();
     let pushed = route.publish("room", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(2));
-    assert!(first.hear().contains("hello") && second.hear().contains("hello"));
+    assert!(first.receive().contains("hello") && second.receive().contains("hello"));
 
-    // One channel of its own, the room, and one more.
+    // The generated channel, the room, and one more.
     assert_eq!(done(route.join(first_id, "hall")), Ok(true));
     let too_many = Err(HandleError::TooManyChannels);
     assert_eq!(done(route.join(first_id, "attic")), too_many);
@@ -70,12 +70,12 @@ fn sessions_join_and_leave_channels_by_their_id() {
     assert_eq!(done(route.leave(second_id, "hall")), Ok(false));
     assert_eq!(done(route.leave(second_id, "room")), Ok(true));
     assert_eq!(done(route.leave(second_id, "room")), Ok(false));
-    let told = first.hear();
-    assert!(told.contains("online-update") && told.contains("false"));
-    first.settle();
+    let received = first.receive();
+    assert!(received.contains("online-update") && received.contains("false"));
+    first.expect_no_message();
     let pushed = route.publish("room", Message::text("m", "hello"));
     assert_eq!(done(pushed), Ok(1));
-    second.settle();
+    second.expect_no_message();
 
     let own: Vec<String> = all(route.sessions())
         .into_iter()
@@ -89,7 +89,7 @@ fn sessions_join_and_leave_channels_by_their_id() {
 }
 
 #[test]
-fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
+fn a_session_is_closed_with_a_valid_code_and_reason() {
     let gateway = builder(config_of(2, &Wsrv)).start();
     let gateway = gateway.expect("it starts");
     let route = route_of(&gateway);
@@ -113,7 +113,7 @@ fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
     let too_long = "\u{e9}".repeat(62);
     let closed = done(route.close(id, 1000, too_long));
     assert_eq!(closed, Err(HandleError::BadClose));
-    client.settle();
+    client.expect_no_message();
     assert_eq!(done(route.close(id, 3000, "")), Ok(()));
     assert_eq!(client.closing(), (3000, String::new()));
     client.end();
@@ -121,14 +121,14 @@ fn a_session_is_closed_with_a_code_and_a_reason_that_may_be_sent() {
 }
 
 #[test]
-fn a_user_is_dropped_whole_or_for_one_event() {
+fn a_user_is_dropped_for_all_events_or_for_one() {
     let gateway = builder(config_of(3, &Wserver)).start();
     let gateway = gateway.expect("it starts");
     let route = route_of(&gateway);
     let open = |shard, user: &str, event: &str| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
-        client.say(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
-        client.settle();
+        client.send(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
+        client.expect_no_message();
         client
     };
     let mut jacks = [
@@ -141,18 +141,18 @@ fn a_user_is_dropped_whole_or_for_one_event() {
     assert_eq!(done(route.drop_user("jack", Some("c"))), Ok(0));
     assert_eq!(done(route.drop_user("jack", Some("b"))), Ok(2));
     let dropped = (1000, "dropped by the server".to_owned());
-    jacks[0].settle();
+    jacks[0].expect_no_message();
     for jack in &mut jacks[1..] {
         assert_eq!(jack.closing(), dropped);
     }
     assert_eq!(done(route.drop_user("jack", None)), Ok(1));
     assert_eq!(jacks[0].closing(), dropped);
-    jill.settle();
+    jill.expect_no_message();
     drop((jacks, jill));
     stop(gateway);
 }
 
-/// Two routes; on `/x` there are jack, jill and jack, one on each shard, all in a room.
+/// Starts a gateway with two routes. On `/x` are jack, jill and jack, one per shard, all in a room.
 fn with_three_in_a_room() -> (Gateway, RouteHandle, [Client; 3]) {
     let mut config = config_of(3, &Wsrv);
     config.routes.push(Route::new("/y", &Wsrv));
@@ -175,7 +175,7 @@ fn with_three_in_a_room() -> (Gateway, RouteHandle, [Client; 3]) {
     (gateway, route, clients)
 }
 
-/// The sessions of a route, in the order in which they came.
+/// Returns the sessions of a route, by number.
 fn sessions_of(route: &RouteHandle) -> Vec<SessionInfo> {
     let mut sessions = all(route.sessions());
     sessions.sort_by_key(|session| session.number);
@@ -183,13 +183,13 @@ fn sessions_of(route: &RouteHandle) -> Vec<SessionInfo> {
 }
 
 #[test]
-fn sessions_are_listed_with_what_they_are_and_what_has_gone_through_them() {
+fn sessions_are_listed_with_their_properties_and_counters() {
     let (gateway, route, mut clients) = with_three_in_a_room();
-    let (request, message) = (asked("c", "1", "{}"), Message::text("m", "12345678"));
-    clients[1].say(&request);
-    let response = clients[1].hear();
+    let (request, message) = (wsrv_request("c", "1", "{}"), Message::text("m", "12345678"));
+    clients[1].send(&request);
+    let response = clients[1].receive();
     assert_eq!(done(route.publish("room", message)), Ok(3));
-    let push = clients[1].hear();
+    let push = clients[1].receive();
     let joined = gateway.handle().join(sessions_of(&route)[1].id, "hall");
     assert_eq!(done(joined), Ok(true));
 
@@ -218,7 +218,7 @@ fn sessions_are_listed_with_what_they_are_and_what_has_gone_through_them() {
     stop(gateway);
 }
 
-/// The counts of all shards, put together.
+/// Returns the merged counts of all shards.
 fn counts(counts: Gathered<MemberCount>) -> Vec<(String, usize)> {
     let merged = MemberCount::merge(all(counts)).into_iter();
     merged.map(|count| (count.name, count.sessions)).collect()
@@ -266,7 +266,7 @@ fn channels_members_and_users_are_listed_over_all_shards() {
     stop(gateway);
 }
 
-/// Expects that an id is that of no session, whatever is to be done with it.
+/// Asserts that every operation on an id returns `NoSession`.
 #[track_caller]
 fn expect_unknown(gateway: &Gateway, id: PublicId) {
     let (handle, none) = (gateway.handle(), HandleError::NoSession);
@@ -278,14 +278,14 @@ fn expect_unknown(gateway: &Gateway, id: PublicId) {
 }
 
 #[test]
-fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
+fn stale_unknown_and_forged_ids_are_errors() {
     let start = || builder(config_of(3, &Wsrv)).start();
     let (gateway, another) = (start().expect("it starts"), start().expect("it starts"));
     let (client, id) = open_one(&gateway, 1);
     let (foreign_client, foreign) = open_one(&another, 1);
     expect_unknown(&gateway, foreign);
     expect_unknown(&another, id);
-    // Every neighbour of a good one, and what is no id at all.
+    // Every id that differs from a valid one in one bit, and values that are no ids.
     for bit in 0..128_u32 {
         let bytes = u128::from_be_bytes(id.bytes()) ^ (1 << bit);
         expect_unknown(&gateway, PublicId::from_bytes(bytes.to_be_bytes()));
@@ -296,11 +296,11 @@ fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
     assert_eq!(done(pushed), Ok(1));
     client.leave();
     expect_unknown(&gateway, id);
-    // Nor of whoever gets the place of one that has ended.
+    // The id of an ended session is not valid for the next session in its slot.
     let (client, newer) = open_one(&gateway, 1);
     assert_ne!(id, newer);
     expect_unknown(&gateway, id);
-    // Passing over nobody harms nobody.
+    // Excluding unknown ids has no effect.
     let broadcast = route_of(&gateway).broadcast_except(Message::new("e"), &[id, foreign]);
     assert_eq!(done(broadcast), Ok(1));
     drop((client, foreign_client));
@@ -308,19 +308,20 @@ fn ids_that_are_stale_unknown_or_forged_are_of_no_session() {
     stop(another);
 }
 
-/// A gateway with one shard that its command `hold` holds, and few commands may wait for it.
+/// Starts a gateway with one shard that the command `hold` blocks. At most `commands_max` commands
+/// may wait for it.
 fn held(commands_max: u32) -> (Gateway, Client, Hold) {
     let hold = Hold::default();
     let held = hold.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let mut config = config_of(1, &Wsrv);
     config.limits.commands_max = commands_max;
     let gateway = builder(config)
         .route("/x")
         .handle("hold", move |_| {
-            let (pen, hold) = (pen.clone(), held.clone());
+            let (recorder, hold) = (recorder.clone(), held.clone());
             async move {
-                pen.note("holding");
+                recorder.note("holding");
                 hold.wait();
             }
         })
@@ -328,13 +329,13 @@ fn held(commands_max: u32) -> (Gateway, Client, Hold) {
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("hold", "1", "{}"));
-    diary.expect(&["holding"]);
+    client.send(&wsrv_request("hold", "1", "{}"));
+    event_log.expect(&["holding"]);
     (gateway, client, hold)
 }
 
 #[test]
-fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
+fn a_full_command_queue_is_an_error_and_accepted_commands_run() {
     let (gateway, mut client, hold) = held(16);
     let _release = ReleaseOnDrop(hold.clone());
     let route = route_of(&gateway);
@@ -342,7 +343,7 @@ fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
     let mut taken = Vec::new();
     for index in 0..16 {
         let pending = route.publish("room", message(index));
-        // Whether or not anybody waits, it will be done.
+        // The command runs even if its future is dropped.
         if index % 2 == 0 {
             taken.push(pending);
         }
@@ -358,40 +359,40 @@ fn a_shard_with_too_much_to_do_says_so_and_does_what_it_has_taken() {
         assert_eq!(done(pending), Ok(1));
     }
     for index in 0..16 {
-        let heard = client.hear();
+        let received = client.receive();
         assert!(
-            heard.ends_with(&format!(r#""data":"{index}"}}"#)),
-            "{heard}"
+            received.ends_with(&format!(r#""data":"{index}"}}"#)),
+            "{received}"
         );
     }
-    let silence = client.hear();
+    let silence = client.receive();
     assert!(silence.contains("not implement"), "{silence}");
-    client.settle();
+    client.expect_no_message();
     assert_eq!(done(route.publish("room", message(17))), Ok(1));
     drop(client);
     stop(gateway);
 }
 
 #[test]
-fn after_the_gateway_has_stopped_its_handles_say_so() {
-    let gate = Gate::new();
-    let (pen, diary) = diary();
+fn handles_of_a_stopped_gateway_return_errors() {
+    let latch = Latch::new();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("c", move |_: Context| {
-            let (pen, gate) = (pen.clone(), gate.clone());
+            let (recorder, latch) = (recorder.clone(), latch.clone());
             async move {
-                pen.note("at work");
-                gate.pass().await;
+                recorder.note("at work");
+                latch.pass().await;
             }
         })
         .start()
         .expect("it starts");
     let (mut client, id) = open_one(&gateway, 0);
-    client.say(&asked("c", "1", "{}"));
-    diary.expect(&["at work"]);
+    client.send(&wsrv_request("c", "1", "{}"));
+    event_log.expect(&["at work"]);
     let (handle, route) = (gateway.handle(), route_of(&gateway));
-    client.hang_up();
+    client.abort();
     in_time(move || gateway.stop(std::time::Duration::ZERO));
     let stopped = HandleError::Stopped;
     let message = || Message::new("e");
@@ -405,7 +406,7 @@ fn after_the_gateway_has_stopped_its_handles_say_so() {
     assert_eq!(done(route.drop_user("jack", None)), Err(stopped));
     let listed = route.sessions();
     assert_eq!(in_time(move || listed.wait()), Err(stopped));
-    // What is wrong in itself is still wrong.
+    // Invalid arguments still have their own errors.
     let forged = PublicId::from_bytes([0; 16]);
     assert_eq!(done(handle.session(forged)), Err(HandleError::NoSession));
     assert_eq!(

@@ -1,11 +1,11 @@
-//! Users who have one connection only: whoever connects last, or first, has it, on whatever shard,
-//! and there is no moment in which two have it.
+//! Tests of routes with one session per user: the last or the first connection wins, on any shard,
+//! and no user ever has two sessions.
 
-use crate::stage::{
-    Client, Hold, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect_to, diary, done,
-    stop,
+use crate::client_messages::envelope;
+use crate::fixture::{
+    Client, Hold, ReleaseOnDrop, all, ask_to_upgrade, builder, config_of, connect_to, done,
+    event_log, stop,
 };
-use crate::words::envelope;
 use campanile::config::{Config, Schema};
 use campanile::dialect::edk::Edk;
 use campanile::{Context, Gateway, Message, RouteHandle};
@@ -37,21 +37,21 @@ fn message(text: &str) -> Message {
     Message::text("m", text)
 }
 
-/// How many sessions a push to jack reaches.
+/// Pushes to jack and returns the number of sessions reached.
 #[track_caller]
 fn push(gateway: &Gateway, text: &str) -> u64 {
     let pushed = route_of(gateway).push_user("jack", message(text));
     done(pushed).expect("the gateway runs")
 }
 
-fn heard(text: &str) -> String {
+fn encoded(text: &str) -> String {
     String::from_utf8(envelope("m", text)).expect("text")
 }
 
 #[test]
-fn a_newcomer_replaces_the_old_connection_whose_end_takes_nothing_from_it() {
-    let (pen, diary) = diary();
-    let (opening, closing) = (pen.clone(), pen);
+fn a_new_session_replaces_the_old_one() {
+    let (recorder, event_log) = event_log();
+    let (opening, closing) = (recorder.clone(), recorder);
     let gateway = builder(exclusive(3))
         .route("/x")
         .on_open(move |session| {
@@ -65,31 +65,31 @@ fn a_newcomer_replaces_the_old_connection_whose_end_takes_nothing_from_it() {
     let gateway = gateway.start().expect("it starts");
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", JACK);
     let mut present = open(0);
-    diary.expect(&["open 1"]);
-    // To every other shard, and from one to the same.
+    event_log.expect(&["open 1"]);
+    // From each shard to the others and to itself.
     for (number, shard) in (2..).zip([1, 2, 0, 2, 2, 1, 1, 0, 0]) {
         let newcomer = open(shard);
         let mut old = std::mem::replace(&mut present, newcomer);
         let replaced = (4001, "replaced by a new connection".to_owned());
         assert_eq!(old.closing(), replaced);
         let closed = format!("closed {} Some(\"jack\")", number - 1);
-        diary.expect_all(&[&format!("open {number}"), &closed]);
-        // Neither its farewell nor the end of its connection unregisters the newcomer.
+        event_log.expect_all(&[&format!("open {number}"), &closed]);
+        // Neither the close handshake nor the end of the old session unbinds the new one.
         assert_eq!(push(&gateway, "before"), 1);
         old.end();
         assert_eq!(push(&gateway, "after"), 1);
         assert_eq!(
-            [present.hear(), present.hear()],
-            [heard("before"), heard("after")]
+            [present.receive(), present.receive()],
+            [encoded("before"), encoded("after")]
         );
-        present.settle();
+        present.expect_no_message();
     }
     let users = all(route_of(&gateway).users());
     assert_eq!((users.len(), users[0].sessions), (1, 1));
     present.leave();
-    diary.expect(&["closed 10 Some(\"jack\")"]);
+    event_log.expect(&["closed 10 Some(\"jack\")"]);
     assert_eq!(push(&gateway, "nobody"), 0);
-    // And the user is free again.
+    // The user is free again.
     open(1).leave();
     let counters = stop(gateway);
     assert_eq!(counters.ended("replaced"), 9);
@@ -97,7 +97,7 @@ fn a_newcomer_replaces_the_old_connection_whose_end_takes_nothing_from_it() {
 }
 
 #[test]
-fn a_newcomer_that_yields_is_refused_with_409_and_the_old_connection_stays() {
+fn with_reject_a_new_session_gets_409_and_the_old_one_stays() {
     let mut config = exclusive(3);
     config.routes[0].kick_out_new_user_conn = true;
     let gateway = builder(config).start().expect("it starts");
@@ -107,21 +107,21 @@ fn a_newcomer_that_yields_is_refused_with_409_and_the_old_connection_stays() {
         for other in [0, 1, 2] {
             let newcomer = Client::upgrade(connect_to(address, other), "/x", JACK);
             let answer = newcomer.err().expect("the upgrade is refused");
-            let told = (answer.status, answer.body.as_str());
-            assert_eq!(told, (409, "the user is connected already\n"));
+            let status_and_body = (answer.status, answer.body.as_str());
+            assert_eq!(status_and_body, (409, "the user is connected already\n"));
         }
         let jill = [("x-user-id", "jill"), ("Sec-WebSocket-Protocol", "token")];
         Client::open_with(address, "/x", &jill).leave();
         assert_eq!(push(&gateway, "still"), 1);
-        assert_eq!(present.hear(), heard("still"));
+        assert_eq!(present.receive(), encoded("still"));
         present.leave();
-        // The next one comes as soon as it is gone.
+        // The next session is admitted as soon as it has ended.
     }
     stop(gateway);
 }
 
 #[test]
-fn of_many_who_come_at_once_and_yield_one_gets_in() {
+fn of_many_concurrent_upgrades_one_is_admitted() {
     const CLIENTS: usize = 8;
     let mut config = exclusive(3);
     config.routes[0].kick_out_new_user_conn = true;
@@ -152,8 +152,8 @@ fn of_many_who_come_at_once_and_yield_one_gets_in() {
     stop(gateway);
 }
 
-/// Connects as jack with a token of its own, leaves after so many pushes or is replaced, and
-/// returns the numbers of the pushes that it got.
+/// Connects as jack with `token`, closes after `pushes_max` pushes or is replaced, and returns the
+/// numbers of the received pushes.
 fn contend(gateway: &Gateway, token: &str, pushes_max: usize) -> Vec<usize> {
     let headers = [("x-user-id", "jack"), ("Sec-WebSocket-Protocol", token)];
     let mut client = Client::open_with(gateway.local_addr(), "/x", &headers);
@@ -165,21 +165,21 @@ fn contend(gateway: &Gateway, token: &str, pushes_max: usize) -> Vec<usize> {
         let text = String::from_utf8(frame.into_data().to_vec()).expect("text");
         pushes.push(text[5..].parse().expect("a number"));
         if pushes.len() == pushes_max {
-            // What is on its way is still got.
+            // Pushes in flight are still received.
             drop(client.0.close(None));
         }
     }
     pushes
 }
 
-/// One publisher publishes one thing after the other, each when the one before has been applied
-/// everywhere. If two connections were the user's at one time, the old one would get something
-/// that was published after what the new one has got.
+/// One publisher publishes one message after the other, each when all shards have applied the one
+/// before. If a user had two sessions at a time, the old one would receive a message that was
+/// published after one that the new session has received.
 #[test]
-fn however_many_race_for_a_user_there_is_no_moment_in_which_two_have_it() {
+fn a_user_never_has_two_sessions() {
     const CONTENDERS: usize = 6;
     const ROUNDS: usize = 60;
-    let (told, numbers) = channel();
+    let (sender, numbers) = channel();
     let opened = Arc::new(AtomicU64::new(0));
     let opening = Arc::clone(&opened);
     let gateway = builder(exclusive(3))
@@ -190,8 +190,8 @@ fn however_many_race_for_a_user_there_is_no_moment_in_which_two_have_it() {
         })
         .on_close(move |session| {
             let token = session.token().unwrap_or_default().to_owned();
-            // Somebody listens until the end.
-            drop(told.send((token, session.number())));
+            // The receiver exists until the end.
+            drop(sender.send((token, session.number())));
             async {}
         });
     let gateway = gateway.start().expect("it starts");
@@ -224,10 +224,10 @@ fn however_many_race_for_a_user_there_is_no_moment_in_which_two_have_it() {
         (shares, publisher.join().expect("no panic"))
     });
 
-    // After all that, the user is there for whoever comes.
+    // Afterwards the user can connect again.
     let mut client = Client::open_with(gateway.local_addr(), "/x", JACK);
     assert_eq!(push(&gateway, "last"), 1);
-    assert_eq!(client.hear(), heard("last"));
+    assert_eq!(client.receive(), encoded("last"));
     client.leave();
     assert!(all(route_of(&gateway).users()).is_empty());
     let counters = stop(gateway);
@@ -262,11 +262,11 @@ fn check_shares(
             got[push] += 1;
         }
     }
-    assert!(got.iter().sum::<u64>() > 0, "somebody was there");
+    assert!(got.iter().sum::<u64>() > 0, "a push found the user");
     for (push, (got, reached)) in got.iter().zip(reached).enumerate() {
         assert!(got <= reached, "{push}: {got} of {reached}");
     }
-    // One that is applied here before, and there after the user has moved, may reach both.
+    // A push that one shard applies before the move and another after it may reach both.
     let twice = reached.iter().filter(|&&total| total > 1).count();
     assert!(twice * 100 <= reached.len(), "{twice} of {}", reached.len());
 }
@@ -275,11 +275,11 @@ fn headers(user: &str) -> [(&str, &str); 2] {
     [("x-user-id", user), ("Sec-WebSocket-Protocol", "token")]
 }
 
-/// A gateway whose shard 0 is held, with all users there.
+/// A gateway whose shard 0, which has all users, is blocked.
 struct Held {
     gateway: Gateway,
     old: Vec<Client>,
-    /// Connections to shard 1, as many as were wished for.
+    /// New connections to shard 1.
     newcomers: Vec<TcpStream>,
     release: ReleaseOnDrop,
 }
@@ -287,11 +287,11 @@ struct Held {
 fn held(config: Config, newcomers: usize) -> Held {
     let release = ReleaseOnDrop(Hold::default());
     let hold = release.0.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config)
         .route("/x")
         .handle("hold", move |_: Context| {
-            pen.note("holding");
+            recorder.note("holding");
             hold.wait();
             async {}
         });
@@ -299,8 +299,8 @@ fn held(config: Config, newcomers: usize) -> Held {
     let address = gateway.local_addr();
     let mut old = USERS.map(|user| Client::open_on(address, 0, "/x", &headers(user)));
     let newcomers = (0..newcomers).map(|_| connect_to(address, 1)).collect();
-    old[0].say_bytes(&envelope("hold", ""));
-    diary.expect(&["holding"]);
+    old[0].send_bytes(&envelope("hold", ""));
+    event_log.expect(&["holding"]);
     Held {
         gateway,
         old: old.into(),
@@ -310,21 +310,21 @@ fn held(config: Config, newcomers: usize) -> Held {
 }
 
 #[test]
-fn nobody_gets_in_before_the_old_connection_is_out_and_a_claim_ends_in_time_with_503() {
+fn a_claim_waits_for_the_old_session_and_ends_with_503_at_the_timeout() {
     let mut config = exclusive(2);
     config.heartbeat.handshake_timeout_ms = 200;
     let mut held = held(config, USERS.len());
     for (socket, user) in held.newcomers.iter_mut().zip(USERS) {
         ask_to_upgrade(socket, "/x", &headers(user));
     }
-    // Wherever the home of a user is.
+    // For users with their home on either shard.
     for socket in &mut held.newcomers {
         let answer = HttpResponse::take(socket);
-        let told = (answer.status, answer.body.as_str());
-        assert_eq!(told, (503, "timed out, try again\n"));
+        let status_and_body = (answer.status, answer.body.as_str());
+        assert_eq!(status_and_body, (503, "timed out, try again\n"));
     }
     held.release.0.release();
-    // Whether or not the old connection was told to go before that, the user is not lost.
+    // The user can connect again, whether or not the old session was closed before the timeout.
     let address = held.gateway.local_addr();
     for (old, user) in held.old.iter_mut().zip(USERS) {
         let mut next = loop {
@@ -336,7 +336,7 @@ fn nobody_gets_in_before_the_old_connection_is_out_and_a_claim_ends_in_time_with
         assert_eq!(old.closing().0, 4001);
         let route = route_of(&held.gateway);
         assert_eq!(done(route.push_user(user, message("next"))), Ok(1));
-        assert_eq!(next.hear(), heard("next"));
+        assert_eq!(next.receive(), encoded("next"));
         next.leave();
     }
     drop((held.old, held.newcomers));
@@ -344,7 +344,7 @@ fn nobody_gets_in_before_the_old_connection_is_out_and_a_claim_ends_in_time_with
 }
 
 #[test]
-fn whoever_waits_gets_in_when_the_old_connection_is_gone() {
+fn a_waiting_claim_is_granted_when_the_old_session_has_ended() {
     let mut held = held(exclusive(2), USERS.len());
     for (socket, user) in held.newcomers.iter_mut().zip(USERS) {
         ask_to_upgrade(socket, "/x", &headers(user));
@@ -356,14 +356,14 @@ fn whoever_waits_gets_in_when_the_old_connection_is_gone() {
         let route = route_of(&held.gateway);
         assert_eq!(done(route.push_user(user, message("m"))), Ok(1));
         let mut client = Client(WebSocket::from_raw_socket(socket, Role::Client, None));
-        assert_eq!(client.hear(), heard("m"));
+        assert_eq!(client.receive(), encoded("m"));
         client.leave();
     }
     stop(held.gateway);
 }
 
 #[test]
-fn too_many_who_wait_for_one_user_are_told_so() {
+fn too_many_claims_of_one_user_are_rejected() {
     let mut config = exclusive(2);
     config.limits.claims_waiting_max = 1;
     let mut held = held(config, 4);
@@ -382,7 +382,7 @@ fn too_many_who_wait_for_one_user_are_told_so() {
     stop(held.gateway);
 }
 
-/// Enough of them that each shard is the home of some.
+/// Users of which some have their home on each shard.
 const USERS: [&str; 16] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p",
 ];

@@ -1,12 +1,12 @@
-//! What comes of an embedder's errors and panics, wherever they happen: a word in the language, and
-//! nothing for anybody else.
+//! Tests of errors and panics in an embedder's functions: the client gets the dialect's error, and
+//! other sessions are not affected.
 
-use crate::logs;
-use crate::stage::{
-    Client, Gate, Noted, Pen, all, builder, config, config_of, diary, done, get, noting, post,
-    refusal, stop,
+use crate::client_messages::{envelope, wsrv_request, wsrv_response};
+use crate::fixture::{
+    Client, Latch, Recorder, RecordsDrop, all, builder, config, config_of, done, event_log, get,
+    post, recording_handler, rejection, stop,
 };
-use crate::words::{answered, asked, envelope};
+use crate::logs;
 use campanile::config::{Config, Route, Schema};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::edk::Edk;
@@ -24,7 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-/// Adds a handler for each way to fail, and one that does not.
+/// Adds a handler for each kind of failure, and one that succeeds.
 fn with_failing_handlers(route: RouteBuilder) -> RouteBuilder {
     route
         .handle("error", async |_| {
@@ -74,48 +74,54 @@ impl Drop for PanicsWhenDropped {
 }
 
 #[test]
-fn wsrv_tells_the_client_how_a_handler_failed_but_not_why_it_panicked() {
+fn wsrv_sends_a_handlers_error_but_not_its_panic_message() {
     let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route).start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in FAILING {
-        client.say(&asked(command, "1", "{}"));
+        client.send(&wsrv_request(command, "1", "{}"));
         let (status, text, data) = match command {
             "error" => (999_999_999, "it broke", "{}"),
             "failure" => (7, "no", "[1]"),
             _ => (999_999_999, "internal error", "{}"),
         };
-        assert_eq!(client.hear(), answered(command, "1", status, text, data));
+        assert_eq!(
+            client.receive(),
+            wsrv_response(command, "1", status, text, data)
+        );
     }
-    client.say(&asked("fine", "2", "{}"));
-    assert_eq!(client.hear(), answered("fine", "2", 0, "ok", "\"fine\""));
+    client.send(&wsrv_request("fine", "2", "{}"));
+    assert_eq!(
+        client.receive(),
+        wsrv_response("fine", "2", 0, "ok", "\"fine\"")
+    );
     drop(client);
     assert_eq!(stop(gateway).sessions_opened, 1);
 }
 
 #[test]
 fn projectforge_closes_the_session_whose_handler_fails() {
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let route = builder(config_of(1, &Projectforge)).route("/x");
-    let route = with_failing_handlers(route).on_close(noting(&pen, "closed"));
+    let route = with_failing_handlers(route).on_close(recording_handler(&recorder, "closed"));
     let gateway = route.start().expect("it starts");
     let mut other = Client::open(gateway.local_addr(), "/x");
     for command in FAILING {
         let mut client = Client::open(gateway.local_addr(), "/x");
-        client.say(&format!(r#"{{"cmd":"{command}"}}"#));
+        client.send(&format!(r#"{{"cmd":"{command}"}}"#));
         let reason = "message handling failed".to_owned();
         assert_eq!(client.closing(), (1011, reason), "{command}");
         client.end();
-        diary.expect(&["closed"]);
+        event_log.expect(&["closed"]);
     }
-    other.say(r#"{"cmd":"fine"}"#);
-    assert!(other.hear().contains("fine"));
+    other.send(r#"{"cmd":"fine"}"#);
+    assert!(other.receive().contains("fine"));
     drop(other);
     let counters = stop(gateway);
     assert_eq!(counters.ended("handler_failed"), FAILING.len() as u64);
 }
 
-/// What is logged of a handler that failed.
+/// Returns the log message of a failed handler.
 fn logged(command: &str) -> &'static str {
     match command {
         "error" | "failure" => "a handler failed",
@@ -124,7 +130,7 @@ fn logged(command: &str) -> &'static str {
 }
 
 #[test]
-fn easyws_and_edk_say_nothing_of_a_handler_that_failed_but_log_it() {
+fn easyws_and_edk_only_log_a_failed_handler() {
     let log = logs::watch();
     let mut config = config(1);
     config.routes = vec![
@@ -140,40 +146,40 @@ fn easyws_and_edk_say_nothing_of_a_handler_that_failed_but_log_it() {
     let address = gateway.local_addr();
     let mut client = Client::open_with(address, "/text", &[("Cookie", "auth=")]);
     for command in FAILING {
-        client.say(&format!("{command}: x"));
-        client.settle();
+        client.send(&format!("{command}: x"));
+        client.expect_no_message();
         log.expect(&[logged(command), &format!("\"{command}\" of /text")]);
     }
-    client.say("fine: x");
-    assert_eq!(client.hear(), "fine: fine");
+    client.send("fine: x");
+    assert_eq!(client.receive(), "fine: fine");
     client.leave();
 
     let user = [("x-user-id", "u"), ("Sec-WebSocket-Protocol", "token")];
     let mut client = Client::open_with(address, "/bytes", &user);
     for command in FAILING {
-        client.say_bytes(&envelope(command, "x"));
-        client.settle();
+        client.send_bytes(&envelope(command, "x"));
+        client.expect_no_message();
         log.expect(&[logged(command), &format!("\"{command}\" of /bytes")]);
     }
-    client.say_bytes(&envelope("fine", "x"));
-    assert_eq!(client.hear().as_bytes(), envelope("fine", "fine"));
+    client.send_bytes(&envelope("fine", "x"));
+    assert_eq!(client.receive().as_bytes(), envelope("fine", "fine"));
     client.leave();
     let counters = stop(gateway);
     assert_eq!(counters.ended("client_closed"), 2);
 }
 
 #[test]
-fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let wait_gate = gate.clone();
+fn a_panic_does_not_affect_other_handlers_of_the_shard() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let wait_latch = latch.clone();
     let route = builder(config_of(1, &Wsrv)).route("/x");
     let gateway = with_failing_handlers(route)
         .handle("wait", move |_| {
-            let (pen, gate) = (pen.clone(), wait_gate.clone());
+            let (recorder, latch) = (recorder.clone(), wait_latch.clone());
             async move {
-                pen.note("waits");
-                gate.pass().await;
+                recorder.note("waits");
+                latch.pass().await;
                 Reply::text("waited")
             }
         })
@@ -182,26 +188,26 @@ fn a_panic_hurts_neither_its_shard_nor_what_else_is_at_work_there() {
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
     for waiting in [&mut client, &mut other] {
-        waiting.say(&asked("wait", "w", "{}"));
-        diary.expect(&["waits"]);
+        waiting.send(&wsrv_request("wait", "w", "{}"));
+        event_log.expect(&["waits"]);
     }
     for _ in 0..10 {
-        client.say(&asked("panic", "p", "{}"));
-        let expected = answered("panic", "p", 999_999_999, "internal error", "{}");
-        assert_eq!(client.hear(), expected);
+        client.send(&wsrv_request("panic", "p", "{}"));
+        let expected = wsrv_response("panic", "p", 999_999_999, "internal error", "{}");
+        assert_eq!(client.receive(), expected);
     }
     for waiting in [&mut client, &mut other] {
-        gate.open();
-        gate.open();
-        let expected = answered("wait", "w", 0, "ok", "\"waited\"");
-        assert_eq!(waiting.hear(), expected);
+        latch.open();
+        latch.open();
+        let expected = wsrv_response("wait", "w", 0, "ok", "\"waited\"");
+        assert_eq!(waiting.receive(), expected);
     }
     drop((client, other));
     stop(gateway);
 }
 
 #[test]
-fn middleware_and_observers_that_panic_have_failed_the_call() {
+fn a_panic_of_middleware_or_observers_fails_the_call() {
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .on_message(async |cx: Context| assert_ne!(cx.command(), "one", "on purpose"))
@@ -216,18 +222,18 @@ fn middleware_and_observers_that_panic_have_failed_the_call() {
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     for command in ["one", "two", "three"] {
-        client.say(&asked(command, "1", "{}"));
-        let expected = answered(command, "1", 999_999_999, "internal error", "{}");
-        assert_eq!(client.hear(), expected);
+        client.send(&wsrv_request(command, "1", "{}"));
+        let expected = wsrv_response(command, "1", 999_999_999, "internal error", "{}");
+        assert_eq!(client.receive(), expected);
     }
-    client.say(&asked("four", "2", "{}"));
-    assert_eq!(client.hear(), answered("four", "2", 0, "ok", "{}"));
+    client.send(&wsrv_request("four", "2", "{}"));
+    assert_eq!(client.receive(), wsrv_response("four", "2", 0, "ok", "{}"));
     drop(client);
     stop(gateway);
 }
 
 #[test]
-fn an_upgrade_whose_admission_panics_is_answered_with_500() {
+fn a_panic_of_the_admission_rejects_the_upgrade_with_500() {
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(|upgrade| {
@@ -242,7 +248,7 @@ fn an_upgrade_whose_admission_panics_is_answered_with_500() {
         .start()
         .expect("it starts");
     for path in ["/x?mode=at+once", "/x?mode=later"] {
-        let answer = refusal(gateway.local_addr(), path, &[]);
+        let answer = rejection(gateway.local_addr(), path, &[]);
         assert_eq!(answer, (500, "internal error".to_owned()));
     }
     Client::open(gateway.local_addr(), "/x").leave();
@@ -250,7 +256,7 @@ fn an_upgrade_whose_admission_panics_is_answered_with_500() {
 }
 
 #[test]
-fn whom_a_validator_panics_about_is_not_let_in() {
+fn a_panic_of_a_validator_denies() {
     let mut config = config(1);
     config.routes = [
         Route::new("/easyws", &Easyws),
@@ -271,62 +277,62 @@ fn whom_a_validator_panics_about_is_not_let_in() {
     let address = gateway.local_addr();
     let mut client = Client::open_with(address, "/easyws", &[("Cookie", "auth=")]);
     for channel in ["at once", "later"] {
-        client.say(&format!("listen: {channel}"));
-        assert_eq!(client.hear(), "websocket: not authorized");
+        client.send(&format!("listen: {channel}"));
+        assert_eq!(client.receive(), "websocket: not authorized");
         let path = format!("/pf?ch={}", channel.replace(' ', "%20"));
-        let answer = refusal(address, &path, &[]);
+        let answer = rejection(address, &path, &[]);
         assert_eq!(answer, (500, "internal error".to_owned()));
     }
-    client.say("listen: open");
-    client.settle();
+    client.send("listen: open");
+    client.expect_no_message();
     client.leave();
     stop(gateway);
 }
 
 #[test]
-fn hooks_that_panic_keep_neither_the_others_nor_the_session_from_running() {
-    let (pen, diary) = diary();
+fn a_panic_of_an_observer_affects_no_other_observer_nor_the_session() {
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
-        .admit(admit_with_noted(&pen))
+        .admit(admit_with_noted(&recorder))
         .on_open(|_| panic_with::<Ready<()>>("on purpose"))
         .on_open(async |_| panic_with("on purpose"))
-        .on_open(noting(&pen, "open"))
+        .on_open(recording_handler(&recorder, "open"))
         .on_close(|_| panic_with::<Ready<()>>("on purpose"))
         .on_close(async |_| panic_with("on purpose"))
-        .on_close(noting(&pen, "closed"))
+        .on_close(recording_handler(&recorder, "closed"))
         .handle("c", async |_| Reply::ok())
         .start()
         .expect("it starts");
     for _ in 0..2 {
         let mut client = Client::open(gateway.local_addr(), "/x");
-        diary.expect(&["open"]);
-        client.say(&asked("c", "1", "{}"));
-        assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+        event_log.expect(&["open"]);
+        client.send(&wsrv_request("c", "1", "{}"));
+        assert_eq!(client.receive(), wsrv_response("c", "1", 0, "ok", "{}"));
         client.leave();
-        diary.expect(&["closed", "a value dropped"]);
+        event_log.expect(&["closed", "a value dropped"]);
     }
     stop(gateway);
 }
 
 fn admit_with_noted(
-    pen: &Pen,
+    recorder: &Recorder,
 ) -> impl Fn(Upgrade) -> Ready<Result<Admission, Rejection>> + Clone + Send + Sync + 'static {
-    let pen = pen.clone();
+    let recorder = recorder.clone();
     move |_| {
-        let noted = Noted("a value dropped", pen.clone());
+        let noted = RecordsDrop("a value dropped", recorder.clone());
         ready(Ok(Admission::new().value(noted)))
     }
 }
 
-/// The order in which values are dropped is nobody's business.
+/// The order of drops is unspecified.
 #[test]
-fn a_value_whose_destructor_panics_hurts_nobody() {
-    let (pen, diary) = diary();
+fn a_panicking_destructor_affects_no_session() {
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .admit(move |_| {
-            let noted = Noted("dropped", pen.clone());
+            let noted = RecordsDrop("dropped", recorder.clone());
             async {
                 let admission = Admission::new().value(PanicsWhenDropped).value(noted);
                 Ok(admission.share(SharedBomb(PanicsWhenDropped)))
@@ -342,30 +348,30 @@ fn a_value_whose_destructor_panics_hurts_nobody() {
     let mut other = Client::open(gateway.local_addr(), "/x");
     for _ in 0..2 {
         let mut client = Client::open(gateway.local_addr(), "/x");
-        client.say(&asked("replace", "1", "{}"));
-        let expected = answered("replace", "1", 999_999_999, "internal error", "{}");
-        assert_eq!(client.hear(), expected);
+        client.send(&wsrv_request("replace", "1", "{}"));
+        let expected = wsrv_response("replace", "1", 999_999_999, "internal error", "{}");
+        assert_eq!(client.receive(), expected);
         client.leave();
-        diary.expect(&["dropped"]);
+        event_log.expect(&["dropped"]);
     }
-    other.say(&asked("c", "1", "{}"));
-    assert_eq!(other.hear(), answered("c", "1", 0, "ok", "{}"));
+    other.send(&wsrv_request("c", "1", "{}"));
+    assert_eq!(other.receive(), wsrv_response("c", "1", 0, "ok", "{}"));
     drop(other);
     stop(gateway);
 }
 
 struct SharedBomb(PanicsWhenDropped);
 
-/// An admission is judged before the rest of the request: what it holds may be for nobody.
+/// An admission runs before the request is validated, so its values may not be used.
 #[test]
-fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
-    let (pen, diary) = diary();
+fn an_unused_admission_is_dropped() {
+    let (recorder, event_log) = event_log();
     let mut config = config_of(1, &Projectforge);
     config.routes[0].namespace = Some("n".to_owned());
     let gateway = builder(config)
         .route("/x")
         .admit(move |_| {
-            let noted = Noted("dropped", pen.clone());
+            let noted = RecordsDrop("dropped", recorder.clone());
             let captured = PanicsWhenDropped;
             async {
                 let admission = Admission::new().value(noted).value(PanicsWhenDropped);
@@ -380,20 +386,20 @@ fn an_admission_that_comes_to_nothing_is_dropped_without_harm() {
         .expect("it starts");
     let address = gateway.local_addr();
     let elsewhere = [("Origin", "http://elsewhere")];
-    assert_eq!(refusal(address, "/x", &elsewhere).0, 403);
-    diary.expect(&["dropped"]);
-    assert_eq!(refusal(address, "/x?ch=closed", &[]).0, 403);
-    diary.expect(&["dropped"]);
+    assert_eq!(rejection(address, "/x", &elsewhere).0, 403);
+    event_log.expect(&["dropped"]);
+    assert_eq!(rejection(address, "/x?ch=closed", &[]).0, 403);
+    event_log.expect(&["dropped"]);
     let no_upgrade = get(&mut connect(address), "/x");
     assert_eq!(no_upgrade.status, 400);
-    diary.expect(&["dropped"]);
+    event_log.expect(&["dropped"]);
     Client::open(address, "/x").leave();
-    diary.expect(&["dropped"]);
+    event_log.expect(&["dropped"]);
     stop(gateway);
 }
 
 #[test]
-fn rules_about_requests_that_panic_say_no() {
+fn a_panic_of_a_request_rule_denies() {
     let mut config = config(1);
     config.routes.push(Route::new("/m", &Wsrv));
     let gateway = builder(config)
@@ -408,21 +414,21 @@ fn rules_about_requests_that_panic_say_no() {
     let address = gateway.local_addr();
     let ok = [("X-Ok", "1")];
     let forbidden = (403, "Forbidden\n".to_owned());
-    assert_eq!(refusal(address, "/wsrv", &[]), forbidden);
+    assert_eq!(rejection(address, "/wsrv", &[]), forbidden);
     Client::open_with(address, "/wsrv", &ok).leave();
     let push = r#"{"userId":"u","event":"e","message":"m"}"#;
     assert_eq!(post(address, "/push", &[], push).status, 500);
     assert_eq!(post(address, "/push", &ok, push).status, 200);
-    // It is for nobody, so that the embedder's own service answers.
+    // No route matches, so the embedder's own service responds.
     let answer = get(&mut connect(address), "/m");
     assert_eq!((answer.status, answer.body.as_str()), (200, "0 /m"));
     Client::open(address, "/matched").leave();
     stop(gateway);
 }
 
-/// A stop drops them on the shards' threads, which end the process if they unwind.
+/// A stop drops captured values on the shard threads, which abort the process if they unwind.
 #[test]
-fn what_functions_have_captured_may_panic_when_it_is_dropped() {
+fn captured_values_may_panic_when_dropped() {
     let captured = || Arc::new(PanicsWhenDropped);
     let (token, push, idle, shard) = (captured(), captured(), captured(), captured());
     let (handler, validator) = (captured(), captured());
@@ -447,15 +453,15 @@ fn what_functions_have_captured_may_panic_when_it_is_dropped() {
         .expect("it starts");
     let address = gateway.local_addr();
     let mut client = Client::open(address, "/wsrv");
-    client.say(&asked("x", "1", "{}"));
-    client.hear();
+    client.send(&wsrv_request("x", "1", "{}"));
+    client.receive();
     client.leave();
     let push = r#"{"userId":"u","event":"e","message":"m"}"#;
     assert_eq!(post(address, "/push", &[], push).status, 200);
     stop(gateway);
 }
 
-/// The last of several counts.
+/// The last function replaces earlier ones.
 #[test]
 fn a_builder_has_one_function_of_a_kind_for_all_routes() {
     let gateway = builder(config(1))
@@ -471,7 +477,7 @@ fn a_builder_has_one_function_of_a_kind_for_all_routes() {
 }
 
 #[test]
-fn a_token_that_authentication_panics_about_names_nobody() {
+fn a_panic_of_the_token_function_gives_no_user() {
     let config = Config {
         routes: vec![Route::new("/ws", &Wserver), Route::new("/edk", &Edk)],
         ..config(1)
@@ -490,19 +496,19 @@ fn a_token_that_authentication_panics_about_names_nobody() {
     let address = gateway.local_addr();
     let mut client = Client::open(address, "/ws");
     for token in ["bad", "good"] {
-        client.say(&format!(r#"{{"token":"{token}","event":"e"}}"#));
+        client.send(&format!(r#"{{"token":"{token}","event":"e"}}"#));
     }
-    client.settle();
+    client.expect_no_message();
     let route = gateway.route("/ws").expect("it is there");
     let names: Vec<String> = all(route.users()).into_iter().map(|it| it.name).collect();
     assert_eq!(names, ["GOOD"]);
     let pushed = route.push_user("GOOD", Message::text("e", "hello"));
     assert_eq!(done(pushed), Ok(1));
-    assert_eq!(client.hear(), "hello");
+    assert_eq!(client.receive(), "hello");
     drop(client);
 
     let bad = [("Sec-WebSocket-Protocol", "bad")];
-    let answer = refusal(address, "/edk", &bad);
+    let answer = rejection(address, "/edk", &bad);
     assert_eq!(answer, (500, "internal error".to_owned()));
     let good = [("Sec-WebSocket-Protocol", "good")];
     Client::open_with(address, "/edk", &good).leave();

@@ -1,7 +1,7 @@
-//! What an embedder serves over HTTP beside the gateway's own paths.
+//! Tests of an embedder's HTTP service beside the gateway's own paths.
 
-use crate::stage::{Client, Gate, ask_to_upgrade, config, diary, get, in_time, post, stop};
-use crate::words::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{Client, Latch, ask_to_upgrade, config, event_log, get, in_time, post, stop};
 use campanile::{Builder, Context, Gateway, Reply, Setup};
 use campanile_tests::PATIENCE;
 use campanile_tests::http::{Response as HttpResponse, take_chunk};
@@ -24,7 +24,7 @@ fn text(status: u16, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     response.body(Full::new(text.into())).expect("a response")
 }
 
-/// A gateway of one shard with a service.
+/// Starts a gateway with one shard and an HTTP service.
 fn serving<F, Fut, B>(service: F) -> Gateway
 where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
@@ -42,17 +42,17 @@ fn with_ok(builder: Builder) -> Builder {
     builder.route("/wsrv").handle("c", ok).done()
 }
 
-/// Sessions are served as ever.
+/// Asserts that sessions are served.
 #[track_caller]
 fn expect_sessions(gateway: &Gateway) {
     let mut client = Client::open(gateway.local_addr(), "/wsrv");
-    client.say(&asked("c", "1", "{}"));
-    assert_eq!(client.hear(), answered("c", "1", 0, "ok", "{}"));
+    client.send(&wsrv_request("c", "1", "{}"));
+    assert_eq!(client.receive(), wsrv_response("c", "1", 0, "ok", "{}"));
     client.leave();
 }
 
 #[test]
-fn without_a_service_there_is_nothing_else() {
+fn without_a_service_other_paths_get_404() {
     let gateway = Gateway::builder(config(1)).start().expect("it starts");
     let nothing = get(&mut connect(gateway.local_addr()), "/other");
     let expected = (404, "404 page not found\n");
@@ -61,7 +61,7 @@ fn without_a_service_there_is_nothing_else() {
 }
 
 #[test]
-fn a_service_gets_what_nothing_else_is_served_for() {
+fn a_service_gets_requests_for_other_paths() {
     let gateway = serving(async |request: Request<Incoming>| {
         let (head, body) = request.into_parts();
         let header = head.headers.get("x-test").cloned();
@@ -70,8 +70,8 @@ fn a_service_gets_what_nothing_else_is_served_for() {
             .await
             .expect("the client sends it")
             .to_bytes();
-        let told = format!("{} {} {header:?} {body:?}", head.method, head.uri);
-        Ok::<_, Infallible>(text(201, told))
+        let description = format!("{} {} {header:?} {body:?}", head.method, head.uri);
+        Ok::<_, Infallible>(text(201, description))
     });
     let address = gateway.local_addr();
     let answer = post(address, "/any/path?q=1", &[("X-Test", "yes")], "a body");
@@ -91,11 +91,11 @@ fn a_service_gets_what_nothing_else_is_served_for() {
     }
     let client = Client::upgrade(socket, "/wsrv", &[]);
     client.expect("the upgrade is granted").leave();
-    // What the gateway serves itself is not the embedder's.
+    // The service does not get requests for paths of the gateway.
     assert_eq!(get(&mut connect(address), "/wsrv").status, 400);
     assert_eq!(post(address, "/push", &[], "x").status, 400);
     assert_eq!(get(&mut connect(address), "/push").status, 405);
-    // An upgrade that no route is for is a request like any other.
+    // An upgrade request for no route goes to the service like any other request.
     let mut socket = connect(address);
     ask_to_upgrade(&mut socket, "/nowhere", &[]);
     assert_eq!(HttpResponse::take(&socket).status, 201);
@@ -105,19 +105,19 @@ fn a_service_gets_what_nothing_else_is_served_for() {
 }
 
 #[test]
-fn a_service_may_keep_what_may_not_leave_its_thread_and_may_wait() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let service_gate = gate.clone();
+fn a_service_may_have_local_state_and_wait() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let service_latch = latch.clone();
     let gateway = Gateway::builder(config(1)).shard(move |setup: &mut Setup| {
         let count = Rc::new(Cell::new(0));
-        let (pen, gate) = (pen.clone(), service_gate.clone());
+        let (recorder, latch) = (recorder.clone(), service_latch.clone());
         setup.http(move |request: Request<Incoming>| {
-            let (count, pen, gate) = (Rc::clone(&count), pen.clone(), gate.clone());
+            let (count, recorder, latch) = (Rc::clone(&count), recorder.clone(), latch.clone());
             async move {
                 if request.uri().path() == "/slow" {
-                    pen.note("waits");
-                    gate.pass().await;
+                    recorder.note("waits");
+                    latch.pass().await;
                 }
                 count.set(count.get() + 1);
                 Ok::<_, Infallible>(text(200, count.get().to_string()))
@@ -129,21 +129,21 @@ fn a_service_may_keep_what_may_not_leave_its_thread_and_may_wait() {
     let mut slow = connect(address);
     let request = b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
     slow.write_all(request).expect("the gateway reads");
-    diary.expect(&["waits"]);
+    event_log.expect(&["waits"]);
     assert_eq!(get(&mut connect(address), "/").body, "1");
     expect_sessions(&gateway);
-    gate.open();
+    latch.open();
     assert_eq!(HttpResponse::take(&slow).body, "2");
-    // Whoever does not wait for the answer hurts nobody.
+    // A client that does not wait for the response affects no other.
     slow.write_all(request).expect("the gateway reads");
-    diary.expect(&["waits"]);
+    event_log.expect(&["waits"]);
     drop(slow);
-    gate.open();
+    latch.open();
     expect_sessions(&gateway);
     stop(gateway);
 }
 
-/// A body of pieces that come one by one.
+/// A body of pieces that arrive one by one.
 struct Pieces(UnboundedReceiver<&'static str>);
 
 impl Body for Pieces {
@@ -160,21 +160,21 @@ impl Body for Pieces {
 }
 
 #[test]
-fn a_body_is_sent_as_it_is_made_and_read_as_it_comes() {
+fn bodies_are_streamed_in_both_directions() {
     let (pieces, made) = unbounded_channel();
     let made = std::sync::Arc::new(tokio::sync::Mutex::new(Some(made)));
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = Gateway::builder(config(1)).shard(move |setup| {
-        let (made, pen) = (std::sync::Arc::clone(&made), pen.clone());
+        let (made, recorder) = (std::sync::Arc::clone(&made), recorder.clone());
         setup.http(move |request: Request<Incoming>| {
-            let (made, pen) = (std::sync::Arc::clone(&made), pen.clone());
+            let (made, recorder) = (std::sync::Arc::clone(&made), recorder.clone());
             async move {
                 let mut body = request.into_body();
                 while let Some(frame) = body.frame().await {
                     let data = frame.expect("it comes").into_data().expect("data");
-                    pen.note(String::from_utf8_lossy(&data));
+                    recorder.note(String::from_utf8_lossy(&data));
                 }
-                let made = made.lock().await.take().expect("asked once");
+                let made = made.lock().await.take().expect("called once");
                 Ok::<_, Infallible>(Response::new(Pieces(made)))
             }
         });
@@ -185,7 +185,7 @@ fn a_body_is_sent_as_it_is_made_and_read_as_it_comes() {
     socket.write_all(head).expect("the gateway reads");
     for piece in ["one", "two"] {
         socket.write_all(piece.as_bytes()).expect("it reads");
-        diary.expect(&[piece]);
+        event_log.expect(&[piece]);
     }
     let mut head = String::new();
     pieces.send("three").expect("it is read");
@@ -209,10 +209,10 @@ fn a_body_is_sent_as_it_is_made_and_read_as_it_comes() {
     stop(gateway);
 }
 
-/// While an answer goes out, hyper keeps what came behind its request, so what comes next is not
-/// taken for the beginning of another.
+/// While a response is sent, hyper holds the bytes after its request, so later bytes must not be
+/// parsed as the start of another request.
 #[test]
-fn what_comes_while_an_answer_is_made_is_still_read_as_it_was_sent() {
+fn bytes_that_arrive_during_a_response_are_parsed_in_order() {
     let (pieces, made) = unbounded_channel();
     let made = std::sync::Arc::new(tokio::sync::Mutex::new(Some(made)));
     let gateway = serving(move |request: Request<Incoming>| {
@@ -240,7 +240,7 @@ fn what_comes_while_an_answer_is_made_is_still_read_as_it_was_sent() {
         seen.push(char::from(byte[0]));
     }
     assert_eq!(take_chunk(&socket), b"one");
-    // It looks like a head that is not whole.
+    // This looks like an incomplete head.
     socket.write_all(b"HELLO").expect("the gateway reads");
     expect_sessions(&gateway);
     drop(pieces);
@@ -268,7 +268,7 @@ fn a_large_body_waits_for_its_reader() {
         sending.write_all(sent.as_bytes()).expect("it reads");
     });
     writer.expect("a thread").join().expect("it is all sent");
-    // Nobody reads yet, and others are served.
+    // The client does not read yet; others are served.
     expect_sessions(&gateway);
     let answer = HttpResponse::take(&socket);
     assert!(answer.body == body, "every octet in its place");
@@ -315,7 +315,7 @@ impl Drop for Panicking {
 }
 
 #[test]
-fn a_service_that_panics_or_fails_is_answered_with_500_and_hurts_nobody() {
+fn a_failing_service_responds_with_500() {
     let gateway = Gateway::builder(config(1)).shard(|setup| {
         setup.http(|request: Request<Incoming>| {
             let path = request.uri().path().to_owned();
@@ -344,7 +344,7 @@ fn a_service_that_panics_or_fails_is_answered_with_500_and_hurts_nobody() {
 }
 
 #[test]
-fn a_body_that_panics_ends_its_connection_and_hurts_nobody() {
+fn a_panicking_body_ends_only_its_connection() {
     let gateway = serving(
         |request: Request<Incoming>| -> Ready<Result<_, Infallible>> {
             let method = match request.uri().path() {
@@ -366,7 +366,7 @@ fn a_body_that_panics_ends_its_connection_and_hurts_nobody() {
         );
         socket.write_all(request.as_bytes()).expect("it reads");
         let mut answer = Vec::new();
-        // Whether or not something was said before, it ends.
+        // The connection ends, whether or not bytes were sent before.
         drop(socket.read_to_end(&mut answer));
         drop(socket.shutdown(Shutdown::Both));
         expect_sessions(&gateway);
@@ -375,17 +375,17 @@ fn a_body_that_panics_ends_its_connection_and_hurts_nobody() {
 }
 
 #[test]
-fn a_stop_lets_requests_under_way_be_answered() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let service_gate = gate.clone();
+fn a_stop_waits_for_requests_in_progress() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let service_latch = latch.clone();
     let gateway = Gateway::builder(config(1)).shard(move |setup| {
-        let (pen, gate) = (pen.clone(), service_gate.clone());
+        let (recorder, latch) = (recorder.clone(), service_latch.clone());
         setup.http(move |_: Request<Incoming>| {
-            let (pen, gate) = (pen.clone(), gate.clone());
+            let (recorder, latch) = (recorder.clone(), latch.clone());
             async move {
-                pen.note("at work");
-                gate.pass().await;
+                recorder.note("at work");
+                latch.pass().await;
                 Ok::<_, Infallible>(text(200, "done"))
             }
         });
@@ -396,21 +396,21 @@ fn a_stop_lets_requests_under_way_be_answered() {
     socket
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .expect("it reads");
-    diary.expect(&["at work"]);
+    event_log.expect(&["at work"]);
     let mut session = Client::open(address, "/wsrv");
     let stopping = std::thread::Builder::new().spawn(move || gateway.stop(PATIENCE));
     let stopping = stopping.expect("a thread");
-    // It has begun to stop.
+    // The stop has begun.
     assert_eq!(session.closing().0, 1001);
     session.end();
-    gate.open();
+    latch.open();
     assert_eq!(HttpResponse::take(&socket).body, "done");
     drop((socket, route));
     in_time(move || stopping.join().expect("it stops"));
 }
 
 #[test]
-fn a_playground_is_a_page_for_its_route() {
+fn a_playground_serves_a_page_for_its_route() {
     let gateway = Gateway::builder(config(1)).playground("/play", "/wsrv");
     let gateway = with_ok(gateway).start().expect("it starts");
     let page = get(&mut connect(gateway.local_addr()), "/play");

@@ -1,4 +1,4 @@
-//! What the gateways of this process log, for tests to wait for.
+//! The log lines of this process, for tests to wait for.
 
 use campanile_tests::PATIENCE;
 use std::io;
@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 
-/// What is logged from now on.
+/// The log lines from now on.
 pub(crate) struct Log(std::cell::RefCell<Receiver<String>>);
 
-/// Begins to watch what is logged. All tests of the process log to the same place, so what is
-/// waited for must name something that only one of them has.
+/// Begins to collect log lines. All tests of the process share one log, so an expected line must
+/// contain something unique to its test.
 pub(crate) fn watch() -> Log {
     static LINES: OnceLock<Sender<String>> = OnceLock::new();
     let lines = LINES.get_or_init(|| {
@@ -21,14 +21,14 @@ pub(crate) fn watch() -> Log {
             .with_ansi(false)
             .with_writer(move || Lines(lines.clone()))
             .try_init();
-        set.expect("nobody else in this process does so");
+        set.expect("this process has no other subscriber");
         sender
     });
     Log(lines.subscribe().into())
 }
 
 impl Log {
-    /// Waits for a line with all of these parts, and returns it.
+    /// Waits for a line that contains all `parts` and returns it.
     #[track_caller]
     pub(crate) fn expect(&self, parts: &[&str]) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -50,7 +50,7 @@ impl Log {
 }
 
 impl Log {
-    /// Shows that no line so far that was not looked at has all of these parts.
+    /// Asserts that no unread line so far contains all `parts`.
     #[track_caller]
     pub(crate) fn expect_not(&self, parts: &[&str]) {
         let mut lines = self.0.borrow_mut();
@@ -66,12 +66,12 @@ impl Log {
     }
 }
 
-/// Takes what is written: one line at a time.
+/// A writer that forwards lines. Each write is one line.
 struct Lines(Sender<String>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Perhaps nobody watches just now.
+        // There may be no receiver now.
         drop(self.0.send(String::from_utf8_lossy(bytes).into_owned()));
         Ok(bytes.len())
     }

@@ -1,16 +1,18 @@
-//! The embeddable library against a gateway in this process: what handlers see, in which order they
-//! run, what their failures do, and what can be done from outside.
+//! Tests of the embedding library with gateways in this process: handlers, their order, their
+//! failures, and handles.
 //!
-//! Every test is a program that embeds a gateway of its own, with real sockets; its clients are
-//! tungstenite's, or raw HTTP. Nothing sleeps and no time is measured: where something has to come,
-//! it is waited for. Words and bytes of the languages are for the transcripts.
+//! Every test embeds its own gateway with real sockets. Clients are tungstenite's or raw HTTP.
+//! No test sleeps or measures time; tests wait for events. The bytes of the dialects are tested in
+//! the transcripts.
 
 mod admission;
 mod batches;
 mod chain;
+mod client_messages;
 mod control;
 mod exclusive;
 mod failures;
+mod fixture;
 mod http;
 mod logs;
 mod namespaces;
@@ -18,7 +20,5 @@ mod order;
 mod pushing;
 mod runtime;
 mod setup;
-mod stage;
 mod stopping;
 mod values;
-mod words;

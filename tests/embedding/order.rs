@@ -1,9 +1,10 @@
-//! In which order the handlers and hooks of a session run, and what goes on meanwhile.
+//! Tests of the order of a session's handlers and observers.
 
-use crate::stage::{
-    Client, Diary, Gate, Pen, all, builder, config, config_of, diary, done, get, noting, stop,
+use crate::client_messages::{envelope, wsrv_request, wsrv_response};
+use crate::fixture::{
+    Client, EventLog, Latch, Recorder, all, builder, config, config_of, done, event_log, get,
+    recording_handler, stop,
 };
-use crate::words::{answered, asked, envelope};
 use campanile::config::{Route, Schema};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::edk::Edk;
@@ -15,58 +16,58 @@ use campanile::{Builder, Context, Message, Reply, Session};
 use campanile_tests::net::connect;
 use std::pin::Pin;
 
-/// A gateway whose command `slow` waits at a gate, and whose command `fast` does not. Both write
-/// down when they begin and end, with the number of their session.
-fn slow_and_fast(builder: Builder, path: &str, pen: &Pen, gate: &Gate) -> Builder {
-    let (slow_pen, fast_pen, gate) = (pen.clone(), pen.clone(), gate.clone());
+/// Adds the commands `slow`, which waits at a latch, and `fast`, which does not. Both record their
+/// begin and end with the number of their session.
+fn slow_and_fast(builder: Builder, path: &str, recorder: &Recorder, latch: &Latch) -> Builder {
+    let (slow_recorder, fast_recorder, latch) = (recorder.clone(), recorder.clone(), latch.clone());
     let slow = move |cx: Context| {
-        let (pen, gate) = (slow_pen.clone(), gate.clone());
+        let (recorder, latch) = (slow_recorder.clone(), latch.clone());
         async move {
-            pen.note(format!("slow begins {}", cx.session().number()));
-            gate.pass().await;
-            pen.note(format!("slow ends {}", cx.session().number()));
+            recorder.note(format!("slow begins {}", cx.session().number()));
+            latch.pass().await;
+            recorder.note(format!("slow ends {}", cx.session().number()));
         }
     };
     let fast = move |cx: Context| {
-        let pen = fast_pen.clone();
-        async move { pen.note(format!("fast {}", cx.session().number())) }
+        let recorder = fast_recorder.clone();
+        async move { recorder.note(format!("fast {}", cx.session().number())) }
     };
     let route = builder.route(path).handle("slow", slow);
     route.handle("fast", fast).done()
 }
 
-/// What is said in a language to have a command handled.
-type Words = fn(&str) -> Vec<u8>;
+/// Encodes a command in a dialect.
+type Encode = fn(&str) -> Vec<u8>;
 
 #[track_caller]
-fn expect_order(route: Route, words: Words, headers: &[&[(&str, &str)]; 3]) {
+fn expect_order(route: Route, encode: Encode, headers: &[&[(&str, &str)]; 3]) {
     let mut config = config(2);
     config.routes = vec![route];
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let gateway = slow_and_fast(builder(config), "/x", &recorder, &latch);
     let gateway = gateway.start().expect("it starts");
     let address = gateway.local_addr();
     let open = |shard, index: usize| Client::open_on(address, shard, "/x", headers[index]);
     let (mut first, mut second, mut third) = (open(0, 0), open(0, 1), open(1, 2));
 
     for command in ["slow", "fast", "slow", "fast"] {
-        first.say_bytes(&words(command));
+        first.send_bytes(&encode(command));
     }
-    diary.expect(&["slow begins 1"]);
-    // Whatever the first one's shard has read of it before this has been handled, or waits.
-    second.say_bytes(&words("fast"));
-    diary.expect(&["fast 2"]);
-    third.say_bytes(&words("fast"));
-    diary.expect(&["fast 3"]);
-    gate.open();
-    diary.expect(&["slow ends 1", "fast 1", "slow begins 1"]);
-    second.say_bytes(&words("fast"));
-    diary.expect(&["fast 2"]);
-    gate.open();
-    diary.expect(&["slow ends 1", "fast 1"]);
-    first.settle();
-    diary.expect_nothing();
+    event_log.expect(&["slow begins 1"]);
+    // After this reply, the shard has read the first session's messages; they wait.
+    second.send_bytes(&encode("fast"));
+    event_log.expect(&["fast 2"]);
+    third.send_bytes(&encode("fast"));
+    event_log.expect(&["fast 3"]);
+    latch.open();
+    event_log.expect(&["slow ends 1", "fast 1", "slow begins 1"]);
+    second.send_bytes(&encode("fast"));
+    event_log.expect(&["fast 2"]);
+    latch.open();
+    event_log.expect(&["slow ends 1", "fast 1"]);
+    first.expect_no_message();
+    event_log.expect_nothing();
     drop((first, second, third));
     stop(gateway);
 }
@@ -90,152 +91,153 @@ fn handlers_of_one_session_run_in_the_order_of_its_messages() {
     expect_order(route, edk, &[&users[0], &users[1], &users[2]]);
 }
 
-/// A `wsrv` gateway on one shard whose command `wait` waits at the gate that its data names.
-fn waiting(in_flight_max: u32, gates: &[Gate]) -> (campanile::Gateway, Diary) {
+/// Starts a `wsrv` gateway with one shard. Its command `wait` waits at the latch that its data
+/// names.
+fn waiting(in_flight_max: u32, latches: &[Latch]) -> (campanile::Gateway, EventLog) {
     let mut config = config_of(1, &Wsrv);
     config.routes[0].limits.requests_in_flight_max = in_flight_max;
-    let (pen, diary) = diary();
-    let gates = gates.to_vec();
+    let (recorder, event_log) = event_log();
+    let latches = latches.to_vec();
     let wait = move |cx: Context| {
-        let (pen, gates) = (pen.clone(), gates.clone());
+        let (recorder, latches) = (recorder.clone(), latches.clone());
         async move {
-            let gate: usize = cx.bind().expect("the index of a gate");
-            pen.note(format!("begins {gate}"));
-            gates[gate].pass().await;
-            Reply::json(&gate)
+            let latch: usize = cx.bind().expect("the index of a gate");
+            recorder.note(format!("begins {latch}"));
+            latches[latch].pass().await;
+            Reply::json(&latch)
         }
     };
     let builder = builder(config).route("/x").handle("wait", wait);
     let builder = builder.handle("now", |_| async { Reply::ok() });
-    (builder.start().expect("it starts"), diary)
+    (builder.start().expect("it starts"), event_log)
 }
 
-fn wait(gate: usize) -> String {
-    asked("wait", &format!("s{gate}"), &gate.to_string())
+fn wait(latch: usize) -> String {
+    wsrv_request("wait", &format!("s{latch}"), &latch.to_string())
 }
 
-fn waited(gate: usize) -> String {
-    answered("wait", &format!("s{gate}"), 0, "ok", &gate.to_string())
+fn waited(latch: usize) -> String {
+    wsrv_response("wait", &format!("s{latch}"), 0, "ok", &latch.to_string())
 }
 
 #[test]
-fn requests_of_wsrv_run_at_once_and_are_answered_as_they_are_ready() {
-    let gates = [(); 3].map(|()| Gate::new());
-    let (gateway, diary) = waiting(64, &gates);
+fn requests_of_wsrv_run_concurrently_and_respond_when_ready() {
+    let latches = [(); 3].map(|()| Latch::new());
+    let (gateway, event_log) = waiting(64, &latches);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    let now = asked("now", "n", "null");
-    client.say_all(&[&wait(0), &wait(1), &now, &wait(2)]);
-    assert_eq!(client.hear(), answered("now", "n", 0, "ok", "{}"));
-    diary.expect_all(&["begins 0", "begins 1", "begins 2"]);
-    client.settle();
-    for gate in [2, 0, 1] {
-        gates[gate].open();
-        assert_eq!(client.hear(), waited(gate));
+    let now = wsrv_request("now", "n", "null");
+    client.send_all(&[&wait(0), &wait(1), &now, &wait(2)]);
+    assert_eq!(client.receive(), wsrv_response("now", "n", 0, "ok", "{}"));
+    event_log.expect_all(&["begins 0", "begins 1", "begins 2"]);
+    client.expect_no_message();
+    for latch in [2, 0, 1] {
+        latches[latch].open();
+        assert_eq!(client.receive(), waited(latch));
     }
     drop(client);
     stop(gateway);
 }
 
 #[test]
-fn a_session_of_wsrv_is_read_no_further_while_its_requests_in_flight_are_at_their_bound() {
-    let gates = [(); 4].map(|()| Gate::new());
-    let (gateway, diary) = waiting(2, &gates);
+fn reading_of_a_wsrv_session_pauses_at_the_limit_of_requests_in_flight() {
+    let latches = [(); 4].map(|()| Latch::new());
+    let (gateway, event_log) = waiting(2, &latches);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&wait(0), &wait(1), &wait(2), &wait(3)]);
-    diary.expect_all(&["begins 0", "begins 1"]);
-    // The bound is a session's own.
-    other.say(&asked("now", "n", "null"));
-    assert_eq!(other.hear(), answered("now", "n", 0, "ok", "{}"));
-    diary.expect_nothing();
-    gates[1].open();
-    assert_eq!(client.hear(), waited(1));
-    diary.expect(&["begins 2"]);
-    other.settle();
-    diary.expect_nothing();
-    gates[0].open();
-    assert_eq!(client.hear(), waited(0));
-    diary.expect(&["begins 3"]);
-    gates[3].open();
-    assert_eq!(client.hear(), waited(3));
-    gates[2].open();
-    assert_eq!(client.hear(), waited(2));
-    client.settle();
+    client.send_all(&[&wait(0), &wait(1), &wait(2), &wait(3)]);
+    event_log.expect_all(&["begins 0", "begins 1"]);
+    // The limit is per session.
+    other.send(&wsrv_request("now", "n", "null"));
+    assert_eq!(other.receive(), wsrv_response("now", "n", 0, "ok", "{}"));
+    event_log.expect_nothing();
+    latches[1].open();
+    assert_eq!(client.receive(), waited(1));
+    event_log.expect(&["begins 2"]);
+    other.expect_no_message();
+    event_log.expect_nothing();
+    latches[0].open();
+    assert_eq!(client.receive(), waited(0));
+    event_log.expect(&["begins 3"]);
+    latches[3].open();
+    assert_eq!(client.receive(), waited(3));
+    latches[2].open();
+    assert_eq!(client.receive(), waited(2));
+    client.expect_no_message();
     drop((client, other));
     stop(gateway);
 }
 
 #[test]
-fn sixty_four_requests_of_a_session_are_in_flight_unless_the_route_says_otherwise() {
-    let gates = [(); 65].map(|()| Gate::new());
+fn the_default_limit_of_requests_in_flight_is_64() {
+    let latches = [(); 65].map(|()| Latch::new());
     let unchanged = Route::new("/x", &Wsrv).limits;
-    let (gateway, diary) = waiting(unchanged.requests_in_flight_max, &gates);
+    let (gateway, event_log) = waiting(unchanged.requests_in_flight_max, &latches);
     let mut client = Client::open(gateway.local_addr(), "/x");
     let requests: Vec<String> = (0..65).map(wait).collect();
     let requests: Vec<&str> = requests.iter().map(String::as_str).collect();
-    client.say_all(&requests);
-    for gate in 0..64 {
-        diary.expect(&[&format!("begins {gate}")]);
+    client.send_all(&requests);
+    for latch in 0..64 {
+        event_log.expect(&[&format!("begins {latch}")]);
     }
     let mut other = Client::open(gateway.local_addr(), "/x");
-    other.settle();
-    diary.expect_nothing();
-    gates[63].open();
-    assert_eq!(client.hear(), waited(63));
-    diary.expect(&["begins 64"]);
-    for gate in &gates {
-        gate.open();
+    other.expect_no_message();
+    event_log.expect_nothing();
+    latches[63].open();
+    assert_eq!(client.receive(), waited(63));
+    event_log.expect(&["begins 64"]);
+    for latch in &latches {
+        latch.open();
     }
     drop((client, other));
     stop(gateway);
 }
 
 #[test]
-fn what_a_session_says_waits_for_its_validator() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let (judge_pen, judge_gate) = (pen.clone(), gate.clone());
+fn messages_wait_for_the_validator() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let (validator_recorder, validator_latch) = (recorder.clone(), latch.clone());
     let gateway = builder(config_of(1, &Easyws))
         .route("/x")
         .channel_with("room", move |_| {
-            let (pen, gate) = (judge_pen.clone(), judge_gate.clone());
+            let (recorder, latch) = (validator_recorder.clone(), validator_latch.clone());
             async move {
-                pen.note("judging");
-                gate.pass().await;
-                pen.note("judged");
+                recorder.note("validating");
+                latch.pass().await;
+                recorder.note("validated");
                 Ok(())
             }
         })
-        .handle("say", noting(&pen, "said"))
+        .handle("say", recording_handler(&recorder, "said"))
         .start()
         .expect("it starts");
     let cookie = [("Cookie", "auth=valid")];
     let mut client = Client::open_with(gateway.local_addr(), "/x", &cookie);
     let mut other = Client::open_with(gateway.local_addr(), "/x", &cookie);
-    client.say_all(&["listen: room", "say: x"]);
-    diary.expect(&["judging"]);
-    other.settle();
-    other.say("say: y");
-    diary.expect(&["said"]);
-    gate.open();
-    diary.expect(&["judged", "said"]);
+    client.send_all(&["listen: room", "say: x"]);
+    event_log.expect(&["validating"]);
+    other.expect_no_message();
+    other.send("say: y");
+    event_log.expect(&["said"]);
+    latch.open();
+    event_log.expect(&["validated", "said"]);
     drop((client, other));
     stop(gateway);
 }
 
 #[test]
-fn what_a_session_says_waits_for_the_user_of_its_token() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let hook_gate = gate.clone();
+fn messages_wait_for_the_user_of_the_token() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let hook_latch = latch.clone();
     let gateway = builder(config_of(1, &Wserver))
         .route("/x")
         .authenticate(move |token| {
-            let (pen, gate) = (pen.clone(), hook_gate.clone());
+            let (recorder, latch) = (recorder.clone(), hook_latch.clone());
             async move {
-                pen.note(format!("asks {token}"));
-                gate.pass().await;
-                pen.note(format!("knows {token}"));
+                recorder.note(format!("authenticates {token}"));
+                latch.pass().await;
+                recorder.note(format!("knows {token}"));
                 Some(token.to_uppercase())
             }
         })
@@ -243,14 +245,14 @@ fn what_a_session_says_waits_for_the_user_of_its_token() {
         .expect("it starts");
     let register = |token| format!(r#"{{"token":"{token}","event":"e"}}"#);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&register("a"), &register("b")]);
-    diary.expect(&["asks a"]);
-    Client::open(gateway.local_addr(), "/x").settle();
-    gate.open();
-    diary.expect(&["knows a", "asks b"]);
-    gate.open();
-    diary.expect(&["knows b"]);
-    client.settle();
+    client.send_all(&[&register("a"), &register("b")]);
+    event_log.expect(&["authenticates a"]);
+    Client::open(gateway.local_addr(), "/x").expect_no_message();
+    latch.open();
+    event_log.expect(&["knows a", "authenticates b"]);
+    latch.open();
+    event_log.expect(&["knows b"]);
+    client.expect_no_message();
     let route = gateway.route("/x").expect("it is there");
     let users = all(route.users()).into_iter();
     let mut names: Vec<String> = users.map(|user| user.name).collect();
@@ -261,156 +263,161 @@ fn what_a_session_says_waits_for_the_user_of_its_token() {
 }
 
 #[test]
-fn what_a_session_says_waits_until_it_was_told_that_it_is_open() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let open_gate = gate.clone();
-    let open_pen = pen.clone();
+fn messages_wait_for_on_open() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let open_latch = latch.clone();
+    let open_pen = recorder.clone();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .on_open(move |_| {
-            let (pen, gate) = (open_pen.clone(), open_gate.clone());
+            let (recorder, latch) = (open_pen.clone(), open_latch.clone());
             async move {
-                pen.note("opening");
-                gate.pass().await;
-                pen.note("open");
+                recorder.note("opening");
+                latch.pass().await;
+                recorder.note("open");
             }
         })
-        .on_open(noting(&pen, "open, too"))
-        .handle("c", noting(&pen, "said"))
+        .on_open(recording_handler(&recorder, "open, too"))
+        .handle("c", recording_handler(&recorder, "said"))
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("c", "1", "null"));
-    diary.expect(&["opening"]);
+    client.send(&wsrv_request("c", "1", "null"));
+    event_log.expect(&["opening"]);
     assert_eq!(get(&mut connect(gateway.local_addr()), "/").status, 200);
-    diary.expect_nothing();
-    gate.open();
-    diary.expect(&["open", "open, too", "said"]);
+    event_log.expect_nothing();
+    latch.open();
+    event_log.expect(&["open", "open, too", "said"]);
     drop(client);
     stop(gateway);
 }
 
 #[test]
-fn an_end_is_told_when_everything_that_was_said_before_has_been_handled() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let gateway = slow_and_fast(builder(config_of(1, &Projectforge)), "/x", &pen, &gate);
+fn on_close_runs_after_all_earlier_messages() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let gateway = slow_and_fast(
+        builder(config_of(1, &Projectforge)),
+        "/x",
+        &recorder,
+        &latch,
+    );
     let gateway = gateway.route("/x").on_close(move |session| {
-        let pen = pen.clone();
+        let recorder = recorder.clone();
         async move {
             assert!(!session.is_open());
-            pen.note(format!("end {}", session.number()));
+            recorder.note(format!("end {}", session.number()));
         }
     });
     let gateway = gateway.start().expect("it starts");
     let [slow, fast] = ["slow", "fast"].map(|command| format!(r#"{{"cmd":"{command}"}}"#));
 
-    // Whether they take their leave,
+    // A client that sends a close frame,
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&slow, &fast]);
+    client.send_all(&[&slow, &fast]);
     drop(client.0.close(None));
     client.0.flush().expect("the gateway reads");
-    diary.expect(&["slow begins 1"]);
-    gate.open();
-    diary.expect(&["slow ends 1", "fast 1", "end 1"]);
+    event_log.expect(&["slow begins 1"]);
+    latch.open();
+    event_log.expect(&["slow ends 1", "fast 1", "end 1"]);
     client.end();
 
-    // only stop talking,
+    // a client that shuts down its write side,
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say_all(&[&slow, &fast]);
-    diary.expect(&["slow begins 2"]);
-    client.hang_up();
-    gate.open();
-    diary.expect(&["slow ends 2", "fast 2", "end 2"]);
+    client.send_all(&[&slow, &fast]);
+    event_log.expect(&["slow begins 2"]);
+    client.abort();
+    latch.open();
+    event_log.expect(&["slow ends 2", "fast 2", "end 2"]);
 
-    // or are closed while a handler is at work, whose end is waited for.
+    // and a session that is closed while a handler runs, which is waited for.
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&slow);
-    diary.expect(&["slow begins 3"]);
+    client.send(&slow);
+    event_log.expect(&["slow begins 3"]);
     let route = gateway.route("/x").expect("it is there");
     let sessions = all(route.sessions());
     let closed = route.close(sessions[0].id, 4000, "enough");
     assert_eq!(done(closed), Ok(()));
     assert_eq!(client.closing(), (4000, "enough".to_owned()));
-    diary.expect_nothing();
-    gate.open();
-    diary.expect(&["slow ends 3", "end 3"]);
+    event_log.expect_nothing();
+    latch.open();
+    event_log.expect(&["slow ends 3", "end 3"]);
     drop(client);
     stop(gateway);
 }
 
-/// Something that writes down that it was asked, waits at a gate, and writes down that it answers.
-fn asking<T: 'static>(
-    pen: &Pen,
-    gate: &Gate,
+/// Returns a function that records its call, waits at a latch, and records its return.
+fn slow_function<T: 'static>(
+    recorder: &Recorder,
+    latch: &Latch,
 ) -> impl Fn(T) -> Pin<Box<dyn Future<Output = T>>> + Clone + Send + Sync + 'static {
-    let (pen, gate) = (pen.clone(), gate.clone());
+    let (recorder, latch) = (recorder.clone(), latch.clone());
     move |question| {
-        let (pen, gate) = (pen.clone(), gate.clone());
+        let (recorder, latch) = (recorder.clone(), latch.clone());
         Box::pin(async move {
-            pen.note("asked");
-            gate.pass().await;
-            pen.note("answers");
+            recorder.note("asked");
+            latch.pass().await;
+            recorder.note("answers");
             question
         })
     }
 }
 
-/// Whoever comes then has the place of the one that is gone.
+/// The next session reuses the slot of the ended one.
 #[test]
-fn answers_for_a_session_that_is_gone_reach_nobody_else() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
+fn replies_to_an_ended_session_reach_no_other() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
     let (handle, join, user) = (
-        asking::<Context>(&pen, &gate),
-        asking::<Joining>(&pen, &gate),
-        asking::<Box<str>>(&pen, &gate),
+        slow_function::<Context>(&recorder, &latch),
+        slow_function::<Joining>(&recorder, &latch),
+        slow_function::<Box<str>>(&recorder, &latch),
     );
     let gateway = builder(config(1))
         .route("/easyws")
         .channel_with("room", move |joining| {
-            let asked = join(joining);
+            let pending = join(joining);
             async move {
-                drop(asked.await);
+                drop(pending.await);
                 Ok(())
             }
         })
         .route("/ws")
         .authenticate(move |token| {
-            let asked = user(token);
-            async move { Some(asked.await.into_string()) }
+            let pending = user(token);
+            async move { Some(pending.await.into_string()) }
         })
         .route("/wsrv")
         .handle("c", move |cx| {
-            let asked = handle(cx);
+            let pending = handle(cx);
             async move {
-                drop(asked.await);
+                drop(pending.await);
                 Reply::ok()
             }
         })
         .start()
         .expect("it starts");
     let cookie: &[(&str, &str)] = &[("Cookie", "auth=")];
-    for (path, headers, said) in [
+    for (path, headers, message) in [
         ("/easyws", cookie, "listen: room".to_owned()),
         ("/ws", &[], r#"{"token":"jack","event":"e"}"#.to_owned()),
-        ("/wsrv", &[], asked("c", "1", "{}")),
+        ("/wsrv", &[], wsrv_request("c", "1", "{}")),
     ] {
         let open = || Client::open_with(gateway.local_addr(), path, headers);
         let mut gone = open();
-        gone.say(&said);
-        diary.expect(&["asked"]);
+        gone.send(&message);
+        event_log.expect(&["asked"]);
         let route = gateway.route(path).expect("it is there");
         let id = all(route.sessions())[0].id;
         assert_eq!(done(route.close(id, 4000, "")), Ok(()));
         assert_eq!(gone.closing().0, 4000);
         gone.end();
         let mut others: Vec<Client> = (0..4).map(|_| open()).collect();
-        gate.open();
-        diary.expect(&["answers"]);
+        latch.open();
+        event_log.expect(&["answers"]);
         for other in &mut others {
-            other.settle();
+            other.expect_no_message();
         }
         assert_eq!(done(route.publish("room", Message::new("m"))), Ok(0));
         assert_eq!(done(route.push_user("jack", Message::new("m"))), Ok(0));
@@ -422,8 +429,8 @@ fn answers_for_a_session_that_is_gone_reach_nobody_else() {
 }
 
 #[test]
-fn a_handler_or_hook_may_close_its_own_session() {
-    let (pen, diary) = diary();
+fn a_handler_or_observer_may_close_its_own_session() {
+    let (recorder, event_log) = event_log();
     let close = async |cx: Context| {
         let closed = cx.close(4000, "enough").await;
         let again = cx.close(4000, "enough").await;
@@ -431,57 +438,57 @@ fn a_handler_or_hook_may_close_its_own_session() {
         assert_eq!((closed, again), (Ok(()), Err(HandleError::NoSession)));
         assert_eq!(pushed, Err(HandleError::NoSession));
         assert!(!cx.session().is_open());
-        Reply::text("nobody hears it")
+        Reply::text("not delivered")
     };
     let gateway = builder(config(1))
         .route("/wsrv")
         .handle("close", close)
-        .on_close(noting(&pen, "closed"))
+        .on_close(recording_handler(&recorder, "closed"))
         .route("/projectforge")
         .on_open(async |session: Session| {
             let closed = session.route().close(session.id(), 4001, "not today");
             assert_eq!(closed.await, Ok(()));
         })
-        .handle("c", noting(&pen, "not heard"))
-        .on_close(noting(&pen, "closed"))
+        .handle("c", recording_handler(&recorder, "not called"))
+        .on_close(recording_handler(&recorder, "closed"))
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/wsrv");
-    let close = asked("close", "1", "{}");
-    client.say_all(&[&close, &close]);
+    let close = wsrv_request("close", "1", "{}");
+    client.send_all(&[&close, &close]);
     assert_eq!(client.closing(), (4000, "enough".to_owned()));
     client.end();
-    diary.expect(&["closed"]);
+    event_log.expect(&["closed"]);
     let mut client = Client::open(gateway.local_addr(), "/projectforge");
-    client.say(r#"{"cmd":"c"}"#);
+    client.send(r#"{"cmd":"c"}"#);
     assert_eq!(client.closing(), (4001, "not today".to_owned()));
     client.end();
-    diary.expect(&["closed"]);
-    diary.expect_nothing();
+    event_log.expect(&["closed"]);
+    event_log.expect_nothing();
     stop(gateway);
 }
 
-/// The socket of a session whose messages wait is not read. When it is closed, that must not keep
-/// its connection for as long as a client may take to answer.
+/// The socket of a session with waiting messages is not read. When the session is closed, its
+/// connection must not stay open until the timeout of the close handshake.
 #[test]
-fn a_session_that_is_closed_while_its_messages_wait_is_gone_when_its_handler_is() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
+fn a_closed_session_with_waiting_messages_ends_with_its_handler() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
     let mut config = config_of(1, &Projectforge);
     config.heartbeat.close_grace_ms = 600_000;
-    let gateway = slow_and_fast(builder(config), "/x", &pen, &gate);
+    let gateway = slow_and_fast(builder(config), "/x", &recorder, &latch);
     let gateway = gateway.start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     let [slow, fast] = ["slow", "fast"].map(|command| format!(r#"{{"cmd":"{command}"}}"#));
-    client.say_all(&[&slow, &fast]);
-    diary.expect(&["slow begins 1"]);
+    client.send_all(&[&slow, &fast]);
+    event_log.expect(&["slow begins 1"]);
     let route = gateway.route("/x").expect("it is there");
     let id = all(route.sessions())[0].id;
     assert_eq!(done(route.close(id, 4000, "")), Ok(()));
     assert_eq!(client.closing().0, 4000);
     client.end();
-    gate.open();
-    diary.expect(&["slow ends 1"]);
+    latch.open();
+    event_log.expect(&["slow ends 1"]);
     assert_eq!(stop(gateway).ended("closed"), 1);
-    diary.expect_nothing();
+    event_log.expect_nothing();
 }

@@ -1,9 +1,9 @@
-//! Pushes, from handlers and from outside: whom they reach, in which order, and how many they were.
+//! Tests of publications by handlers and handles: receivers, order and counts.
 
-use crate::stage::{
-    Client, Hold, ReleaseOnDrop, all, builder, config, config_of, diary, done, id, stop,
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{
+    Client, Hold, ReleaseOnDrop, all, builder, config, config_of, done, event_log, id, stop,
 };
-use crate::words::{answered, asked};
 use campanile::config::{Config, Route};
 use campanile::dialect::wserver::Wserver;
 use campanile::dialect::wsrv::Wsrv;
@@ -11,8 +11,8 @@ use campanile::handler::{Admission, HandleError};
 use campanile::public_id::PublicId;
 use campanile::{Context, Failure, Gateway, Message, Reply, RouteHandle};
 
-/// A gateway of three shards with a `wsrv` route, `/x`, and a member of the channel `room` on each
-/// shard, who is the user `jack` as well.
+/// Starts a gateway with three shards and a `wsrv` route, `/x`. On each shard a session of the user
+/// `jack` is a member of the channel `room`.
 fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
     let gateway = builder(config_of(3, &Wsrv))
         .route("/x")
@@ -29,7 +29,7 @@ fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
             cx.route().push_user("jack", Message::text("m", "user"));
             cx.route().broadcast(Message::text("m", "everyone"));
             let own = cx.session_id();
-            cx.publish_to_others("room", Message::text("m", "not heard"));
+            cx.publish_to_others("room", Message::text("m", "not to the sender"));
             cx.route().push_session(own, Message::text("m", "id"));
             Reply::ok()
         })
@@ -58,26 +58,29 @@ fn three_members() -> (Gateway, RouteHandle, [Client; 3]) {
     (gateway, route, members)
 }
 
-/// The text of the next push.
+/// Returns the text of the next push.
 #[track_caller]
 pub(crate) fn pushed(client: &mut Client) -> String {
-    let heard = client.hear();
-    let (_, data) = heard.rsplit_once(r#""data":""#).expect(&heard);
+    let received = client.receive();
+    let (_, data) = received.rsplit_once(r#""data":""#).expect(&received);
     data.trim_end_matches("\"}").to_owned()
 }
 
 #[test]
-fn what_a_handler_pushes_precedes_its_response() {
+fn pushes_of_a_handler_precede_its_response() {
     let (gateway, _, mut members) = three_members();
     let [first, others @ ..] = &mut members;
     for _ in 0..20 {
-        first.say(&asked("everything", "1", "{}"));
+        first.send(&wsrv_request("everything", "1", "{}"));
         for kind in ["session", "channel", "user", "everyone", "id"] {
             assert_eq!(pushed(first), kind);
         }
-        assert_eq!(first.hear(), answered("everything", "1", 0, "ok", "{}"));
+        assert_eq!(
+            first.receive(),
+            wsrv_response("everything", "1", 0, "ok", "{}")
+        );
         for other in &mut *others {
-            for kind in ["channel", "user", "everyone", "not heard"] {
+            for kind in ["channel", "user", "everyone", "not to the sender"] {
                 assert_eq!(pushed(other), kind);
             }
         }
@@ -87,23 +90,23 @@ fn what_a_handler_pushes_precedes_its_response() {
 }
 
 #[test]
-fn totals_are_right_over_all_shards() {
+fn counts_include_all_shards() {
     let (gateway, route, mut members) = three_members();
-    let nobody = Client::open(gateway.local_addr(), "/x");
+    let other = Client::open(gateway.local_addr(), "/x");
     let message = || Message::text("m", "total");
     for member in &mut members {
-        member.say(&asked("totals", "1", "{}"));
-        let mut heard = 0;
+        member.send(&wsrv_request("totals", "1", "{}"));
+        let mut received = 0;
         let response = loop {
-            let said = member.hear();
-            if !said.contains(r#""cmd":"m""#) {
-                break said;
+            let message = member.receive();
+            if !message.contains(r#""cmd":"m""#) {
+                break message;
             }
-            heard += 1;
+            received += 1;
         };
-        let totals = answered("totals", "1", 0, "ok", "[3,3,4,2,1,0]");
+        let totals = wsrv_response("totals", "1", 0, "ok", "[3,3,4,2,1,0]");
         assert_eq!(response, totals);
-        assert!(heard >= 4, "what was counted has come before the response");
+        assert!(received >= 4, "counted messages come before the response");
     }
     assert_eq!(done(route.publish("room", message())), Ok(3));
     assert_eq!(done(route.push_user("jack", message())), Ok(3));
@@ -114,24 +117,24 @@ fn totals_are_right_over_all_shards() {
     assert_eq!(done(but_one), Ok(1));
     let but_all = route.broadcast_except(message(), &sessions);
     assert_eq!(done(but_all), Ok(1));
-    drop((members, nobody));
+    drop((members, other));
     stop(gateway);
 }
 
 #[test]
-fn publications_of_many_threads_reach_every_member_once_and_in_the_order_of_each() {
+fn publications_of_many_threads_arrive_once_and_in_each_threads_order() {
     const THREADS: u32 = 4;
     const ROUNDS: u32 = 100;
     let (gateway, _, mut members) = three_members();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
-            // A handle of its own; each publishes through another shard.
+            // Each thread has its own handle, which publishes through another shard.
             let route = gateway.route("/x").expect("it is there");
             scope.spawn(move || {
                 for round in 0..ROUNDS {
                     let message = Message::text("m", format!("{thread} {round}"));
                     let pending = route.publish("room", message);
-                    // Whether or not anybody waits.
+                    // The publication runs even if its future is dropped.
                     if round % 2 == 0 {
                         assert_eq!(pending.wait(), Ok(3));
                     }
@@ -142,13 +145,13 @@ fn publications_of_many_threads_reach_every_member_once_and_in_the_order_of_each
     for member in &mut members {
         let mut next = [0; THREADS as usize];
         for _ in 0..THREADS * ROUNDS {
-            let heard = pushed(member);
-            let (thread, round) = heard.split_once(' ').expect("two numbers");
+            let received = pushed(member);
+            let (thread, round) = received.split_once(' ').expect("two numbers");
             let thread: usize = thread.parse().expect("a number");
             assert_eq!(round, next[thread].to_string(), "of {thread}");
             next[thread] += 1;
         }
-        member.settle();
+        member.expect_no_message();
     }
     drop(members);
     stop(gateway);
@@ -156,43 +159,46 @@ fn publications_of_many_threads_reach_every_member_once_and_in_the_order_of_each
 
 #[test]
 fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() {
-    let tell = async |cx: Context| {
+    let push = async |cx: Context| {
         let to: String = cx.bind()?;
         let message = Message::text("m", format!("from {}", cx.session().number()));
-        let told = cx.route().push_session(id(&to), message).await?;
-        Reply::json(&told).map_err(Failure::from)
+        let count = cx.route().push_session(id(&to), message).await?;
+        Reply::json(&count).map_err(Failure::from)
     };
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config(3))
         .route("/wsrv")
-        .handle("tell", tell)
+        .handle("push", push)
         .on_open(move |session| {
-            pen.note(session.id().to_string());
+            recorder.note(session.id().to_string());
             async {}
         });
     let gateway = gateway.start().expect("it starts");
     let mut clients: Vec<(String, Client)> = [0, 1, 2]
         .map(|shard| {
             let client = Client::open_on(gateway.local_addr(), shard, "/wsrv", &[]);
-            (diary.next(), client)
+            (event_log.next(), client)
         })
         .into();
     for from in 0..3 {
         for to in [(from + 1) % 3, (from + 2) % 3] {
-            let request = asked("tell", "1", &format!("\"{}\"", clients[to].0));
-            clients[from].1.say(&request);
-            assert_eq!(clients[from].1.hear(), answered("tell", "1", 0, "ok", "1"));
+            let request = wsrv_request("push", "1", &format!("\"{}\"", clients[to].0));
+            clients[from].1.send(&request);
+            assert_eq!(
+                clients[from].1.receive(),
+                wsrv_response("push", "1", 0, "ok", "1")
+            );
             assert_eq!(pushed(&mut clients[to].1), format!("from {}", from + 1));
         }
     }
     let handle = gateway.handle();
     for (id_text, client) in &mut clients {
         let (handle, id) = (handle.clone(), id(id_text));
-        let told = crate::stage::in_time(move || {
+        let count = crate::fixture::in_time(move || {
             let pending = handle.push_session(id, Message::text("m", "from outside"));
             pending.wait()
         });
-        assert_eq!(told, Ok(1));
+        assert_eq!(count, Ok(1));
         assert_eq!(pushed(client), "from outside");
     }
     for (_, client) in clients {
@@ -202,7 +208,7 @@ fn a_session_can_be_pushed_to_from_a_handler_on_any_shard_and_from_any_thread() 
 }
 
 #[test]
-fn a_user_is_reached_whole_or_for_one_event() {
+fn a_user_is_reached_for_all_events_or_for_one() {
     let mut config = config(3);
     let shared = |route: Route| Route {
         namespace: Some("n".to_owned()),
@@ -220,8 +226,8 @@ fn a_user_is_reached_whole_or_for_one_event() {
     let address = gateway.local_addr();
     let open = |shard, path, user: &str, event: &str| {
         let mut client = Client::open_on(address, shard, path, &[]);
-        client.say(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
-        client.settle();
+        client.send(&format!(r#"{{"token":"{user}","event":"{event}"}}"#));
+        client.expect_no_message();
         client
     };
     let mut a = open(0, "/ws", "jack", "a");
@@ -233,23 +239,23 @@ fn a_user_is_reached_whole_or_for_one_event() {
     let route = gateway.route("/ws").expect("it is there");
     let all_of_jack = route.push_user("jack", Message::text("a", "one"));
     assert_eq!(done(all_of_jack), Ok(3));
-    // Whoever was admitted as jack hears everything.
+    // A session admitted as jack is bound for all events.
     let for_a = route.push_user_event("jack", "a", Message::text("a", "two"));
     assert_eq!(done(for_a), Ok(2));
     let for_none = route.push_user_event("jack", "c", Message::text("c", "three"));
     assert_eq!(done(for_none), Ok(1));
     let nobody = route.push_user("nobody", Message::text("a", "four"));
     assert_eq!(done(nobody), Ok(0));
-    assert_eq!([a.hear(), a.hear()], ["one", "two"]);
-    assert_eq!(b.hear(), "one");
-    let heard = [(); 3].map(|()| pushed(&mut admitted));
-    assert_eq!(heard, ["one", "two", "three"]);
+    assert_eq!([a.receive(), a.receive()], ["one", "two"]);
+    assert_eq!(b.receive(), "one");
+    let received = [(); 3].map(|()| pushed(&mut admitted));
+    assert_eq!(received, ["one", "two", "three"]);
     for client in [&mut a, &mut b, &mut jill, &mut elsewhere, &mut admitted] {
-        client.settle();
+        client.expect_no_message();
     }
     let everyone = route.broadcast(Message::text("e", "five"));
     assert_eq!(done(everyone), Ok(4));
-    elsewhere.settle();
+    elsewhere.expect_no_message();
     for client in [a, b, jill, elsewhere, admitted] {
         client.leave();
     }
@@ -257,10 +263,10 @@ fn a_user_is_reached_whole_or_for_one_event() {
 }
 
 #[test]
-fn a_total_that_a_shard_does_not_add_to_in_time_is_not_known() {
+fn a_count_without_a_shards_part_times_out() {
     let hold = Hold::default();
     let held = hold.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let config = Config {
         http: campanile::config::Http {
             push_timeout_ms: 64,
@@ -271,9 +277,9 @@ fn a_total_that_a_shard_does_not_add_to_in_time_is_not_known() {
     let gateway = builder(config)
         .route("/x")
         .handle("hold", move |_| {
-            let (pen, hold) = (pen.clone(), held.clone());
+            let (recorder, hold) = (recorder.clone(), held.clone());
             async move {
-                pen.note("holding");
+                recorder.note("holding");
                 hold.wait();
             }
         })
@@ -287,36 +293,39 @@ fn a_total_that_a_shard_does_not_add_to_in_time_is_not_known() {
     let _release = ReleaseOnDrop(hold.clone());
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", &[]);
     let (mut publisher, mut holder) = (open(0), open(1));
-    holder.say(&asked("hold", "1", "{}"));
-    diary.expect(&["holding"]);
-    publisher.say(&asked("publish", "1", "{}"));
+    holder.send(&wsrv_request("hold", "1", "{}"));
+    event_log.expect(&["holding"]);
+    publisher.send(&wsrv_request("publish", "1", "{}"));
     assert_eq!(pushed(&mut publisher), "late");
     let unknown = r#"{"Err":"timed out, it may have been done"}"#;
-    assert_eq!(publisher.hear(), answered("publish", "1", 0, "ok", unknown));
+    assert_eq!(
+        publisher.receive(),
+        wsrv_response("publish", "1", 0, "ok", unknown)
+    );
     hold.release();
-    let silence = answered("hold", "1", -1, "not implement", "{}");
-    let mut heard = [holder.hear(), holder.hear()];
-    heard.sort_by_key(|said| said != &silence);
-    assert_eq!(heard[0], silence);
-    assert!(heard[1].contains("late"), "it has been done");
-    publisher.say(&asked("publish", "2", "{}"));
+    let silence = wsrv_response("hold", "1", -1, "not implement", "{}");
+    let mut received = [holder.receive(), holder.receive()];
+    received.sort_by_key(|message| message != &silence);
+    assert_eq!(received[0], silence);
+    assert!(received[1].contains("late"), "it has been done");
+    publisher.send(&wsrv_request("publish", "2", "{}"));
     assert_eq!(pushed(&mut publisher), "late");
-    let known = answered("publish", "2", 0, "ok", r#"{"Ok":2}"#);
-    assert_eq!(publisher.hear(), known);
+    let known = wsrv_response("publish", "2", 0, "ok", r#"{"Ok":2}"#);
+    assert_eq!(publisher.receive(), known);
     drop((publisher, holder));
     stop(gateway);
 }
 
 #[test]
-fn a_handler_that_waits_where_it_should_await_has_panicked_and_holds_nobody_up() {
+fn a_blocking_wait_in_a_handler_panics() {
     let (gateway, _, members) = three_members();
     for mut member in members {
-        member.say(&asked("wait", "1", "{}"));
+        member.send(&wsrv_request("wait", "1", "{}"));
         loop {
-            let heard = member.hear();
-            if !heard.contains(r#""cmd":"m""#) {
-                let expected = answered("wait", "1", 999_999_999, "internal error", "{}");
-                assert_eq!(heard, expected);
+            let received = member.receive();
+            if !received.contains(r#""cmd":"m""#) {
+                let expected = wsrv_response("wait", "1", 999_999_999, "internal error", "{}");
+                assert_eq!(received, expected);
                 break;
             }
         }
@@ -325,7 +334,7 @@ fn a_handler_that_waits_where_it_should_await_has_panicked_and_holds_nobody_up()
 }
 
 #[test]
-fn names_that_nobody_can_have_are_refused() {
+fn invalid_names_are_errors() {
     let mut config = config(2);
     config.limits.name_bytes_max = 16;
     config.limits.token_bytes_max = 16;
@@ -347,9 +356,9 @@ fn names_that_nobody_can_have_are_refused() {
     stop(gateway);
 }
 
-/// The sentences are those of the original's Push and Drop.
+/// The texts are those of the original's Push and Drop.
 #[test]
-fn an_empty_user_event_or_message_is_refused() {
+fn an_empty_user_event_or_message_is_an_error() {
     let gateway = builder(config(2)).start().expect("it starts");
     let route = gateway.route("/ws").expect("it is there");
     let routes = gateway.handle().all_routes();
@@ -383,7 +392,7 @@ fn an_empty_user_event_or_message_is_refused() {
 }
 
 #[test]
-fn an_event_that_the_language_cannot_say_is_refused() {
+fn an_event_that_the_dialect_cannot_encode_is_an_error() {
     let gateway = builder(config(1)).start().expect("it starts");
     let long = "x".repeat(256);
     for (event, why) in [

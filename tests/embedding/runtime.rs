@@ -1,9 +1,11 @@
-//! The runtime that handlers live in: timers, sockets, tasks, blocking work, and the watch over
-//! whoever holds a shard.
+//! Tests of the runtime of handlers: timers, sockets, tasks, blocking work, and the watchdog for
+//! blocked shards.
 
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{
+    Client, Hold, Latch, ReleaseOnDrop, builder, config_of, event_log, get, stop,
+};
 use crate::logs::{self, Log};
-use crate::stage::{Client, Gate, Hold, ReleaseOnDrop, builder, config_of, diary, get, stop};
-use crate::words::{answered, asked};
 use campanile::config::Config;
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::wsrv::Wsrv;
@@ -25,7 +27,7 @@ use tokio::net::TcpStream;
 fn a_setup_may_spawn_tasks_and_timers_that_publish() {
     let gateway = builder(config_of(2, &Wsrv)).shard(|setup| {
         let shard = setup.shard_index();
-        let said: Rc<RefCell<u32>> = Rc::default();
+        let ticks_count: Rc<RefCell<u32>> = Rc::default();
         let mut route = setup.route("/x");
         route.admit(async |_| Ok(Admission::new().join("ticks")));
         let handle = route.handle_of_route();
@@ -33,20 +35,20 @@ fn a_setup_may_spawn_tasks_and_timers_that_publish() {
             let mut ticks = tokio::time::interval(Duration::from_millis(1));
             loop {
                 ticks.tick().await;
-                *said.borrow_mut() += 1;
+                *ticks_count.borrow_mut() += 1;
                 let message = Message::text(format!("shard {shard}"), "tick");
-                // Nobody hears it when the gateway has stopped.
+                // It fails after the gateway has stopped.
                 drop(handle.publish("ticks", message));
             }
         });
     });
     let gateway = gateway.start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    let mut heard = [0, 0];
-    while heard.iter().any(|&count| count < 3) {
-        let said = client.hear();
-        for (shard, count) in heard.iter_mut().enumerate() {
-            *count += u32::from(said.contains(&format!("shard {shard}")));
+    let mut counts = [0, 0];
+    while counts.iter().any(|&count| count < 3) {
+        let message = client.receive();
+        for (shard, count) in counts.iter_mut().enumerate() {
+            *count += u32::from(message.contains(&format!("shard {shard}")));
         }
     }
     drop(client);
@@ -54,7 +56,7 @@ fn a_setup_may_spawn_tasks_and_timers_that_publish() {
 }
 
 #[test]
-fn a_handler_may_use_timers_and_tasks_and_what_they_do_hurts_nobody() {
+fn a_handler_may_use_timers_and_tasks() {
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("timers", async |_| {
@@ -65,7 +67,7 @@ fn a_handler_may_use_timers_and_tasks_and_what_they_do_hurts_nobody() {
                 "slept"
             };
             let chosen = tokio::select! {
-                told = slept => told,
+                text = slept => text,
                 () = std::future::pending() => "never",
             };
             Reply::json(&(timed.is_err(), chosen))
@@ -74,24 +76,27 @@ fn a_handler_may_use_timers_and_tasks_and_what_they_do_hurts_nobody() {
             let number = Rc::new(cx.session().number());
             let task = tokio::task::spawn_local(async move { *number + 1 });
             let panicking = tokio::task::spawn_local(async { panic!("on purpose") });
-            let told = (task.await.ok(), panicking.await.is_err());
-            Reply::json(&told)
+            let results = (task.await.ok(), panicking.await.is_err());
+            Reply::json(&results)
         })
         .start()
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("timers", "1", "{}"));
+    client.send(&wsrv_request("timers", "1", "{}"));
     assert_eq!(
-        client.hear(),
-        answered("timers", "1", 0, "ok", r#"[true,"slept"]"#)
+        client.receive(),
+        wsrv_response("timers", "1", 0, "ok", r#"[true,"slept"]"#)
     );
-    client.say(&asked("tasks", "1", "{}"));
-    assert_eq!(client.hear(), answered("tasks", "1", 0, "ok", "[2,true]"));
+    client.send(&wsrv_request("tasks", "1", "{}"));
+    assert_eq!(
+        client.receive(),
+        wsrv_response("tasks", "1", 0, "ok", "[2,true]")
+    );
     drop(client);
     stop(gateway);
 }
 
-/// Sends text to whoever listens on a port, and reads what comes until the end.
+/// Connects to a port, sends `text`, and reads until the end of the stream.
 async fn converse(port: u16, text: &str) -> io::Result<String> {
     let socket = TcpStream::connect(("127.0.0.1", port)).await?;
     socket.writable().await?;
@@ -110,7 +115,7 @@ async fn converse(port: u16, text: &str) -> io::Result<String> {
 }
 
 #[test]
-fn a_handler_may_talk_to_others_over_sockets_of_tokio() {
+fn a_handler_may_use_tokio_sockets() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     let gateway = builder(config_of(1, &Wsrv))
@@ -124,20 +129,23 @@ fn a_handler_may_talk_to_others_over_sockets_of_tokio() {
         .expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
     let mut other = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("ask", "1", "\"how?\""));
+    client.send(&wsrv_request("ask", "1", "\"how?\""));
     let (mut peer, _) = listener.accept().expect("the handler connects");
     let mut question = [0; 4];
-    peer.read_exact(&mut question).expect("it asks");
+    peer.read_exact(&mut question).expect("a request arrives");
     assert_eq!(&question, b"how?");
     // While it waits, others are served.
-    other.settle();
+    other.expect_no_message();
     peer.write_all(b"so").expect("it reads");
-    other.settle();
+    other.expect_no_message();
     drop(peer);
-    assert_eq!(client.hear(), answered("ask", "1", 0, "ok", "\"so\""));
+    assert_eq!(
+        client.receive(),
+        wsrv_response("ask", "1", 0, "ok", "\"so\"")
+    );
     drop(listener);
-    client.say(&asked("ask", "2", "\"how?\""));
-    let refused = client.hear();
+    client.send(&wsrv_request("ask", "2", "\"how?\""));
+    let refused = client.receive();
     assert!(
         refused.contains(r#""status":999999999,"msg":"Connection refused"#),
         "{refused}"
@@ -147,18 +155,18 @@ fn a_handler_may_talk_to_others_over_sockets_of_tokio() {
 }
 
 #[test]
-fn blocking_work_runs_elsewhere_and_the_shard_goes_on() {
+fn blocking_work_does_not_block_the_shard() {
     let hold = Hold::default();
     let held = hold.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(1, &Wsrv))
         .route("/x")
         .handle("block", move |cx: Context| {
-            let (hold, pen) = (held.clone(), pen.clone());
+            let (hold, recorder) = (held.clone(), recorder.clone());
             async move {
                 let shard = std::thread::current().id();
                 let is_elsewhere = cx.blocking(move || {
-                    pen.note("blocking");
+                    recorder.note("blocking");
                     hold.wait();
                     std::thread::current().id() != shard
                 });
@@ -172,30 +180,33 @@ fn blocking_work_runs_elsewhere_and_the_shard_goes_on() {
         .expect("it starts");
     let _release = ReleaseOnDrop(hold.clone());
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("block", "1", "{}"));
-    diary.expect(&["blocking"]);
-    client.say(&asked("c", "2", "{}"));
-    assert_eq!(client.hear(), answered("c", "2", 0, "ok", "{}"));
+    client.send(&wsrv_request("block", "1", "{}"));
+    event_log.expect(&["blocking"]);
+    client.send(&wsrv_request("c", "2", "{}"));
+    assert_eq!(client.receive(), wsrv_response("c", "2", 0, "ok", "{}"));
     hold.release();
-    assert_eq!(client.hear(), answered("block", "1", 0, "ok", "true"));
+    assert_eq!(
+        client.receive(),
+        wsrv_response("block", "1", 0, "ok", "true")
+    );
     drop(client);
     stop(gateway);
 }
 
-/// A gateway on one shard whose watchdog has little patience.
+/// Returns a config with one shard and a watchdog timeout of 20 ms.
 fn watched() -> Config {
     let mut config = config_of(1, &Easyws);
     config.limits.handler_stall_ms = 20;
-    // What is logged by other tests names other paths.
+    // A unique path, because all tests share one log.
     "/watched".clone_into(&mut config.routes[0].path);
     config
 }
 
-const HOLDING: &str = "a handler is holding its shard";
-const HAS_HELD: &str = "a handler has held its shard";
+const BLOCKS: &str = "a handler blocks its shard";
+const BLOCKED: &str = "a handler blocked its shard; move blocking work to Context::blocking";
 
-/// What holds a shard, one after the other.
-const HOLDERS: [&str; 7] = [
+/// The functions that block the shard, one after the other.
+const BLOCKING_FUNCTIONS: [&str; 7] = [
     "admit of /watched",
     "on_open of /watched",
     "the validator of \"held\" of /watched",
@@ -205,15 +216,15 @@ const HOLDERS: [&str; 7] = [
     "the HTTP service",
 ];
 
-/// A hold for each of the [`HOLDERS`], which are released when this is dropped.
+/// A hold for each of the [`BLOCKING_FUNCTIONS`]. All are released on drop.
 struct Holds([ReleaseOnDrop; 7]);
 
 impl Holds {
     fn new() -> Self {
-        Self(HOLDERS.map(|_| ReleaseOnDrop(Hold::default())))
+        Self(BLOCKING_FUNCTIONS.map(|_| ReleaseOnDrop(Hold::default())))
     }
 
-    /// What a holder calls.
+    /// Returns a function that waits at hold `index`.
     fn at(&self, index: usize) -> impl Fn() -> Ready<()> + Clone + Send + Sync + 'static {
         let hold = self.0[index].0.clone();
         move || {
@@ -222,21 +233,21 @@ impl Holds {
         }
     }
 
-    /// Waits until a holder is named, lets go, and waits until it is named again.
+    /// Waits for the watchdog's log line, releases the hold, and waits for the second line.
     #[track_caller]
     fn expect_named(&self, index: usize, log: &Log) {
-        let line = log.expect(&[HOLDING, HOLDERS[index]]);
+        let line = log.expect(&[BLOCKS, BLOCKING_FUNCTIONS[index]]);
         assert!(line.contains("shard=0"), "{line}");
         self.0[index].0.release();
-        log.expect(&[HAS_HELD, HOLDERS[index]]);
+        log.expect(&[BLOCKED, BLOCKING_FUNCTIONS[index]]);
     }
 }
 
-/// A gateway of which everything holds its shard, but the command `waits`.
-fn holding(holds: &Holds, gate: &Gate) -> Gateway {
+/// Starts a gateway whose functions block their shard, except the command `waits`.
+fn holding(holds: &Holds, latch: &Latch) -> Gateway {
     let (admit, open, validate) = (holds.at(0), holds.at(1), holds.at(2));
     let (handle, fall, close) = (holds.at(3), holds.at(4), holds.at(5));
-    let (serve, gate) = (holds.at(6), gate.clone());
+    let (serve, latch) = (holds.at(6), latch.clone());
     let gateway = builder(watched())
         .route("/watched")
         .admit(move |_| {
@@ -256,8 +267,8 @@ fn holding(holds: &Holds, gate: &Gate) -> Gateway {
         })
         .handle("holds", move |_| handle())
         .handle("waits", move |_| {
-            let gate = gate.clone();
-            async move { gate.pass().await }
+            let latch = latch.clone();
+            async move { latch.pass().await }
         })
         .fallback(move |_| fall())
         .on_close(move |_| close())
@@ -276,10 +287,10 @@ fn holding(holds: &Holds, gate: &Gate) -> Gateway {
 }
 
 #[test]
-fn whoever_holds_a_shard_is_named_while_it_does_and_afterwards() {
+fn a_blocking_function_is_logged_during_and_after() {
     let (log, whole_log) = (logs::watch(), logs::watch());
-    let (holds, gate) = (Holds::new(), Gate::new());
-    let gateway = holding(&holds, &gate);
+    let (holds, latch) = (Holds::new(), Latch::new());
+    let gateway = holding(&holds, &latch);
     let address = gateway.local_addr();
     let open = || Client::open_with(address, "/watched", &[("Cookie", "auth=")]);
     let (mut client, mut patient) = std::thread::scope(|scope| {
@@ -288,17 +299,17 @@ fn whoever_holds_a_shard_is_named_while_it_does_and_afterwards() {
         holds.expect_named(1, &log);
         (opening.join().expect("no panic"), open())
     });
-    // One that waits as it should is not named: it would be before the next one.
-    patient.say("waits: x");
-    client.say("listen: held");
+    // An awaiting handler is not logged; its line would precede the next one.
+    patient.send("waits: x");
+    client.send("listen: held");
     holds.expect_named(2, &log);
-    client.say("holds: x");
+    client.send("holds: x");
     holds.expect_named(3, &log);
-    client.say("other: x");
+    client.send("other: x");
     holds.expect_named(4, &log);
     whole_log.expect_not(&["\"waits\" of /watched"]);
-    gate.open();
-    client.hang_up();
+    latch.open();
+    client.abort();
     holds.expect_named(5, &log);
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| get(&mut connect(address), "/").status);
@@ -310,10 +321,10 @@ fn whoever_holds_a_shard_is_named_while_it_does_and_afterwards() {
 }
 
 #[test]
-fn a_setup_that_holds_its_shard_is_named() {
+fn a_blocking_setup_is_logged() {
     let log = logs::watch();
     let gateway = builder(watched()).shard(|_| {
-        // Nothing can be waited for here: the watchdog watches what has started.
+        // There is no event to wait for: the watchdog covers only a started gateway.
         #[expect(
             clippy::disallowed_methods,
             reason = "what is tested is that it holds the shard"
@@ -321,6 +332,6 @@ fn a_setup_that_holds_its_shard_is_named() {
         std::thread::sleep(Duration::from_millis(60));
     });
     let gateway = gateway.start().expect("it starts");
-    log.expect(&[HAS_HELD, "the setup"]);
+    log.expect(&[BLOCKED, "the setup"]);
     stop(gateway);
 }

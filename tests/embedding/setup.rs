@@ -1,7 +1,7 @@
-//! What cannot be set up, and is said when the gateway starts; what a setup may make on its shard.
+//! Tests of setups: errors at the start of a gateway, and the shard-local state of a setup.
 
-use crate::stage::{Client, builder, config, diary, done, in_time, noting, stop};
-use crate::words::{answered, asked};
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{Client, builder, config, done, event_log, in_time, recording_handler, stop};
 use campanile::config::{Config, Route};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::projectforge::Projectforge;
@@ -11,9 +11,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 
-/// Why a gateway does not start; not because of its config.
+/// Returns the setup error of a gateway that does not start.
 #[track_caller]
-fn complaint(builder: Builder) -> String {
+fn setup_error(builder: Builder) -> String {
     match builder.start() {
         Err(Error::Setup(problem)) => problem.to_string(),
         Err(other) => panic!("not the setup's doing: {other}"),
@@ -34,7 +34,7 @@ fn a_second_handler_of_a_command_is_an_error_except_in_wsrv() {
         let route = three_shards().route(path).handle("c", async |_| ());
         let second = route.handle("d", async |_| ()).handle("c", async |_| ());
         let expected = format!("{path}: command c already exists");
-        assert_eq!(complaint(second.done()), expected);
+        assert_eq!(setup_error(second.done()), expected);
     }
     let route = three_shards().route("/wsrv").handle("c", async |_| ());
     let gateway = route.handle("c", async |_| ()).start();
@@ -42,7 +42,7 @@ fn a_second_handler_of_a_command_is_an_error_except_in_wsrv() {
 }
 
 #[test]
-fn authenticating_tokens_that_a_language_has_no_place_for_is_an_error() {
+fn authenticate_in_a_dialect_without_tokens_is_an_error() {
     for (path, language) in [
         ("/wsrv", "wsrv"),
         ("/projectforge", "projectforge"),
@@ -51,15 +51,15 @@ fn authenticating_tokens_that_a_language_has_no_place_for_is_an_error() {
         let route = three_shards().route(path);
         let route = route.authenticate(async |_| Some("anybody".to_owned()));
         let expected = format!(
-            "{path}: {language:?} has no place for a token, so authenticate would never be asked; \
-             use admit"
+            "{path}: dialect {language:?} has no place for a token, so authenticate would never \
+             run; use admit"
         );
-        assert_eq!(complaint(route.done()), expected);
+        assert_eq!(setup_error(route.done()), expected);
     }
 }
 
 #[test]
-fn a_command_that_easyws_cannot_have_is_an_error() {
+fn a_command_that_easyws_cannot_encode_is_an_error() {
     let long = "x".repeat(256);
     for (command, problem) in [
         ("a:b", "command may not contain a colon"),
@@ -70,14 +70,14 @@ fn a_command_that_easyws_cannot_have_is_an_error() {
         let route = three_shards()
             .route("/easyws")
             .handle(command, async |_| ());
-        assert_eq!(complaint(route.done()), format!("/easyws: {problem}"));
+        assert_eq!(setup_error(route.done()), format!("/easyws: {problem}"));
     }
     let mut route = three_shards().route("/easyws");
     for command in ["", "listen", "Websocket", "a b", &long[..255]] {
         route = route.handle(command, async |_| ());
     }
     stop(route.start().expect("it starts"));
-    // Another language has no such rules.
+    // Other dialects have no such rules.
     let route = three_shards().route("/wsrv").handle("a:b", async |_| ());
     let gateway = route.handle(&long, async |_| ()).start();
     stop(gateway.expect("it starts"));
@@ -87,9 +87,12 @@ fn a_command_that_easyws_cannot_have_is_an_error() {
 fn a_route_that_is_not_in_the_config_is_an_error() {
     let expected = "there is no route /nowhere in the config";
     let route = three_shards().route("/nowhere");
-    assert_eq!(complaint(route.handle("c", async |_| ()).done()), expected);
     assert_eq!(
-        complaint(three_shards().playground("/play", "/nowhere")),
+        setup_error(route.handle("c", async |_| ()).done()),
+        expected
+    );
+    assert_eq!(
+        setup_error(three_shards().playground("/play", "/nowhere")),
         expected
     );
     let with_everything = three_shards().shard(|setup| {
@@ -98,14 +101,14 @@ fn a_route_that_is_not_in_the_config_is_an_error() {
         route.on_open(async |_| ()).on_close(async |_| ());
         route.channel("room").channel_with("hall", async |_| Ok(()));
         route.origin(|_| true).matcher(|_| true);
-        // The first complaint is the one that is made.
+        // Only the first error is reported.
         route.route("/neither");
     });
-    assert_eq!(complaint(with_everything), expected);
-    // Paths of other things are no routes.
+    assert_eq!(setup_error(with_everything), expected);
+    // A path that is no route's is an error, even if the gateway serves it.
     let route = three_shards().route("/push").handle("c", async |_| ());
     let expected = "there is no route /push in the config";
-    assert_eq!(complaint(route.done()), expected);
+    assert_eq!(setup_error(route.done()), expected);
 }
 
 #[test]
@@ -113,10 +116,10 @@ fn a_channel_that_is_declared_twice_is_an_error() {
     let twice = three_shards().route("/easyws").channel("room");
     let twice = twice.channel_with("room", async |_| Ok(()));
     let expected = "/easyws: channel room already exists";
-    assert_eq!(complaint(twice.done()), expected);
+    assert_eq!(setup_error(twice.done()), expected);
     let unnamed = three_shards().route("/easyws").channel("");
     let expected = "/easyws: a channel's name may not be empty";
-    assert_eq!(complaint(unnamed.done()), expected);
+    assert_eq!(setup_error(unnamed.done()), expected);
 
     let route = |path: &str, dialect, namespace: &str| Route {
         namespace: Some(namespace.to_owned()),
@@ -138,7 +141,7 @@ fn a_channel_that_is_declared_twice_is_an_error() {
             .channel("room")
     };
     let expected = "channel room already exists in a namespace that two routes share";
-    assert_eq!(complaint(declare("one").done()), expected);
+    assert_eq!(setup_error(declare("one").done()), expected);
     stop(declare("two").start().expect("it starts"));
 }
 
@@ -148,30 +151,30 @@ fn a_setup_that_panics_or_fails_on_one_shard_is_an_error_of_the_gateway() {
         let panicking = three_shards().shard(move |setup| {
             assert_ne!(setup.shard_index(), bad, "on purpose");
         });
-        assert_eq!(complaint(panicking), "a setup panicked");
+        assert_eq!(setup_error(panicking), "a setup panicked");
         let failing = three_shards().shard(move |setup| {
             if setup.shard_index() == bad {
                 setup.route("/nowhere");
             }
         });
         assert_eq!(
-            complaint(failing),
+            setup_error(failing),
             "there is no route /nowhere in the config"
         );
     }
 }
 
 #[test]
-fn a_handle_of_a_gateway_that_did_not_start_says_that_it_has_stopped() {
+fn a_handle_of_a_gateway_that_did_not_start_returns_stopped() {
     let (sender, handles) = channel();
     let failing = three_shards().shard(move |setup| {
-        // Nobody listens when the test has failed.
+        // The receiver is gone if the test has failed.
         drop(sender.send(setup.handle().clone()));
         if setup.shard_index() == 1 {
             setup.route("/nowhere");
         }
     });
-    complaint(failing);
+    setup_error(failing);
     for handle in handles {
         let route = handle.route("/wsrv").expect("it is in the config");
         let pushed = route.broadcast(Message::new("e"));
@@ -182,20 +185,20 @@ fn a_handle_of_a_gateway_that_did_not_start_says_that_it_has_stopped() {
 }
 
 #[test]
-fn a_setup_runs_once_on_the_thread_of_each_shard_and_what_it_makes_stays_there() {
-    let (pen, diary) = diary();
+fn a_setup_runs_once_on_the_thread_of_each_shard_with_local_state() {
+    let (recorder, event_log) = event_log();
     let gateway = builder(config(3)).shard(move |setup| {
         let (shard, thread) = (setup.shard_index(), std::thread::current());
-        pen.note(format!("{shard} {}", thread.name().unwrap_or_default()));
-        // None of this may leave its thread.
+        recorder.note(format!("{shard} {}", thread.name().unwrap_or_default()));
+        // These values are not `Send`.
         let seen: Rc<RefCell<Vec<String>>> = Rc::default();
-        let heard = Rc::clone(&seen);
+        let received = Rc::clone(&seen);
         let mut route = setup.route("/wsrv");
         route.handle("say", move |cx: Context| {
-            let (heard, thread) = (Rc::clone(&heard), thread.clone());
+            let (received, thread) = (Rc::clone(&received), thread.clone());
             async move {
                 assert_eq!(std::thread::current().id(), thread.id());
-                heard.borrow_mut().push(cx.bind()?);
+                received.borrow_mut().push(cx.bind()?);
                 assert_eq!(std::thread::current().id(), thread.id());
                 Ok::<_, campanile::Failure>(Reply::ok())
             }
@@ -206,49 +209,51 @@ fn a_setup_runs_once_on_the_thread_of_each_shard_and_what_it_makes_stays_there()
         });
     });
     let gateway = gateway.start().expect("it starts");
-    diary.expect_all(&["0 shard-0", "1 shard-1", "2 shard-2"]);
-    diary.expect_nothing();
+    event_log.expect_all(&["0 shard-0", "1 shard-1", "2 shard-2"]);
+    event_log.expect_nothing();
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/wsrv", &[]);
     let mut clients = [open(0), open(0), open(1)];
     for (client, name) in clients.iter_mut().zip(["a", "b", "c"]) {
-        client.say(&asked("say", "1", &format!("\"{name}\"")));
-        assert_eq!(client.hear(), answered("say", "1", 0, "ok", "{}"));
+        client.send(&wsrv_request("say", "1", &format!("\"{name}\"")));
+        assert_eq!(client.receive(), wsrv_response("say", "1", 0, "ok", "{}"));
     }
     for (client, list) in clients
         .iter_mut()
         .zip([r#"["a","b"]"#, r#"["a","b"]"#, r#"["c"]"#])
     {
-        client.say(&asked("list", "2", "null"));
-        assert_eq!(client.hear(), answered("list", "2", 0, "ok", list));
+        client.send(&wsrv_request("list", "2", "null"));
+        assert_eq!(client.receive(), wsrv_response("list", "2", 0, "ok", list));
     }
     drop(clients);
     stop(gateway);
 }
 
 #[test]
-fn setups_run_in_their_order_and_add_up() {
-    let (pen, diary) = diary();
-    let (one, two) = (pen.clone(), pen.clone());
+fn several_setups_run_in_order() {
+    let (recorder, event_log) = event_log();
+    let (one, two) = (recorder.clone(), recorder.clone());
     let gateway = Gateway::builder(config(1))
         .shard(move |setup| {
             one.note("one");
-            setup.route("/wsrv").handle("c", noting(&one, "first"));
+            setup
+                .route("/wsrv")
+                .handle("c", recording_handler(&one, "first"));
         })
         .route("/wsrv")
-        .handle("c", noting(&pen, "second"))
+        .handle("c", recording_handler(&recorder, "second"))
         .done()
         .shard(move |setup| {
             two.note("two");
             let mut route = setup.route("/wsrv");
-            route.handle("c", noting(&two, "third"));
+            route.handle("c", recording_handler(&two, "third"));
             assert_eq!(route.handle_of_route().path(), "/wsrv");
         })
         .start()
         .expect("it starts");
-    diary.expect(&["one", "two"]);
+    event_log.expect(&["one", "two"]);
     let mut client = Client::open(gateway.local_addr(), "/wsrv");
-    client.say(&asked("c", "1", "{}"));
-    diary.expect(&["first", "second", "third"]);
+    client.send(&wsrv_request("c", "1", "{}"));
+    event_log.expect(&["first", "second", "third"]);
     drop(client);
     stop(gateway);
 }

@@ -1,10 +1,10 @@
-//! What a stop waits for, what it does not wait for, and what is left then.
+//! Tests of the stop of a gateway: what it waits for, and what remains.
 
-use crate::stage::{
-    Client, Gate, Hold, LastWords, Noted, Pen, ReleaseOnDrop, all, builder, config_of, connect_to,
-    diary, done, get, in_time,
+use crate::client_messages::wsrv_request;
+use crate::fixture::{
+    Client, Hold, Latch, PublishOnDrop, Recorder, RecordsDrop, ReleaseOnDrop, all, builder,
+    config_of, connect_to, done, event_log, get, in_time,
 };
-use crate::words::asked;
 use campanile::config::Config;
 use campanile::dialect::echo::Echo;
 use campanile::dialect::wsrv::Wsrv;
@@ -16,7 +16,7 @@ use campanile_tests::PATIENCE;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Long enough for the clients of a test to say goodbye, and short enough to be waited for.
+/// A grace that is long enough for the close handshakes of a test and short enough to wait for.
 const SHORT: Duration = Duration::from_millis(100);
 
 fn stopping(gateway: Gateway, grace: Duration) -> JoinHandle<Counters> {
@@ -29,47 +29,47 @@ fn stopped(stopping: JoinHandle<Counters>) -> Counters {
     in_time(move || stopping.join().expect("it stops"))
 }
 
-/// A gateway whose command `wait` waits at a gate and keeps something meanwhile.
-fn waiting(pen: &Pen, gate: &Gate) -> Gateway {
-    let (pen, closing, gate) = (pen.clone(), pen.clone(), gate.clone());
+/// Starts a gateway whose command `wait` waits at a latch and holds a value meanwhile.
+fn waiting(recorder: &Recorder, latch: &Latch) -> Gateway {
+    let (recorder, closing, latch) = (recorder.clone(), recorder.clone(), latch.clone());
     let gateway = builder(config_of(2, &Wsrv)).route("/x");
     let gateway = gateway
         .admit(async |upgrade| {
-            let last = LastWords {
+            let last = PublishOnDrop {
                 route: upgrade.route().clone(),
                 channel: "room",
             };
             Ok(Admission::new().value(last))
         })
         .handle("wait", move |cx: Context| {
-            let last = LastWords {
+            let last = PublishOnDrop {
                 route: cx.route().clone(),
                 channel: "room",
             };
-            let (kept, gate) = (Noted("dropped", pen.clone()), gate.clone());
+            let (kept, latch) = (RecordsDrop("dropped", recorder.clone()), latch.clone());
             async move {
                 kept.1.note("waits");
-                gate.pass().await;
-                kept.1.note("goes on");
+                latch.pass().await;
+                kept.1.note("continues");
                 drop(last);
             }
         })
         .on_close(move |session: Session| {
-            let pen = closing.clone();
+            let recorder = closing.clone();
             async move {
-                // Whatever takes time.
+                // A task that takes time.
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                pen.note(format!("closed {}", session.number()));
+                recorder.note(format!("closed {}", session.number()));
             }
         });
     gateway.start().expect("it starts")
 }
 
 #[test]
-fn a_stop_tells_every_session_and_every_end_is_told() {
+fn a_stop_closes_every_session_and_runs_every_on_close() {
     const SESSIONS: usize = 12;
-    let (pen, diary) = diary();
-    let gateway = waiting(&pen, &Gate::new());
+    let (recorder, event_log) = event_log();
+    let gateway = waiting(&recorder, &Latch::new());
     let mut clients: Vec<Client> = (0..SESSIONS)
         .map(|_| Client::open(gateway.local_addr(), "/x"))
         .collect();
@@ -85,76 +85,76 @@ fn a_stop_tells_every_session_and_every_end_is_told() {
         .map(|number| format!("closed {number}"))
         .collect();
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    diary.expect_all(&expected);
-    diary.expect_nothing();
+    event_log.expect_all(&expected);
+    event_log.expect_nothing();
 }
 
 #[test]
-fn a_stop_lets_handlers_come_to_their_end() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let gateway = waiting(&pen, &gate);
+fn a_stop_waits_for_running_handlers() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let gateway = waiting(&recorder, &latch);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("wait", "1", "{}"));
-    diary.expect(&["waits"]);
+    client.send(&wsrv_request("wait", "1", "{}"));
+    event_log.expect(&["waits"]);
     let stopping = stopping(gateway, PATIENCE);
     assert_eq!(client.closing().0, 1001);
     client.end();
-    diary.expect_nothing();
-    gate.open();
+    event_log.expect_nothing();
+    latch.open();
     stopped(stopping);
-    diary.expect(&["goes on", "dropped", "closed 1"]);
-    diary.expect_nothing();
+    event_log.expect(&["continues", "dropped", "closed 1"]);
+    event_log.expect_nothing();
 }
 
 #[test]
 fn a_stop_does_not_wait_for_handlers_beyond_the_grace() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let gateway = waiting(&pen, &gate);
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let gateway = waiting(&recorder, &latch);
     let mut clients = [0, 0, 1].map(|shard| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
-        client.say(&asked("wait", "1", "{}"));
-        diary.expect(&["waits"]);
+        client.send(&wsrv_request("wait", "1", "{}"));
+        event_log.expect(&["waits"]);
         client
     });
     let stopping = stopping(gateway, SHORT);
     for client in &mut clients {
         assert_eq!(client.closing().0, 1001);
     }
-    // One takes its leave, the others do not.
+    // One client completes the close handshake, the others do not.
     let [client, ..] = clients;
     client.end();
     stopped(stopping);
-    // What they kept is gone with them.
-    diary.expect(&["dropped"; 3]);
-    gate.open();
-    diary.expect_nothing();
+    // Their values are dropped.
+    event_log.expect(&["dropped"; 3]);
+    latch.open();
+    event_log.expect_nothing();
 }
 
 #[test]
 fn a_stop_does_not_wait_for_blocking_work_beyond_the_grace() {
     let hold = Hold::default();
     let (held, spawned) = (hold.clone(), hold.clone());
-    let (pen, diary) = diary();
-    let spawning = pen.clone();
+    let (recorder, event_log) = event_log();
+    let spawning = recorder.clone();
     let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("block", move |cx: Context| {
-            let (hold, pen) = (held.clone(), pen.clone());
+            let (hold, recorder) = (held.clone(), recorder.clone());
             async move {
                 let work = cx.blocking(move || {
-                    pen.note("blocking");
+                    recorder.note("blocking");
                     hold.wait();
                 });
                 work.await;
             }
         })
         .handle("spawn", move |_| {
-            let (hold, pen) = (spawned.clone(), spawning.clone());
-            // As libraries do that resolve names or read files.
+            let (hold, recorder) = (spawned.clone(), spawning.clone());
+            // Libraries do the same to resolve names or read files.
             drop(tokio::task::spawn_blocking(move || {
-                pen.note("spawned");
+                recorder.note("spawned");
                 hold.wait();
             }));
             async {}
@@ -163,24 +163,24 @@ fn a_stop_does_not_wait_for_blocking_work_beyond_the_grace() {
         .expect("it starts");
     let _release = ReleaseOnDrop(hold);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("block", "1", "{}"));
-    diary.expect(&["blocking"]);
-    client.say(&asked("spawn", "2", "{}"));
-    diary.expect(&["spawned"]);
-    assert!(client.hear().contains("not implement"));
-    client.hang_up();
+    client.send(&wsrv_request("block", "1", "{}"));
+    event_log.expect(&["blocking"]);
+    client.send(&wsrv_request("spawn", "2", "{}"));
+    event_log.expect(&["spawned"]);
+    assert!(client.receive().contains("not implement"));
+    client.abort();
     let counters = stopped(stopping(gateway, SHORT));
     assert_eq!(counters.sessions_opened, 1);
 }
 
 #[test]
-fn a_stop_waits_for_no_task_that_was_only_spawned() {
-    let (pen, diary) = diary();
+fn a_stop_does_not_wait_for_spawned_tasks() {
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(2, &Wsrv)).shard(move |setup| {
-        let kept = Noted("dropped", pen.clone());
+        let kept = RecordsDrop("dropped", recorder.clone());
         let route = setup.route("/x").handle_of_route();
         tokio::task::spawn_local(async move {
-            let _last = LastWords {
+            let _last = PublishOnDrop {
                 route,
                 channel: "room",
             };
@@ -189,31 +189,30 @@ fn a_stop_waits_for_no_task_that_was_only_spawned() {
         });
     });
     let gateway = gateway.start().expect("it starts");
-    diary.expect(&["runs", "runs"]);
+    event_log.expect(&["runs", "runs"]);
     stopped(stopping(gateway, PATIENCE));
-    diary.expect(&["dropped", "dropped"]);
+    event_log.expect(&["dropped", "dropped"]);
 }
 
 #[test]
-fn a_grace_without_end_ends_when_everything_has() {
-    let (pen, diary) = diary();
-    let gate = Gate::new();
-    let gateway = waiting(&pen, &gate);
+fn a_stop_with_unlimited_grace_ends_with_the_last_session() {
+    let (recorder, event_log) = event_log();
+    let latch = Latch::new();
+    let gateway = waiting(&recorder, &latch);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("wait", "1", "{}"));
-    diary.expect(&["waits"]);
+    client.send(&wsrv_request("wait", "1", "{}"));
+    event_log.expect(&["waits"]);
     let stopping = stopping(gateway, Duration::MAX);
     assert_eq!(client.closing().0, 1001);
     client.end();
-    gate.open();
+    latch.open();
     stopped(stopping);
-    diary.expect(&["goes on", "dropped", "closed 1"]);
+    event_log.expect(&["continues", "dropped", "closed 1"]);
 }
 
-/// A cancellation that the kernel never sees leaves a connection behind; it is noticed, counted,
-/// and made again.
+/// A cancellation that is lost before the kernel is detected, counted and repeated.
 #[test]
-fn a_cancellation_that_never_ends_is_noticed() {
+fn a_lost_cancellation_is_detected_and_repeated() {
     let mut config = config_of(1, &Echo);
     config.heartbeat.handshake_timeout_ms = 100;
     config.heartbeat.close_grace_ms = 100;
@@ -223,13 +222,13 @@ fn a_cancellation_that_never_ends_is_noticed() {
     silent.set_read_timeout(Some(PATIENCE)).expect("not zero");
     let ended = std::io::Read::read(&mut silent, &mut [0]).expect("its time is over");
     assert_eq!(ended, 0);
-    // The slot is free again: nothing is left to be waited for.
+    // The slot is free again: the stop need not wait for the connection.
     let counters = stopped(stopping(gateway, PATIENCE));
     assert_eq!(counters.cancels_late, 1);
 }
 
-/// A gateway of two shards with a route `/x`, and a session of the user `jack` on the channel
-/// `room` on each of them.
+/// Starts a gateway with two shards and a route `/x`. On each shard a session of the user `jack` is
+/// a member of the channel `room`.
 fn two_members(config: Config) -> (Gateway, [Client; 2]) {
     let gateway = builder(config)
         .route("/x")
@@ -241,11 +240,11 @@ fn two_members(config: Config) -> (Gateway, [Client; 2]) {
 }
 
 #[test]
-fn what_handles_have_asked_is_done_before_the_end_and_nothing_after() {
+fn commands_before_the_stop_run_and_later_ones_are_errors() {
     const PUSHES: usize = 500;
     let (gateway, mut clients) = two_members(config_of(2, &Wsrv));
     let handle = gateway.handle();
-    // One publishes through each shard.
+    // The handles publish through different shards.
     let routes = [gateway.route("/x"), gateway.route("/x")].map(|it| it.expect("it is there"));
     let session = all(routes[0].sessions())[0].id;
     let totals: Vec<_> = (0..PUSHES)
@@ -260,7 +259,7 @@ fn what_handles_have_asked_is_done_before_the_end_and_nothing_after() {
     let stopping = stopping(gateway, PATIENCE);
     for client in &mut clients {
         for _ in 0..2 * PUSHES {
-            assert!(client.hear().contains("push "));
+            assert!(client.receive().contains("push "));
         }
         assert_eq!(client.closing().0, 1001);
     }
@@ -284,14 +283,14 @@ fn what_handles_have_asked_is_done_before_the_end_and_nothing_after() {
     let published = routes.publish_except("room", message(), &[]);
     assert_eq!(done(published).err(), refused);
     assert_eq!(done(routes.drop_user("jack", None)).err(), refused);
-    // What only looks is answered until the last moment.
+    // Queries are served until the end.
     assert_eq!(all(handle.sessions_count()).iter().sum::<usize>(), 0);
     clients.into_iter().for_each(Client::end);
     assert_eq!(stopped(stopping).ended("shutdown"), 2);
 }
 
 #[test]
-fn during_the_delay_a_gateway_goes_on() {
+fn during_the_stop_delay_a_gateway_serves() {
     let config = Config {
         drain_delay_ms: 500,
         ..config_of(2, &Wsrv)
@@ -306,7 +305,7 @@ fn during_the_delay_a_gateway_goes_on() {
     }
     assert_eq!(done(route.publish("room", Message::text("m", "on"))), Ok(2));
     for client in &mut clients {
-        assert!(client.hear().contains("on"));
+        assert!(client.receive().contains("on"));
         assert_eq!(client.closing().0, 1001);
     }
     clients.into_iter().for_each(Client::end);
@@ -314,7 +313,7 @@ fn during_the_delay_a_gateway_goes_on() {
 }
 
 #[test]
-fn a_stop_closes_sessions_at_the_pace_of_the_config() {
+fn a_stop_closes_sessions_at_the_configured_rate() {
     const SESSIONS: usize = 200;
     let config = Config {
         drain_ms: 100_000,
@@ -325,7 +324,7 @@ fn a_stop_closes_sessions_at_the_pace_of_the_config() {
         .map(|_| Client::open(gateway.local_addr(), "/x"))
         .collect();
     let stopping = stopping(gateway, PATIENCE);
-    // The first of them are closed at once, and others still answer.
+    // The first sessions are closed at once; others still respond.
     let mut closed = 0;
     let mut answered_later = 0;
     while let Some(mut client) = clients.pop() {
@@ -341,16 +340,16 @@ fn a_stop_closes_sessions_at_the_pace_of_the_config() {
     assert_eq!(stopped(stopping).ended("shutdown"), SESSIONS as u64);
 }
 
-/// A shard that a handler holds does not keep the others from closing their sessions.
+/// A shard that is blocked by a handler does not delay the closing of sessions on other shards.
 #[test]
-fn a_stop_goes_on_beside_a_shard_that_is_held() {
+fn a_stop_proceeds_beside_a_blocked_shard() {
     let hold = Hold::default();
     let held = hold.clone();
-    let (pen, diary) = diary();
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .handle("hold", move |_| {
-            pen.note("holds");
+            recorder.note("holds");
             held.wait();
             async {}
         })
@@ -359,12 +358,15 @@ fn a_stop_goes_on_beside_a_shard_that_is_held() {
     let release = ReleaseOnDrop(hold);
     let mut holding = Client::open_on(gateway.local_addr(), 0, "/x", &[]);
     let mut other = Client::open_on(gateway.local_addr(), 1, "/x", &[]);
-    holding.say(&asked("hold", "1", "{}"));
-    diary.expect(&["holds"]);
+    holding.send(&wsrv_request("hold", "1", "{}"));
+    event_log.expect(&["holds"]);
     let stopping = stopping(gateway, PATIENCE);
     assert_eq!(other.closing().0, 1001);
     drop(release);
-    assert!(holding.hear().contains("hold"), "its handler has returned");
+    assert!(
+        holding.receive().contains("hold"),
+        "its handler has returned"
+    );
     assert_eq!(holding.closing().0, 1001);
     [holding, other].into_iter().for_each(Client::end);
     assert_eq!(stopped(stopping).ended("shutdown"), 2);

@@ -1,9 +1,10 @@
-//! What is kept with sessions: for how long, who sees it, and what its destructors may do.
+//! Tests of values stored in sessions: lifetime, visibility, and destructors.
 
-use crate::stage::{
-    Client, Gate, LastWords, Noted, all, builder, config, config_of, diary, done, get, id, stop,
+use crate::client_messages::{wsrv_request, wsrv_response};
+use crate::fixture::{
+    Client, Latch, PublishOnDrop, RecordsDrop, all, builder, config, config_of, done, event_log,
+    get, id, stop,
 };
-use crate::words::{answered, asked};
 use campanile::dialect::wsrv::Wsrv;
 use campanile::gateway::RouteBuilder;
 use campanile::handler::Admission;
@@ -17,14 +18,14 @@ use std::future::ready;
 use std::hint::black_box;
 use std::rc::Rc;
 
-/// Counts the calls of its session; may not leave its thread.
+/// The number of calls of a session. Not `Send`.
 #[derive(Clone, Default)]
 struct Calls(Rc<Cell<u32>>);
 
 #[test]
-fn values_are_a_sessions_own_and_live_exactly_as_long() {
-    let (pen, diary) = diary();
-    let closing = pen.clone();
+fn values_live_as_long_as_their_session() {
+    let (recorder, event_log) = event_log();
+    let closing = recorder.clone();
     let gateway = builder(config_of(2, &Wsrv))
         .route("/x")
         .admit(async |_| Ok(Admission::new().value(Calls::default())))
@@ -33,7 +34,7 @@ fn values_are_a_sessions_own_and_live_exactly_as_long() {
             let calls = values.get::<Calls>().expect("it was admitted with it").0;
             calls.set(calls.get() + 1);
             if calls.get() == 1 {
-                let before = values.insert(Noted("dropped", pen.clone()));
+                let before = values.insert(RecordsDrop("dropped", recorder.clone()));
                 assert!(before.is_none(), "there is one of each type");
             }
             async move { Reply::json(&calls.get()) }
@@ -42,10 +43,10 @@ fn values_are_a_sessions_own_and_live_exactly_as_long() {
             let calls = session.values().get::<Calls>();
             let calls = calls.expect("it is kept until now").0.get();
             closing.note(format!("closed after {calls}"));
-            let pen = closing.clone();
+            let recorder = closing.clone();
             async move {
                 tokio::task::yield_now().await;
-                pen.note(format!(
+                recorder.note(format!(
                     "still kept: {}",
                     session.values().remove::<Calls>().is_some()
                 ));
@@ -55,9 +56,9 @@ fn values_are_a_sessions_own_and_live_exactly_as_long() {
         .expect("it starts");
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", &[]);
     let count = |client: &mut Client, expected: u32| {
-        client.say(&asked("count", "1", "{}"));
-        let expected = answered("count", "1", 0, "ok", &expected.to_string());
-        assert_eq!(client.hear(), expected);
+        client.send(&wsrv_request("count", "1", "{}"));
+        let expected = wsrv_response("count", "1", 0, "ok", &expected.to_string());
+        assert_eq!(client.receive(), expected);
     };
     let (mut first, mut second, mut third) = (open(0), open(0), open(1));
     for expected in 1..=3 {
@@ -66,31 +67,35 @@ fn values_are_a_sessions_own_and_live_exactly_as_long() {
     count(&mut second, 1);
     count(&mut third, 1);
     first.leave();
-    diary.expect(&["closed after 3", "still kept: true", "dropped"]);
-    // Whoever gets its place begins anew.
+    event_log.expect(&["closed after 3", "still kept: true", "dropped"]);
+    // The next session in the slot has no values.
     let mut fourth = open(0);
     count(&mut fourth, 1);
     count(&mut second, 2);
     for (client, calls) in [(second, 2), (third, 1), (fourth, 1)] {
-        client.hang_up();
+        client.abort();
         let closed = format!("closed after {calls}");
-        diary.expect(&[&closed, "still kept: true", "dropped"]);
+        event_log.expect(&[&closed, "still kept: true", "dropped"]);
     }
     stop(gateway);
-    diary.expect_nothing();
+    event_log.expect_nothing();
 }
 
 #[test]
-fn a_session_that_is_kept_after_its_end_stands_alone() {
-    let (pen, diary) = diary();
+fn a_session_handle_is_usable_after_the_end() {
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(1, &Wsrv)).shard(move |setup| {
         let kept: Rc<Cell<Option<Session>>> = Rc::default();
         let keeping = Rc::clone(&kept);
-        let (pen, dropping, closing) = (pen.clone(), pen.clone(), pen.clone());
+        let (recorder, dropping, closing) = (recorder.clone(), recorder.clone(), recorder.clone());
         let mut route = setup.route("/x");
         route.handle("keep", move |cx: Context| {
             let values = cx.session().values();
-            assert!(values.insert(Noted("dropped", pen.clone())).is_none());
+            assert!(
+                values
+                    .insert(RecordsDrop("dropped", recorder.clone()))
+                    .is_none()
+            );
             keeping.set(Some(cx.session().clone()));
             async { Reply::ok() }
         });
@@ -116,20 +121,23 @@ fn a_session_that_is_kept_after_its_end_stands_alone() {
     });
     let gateway = gateway.start().expect("it starts");
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("keep", "1", "{}"));
-    assert_eq!(client.hear(), answered("keep", "1", 0, "ok", "{}"));
+    client.send(&wsrv_request("keep", "1", "{}"));
+    assert_eq!(client.receive(), wsrv_response("keep", "1", 0, "ok", "{}"));
     client.leave();
-    diary.expect(&["closed"]);
+    event_log.expect(&["closed"]);
     let mut client = Client::open(gateway.local_addr(), "/x");
-    client.say(&asked("look", "1", "{}"));
-    let told = r#"[false,{"Err":"there is no such session"}]"#;
-    assert_eq!(client.hear(), answered("look", "1", 0, "ok", told));
-    diary.expect(&["dropped", "looked"]);
+    client.send(&wsrv_request("look", "1", "{}"));
+    let expected = r#"[false,{"Err":"there is no such session"}]"#;
+    assert_eq!(
+        client.receive(),
+        wsrv_response("look", "1", 0, "ok", expected)
+    );
+    event_log.expect(&["dropped", "looked"]);
     drop(client);
     stop(gateway);
 }
 
-/// A gateway of two shards with a channel of which the command `join` makes a member.
+/// Adds the command `join`, which joins a channel.
 fn with_channel(route: RouteBuilder) -> RouteBuilder {
     route.handle("join", async |cx: Context| {
         cx.join("room").await?;
@@ -137,46 +145,46 @@ fn with_channel(route: RouteBuilder) -> RouteBuilder {
     })
 }
 
-/// Members of the channel, one on each shard.
+/// Opens a member of the channel on each shard.
 fn members(gateway: &Gateway) -> [Client; 2] {
     [0, 1].map(|shard| {
         let mut client = Client::open_on(gateway.local_addr(), shard, "/x", &[]);
-        client.say(&asked("join", "1", "{}"));
-        assert_eq!(client.hear(), answered("join", "1", 0, "ok", "{}"));
+        client.send(&wsrv_request("join", "1", "{}"));
+        assert_eq!(client.receive(), wsrv_response("join", "1", 0, "ok", "{}"));
         client
     })
 }
 
-/// Everybody hears what [`LastWords`] says, once, and nothing else.
+/// Asserts that every member receives the message of one [`PublishOnDrop`] and no other.
 #[track_caller]
-fn expect_last_words(members: &mut [Client; 2]) {
+fn expect_published_on_drop(members: &mut [Client; 2]) {
     for member in members {
-        let heard = member.hear();
-        assert!(heard.starts_with(r#"{"cmd":"last","#), "{heard}");
-        assert!(heard.ends_with(r#","data":"words"}"#), "{heard}");
-        member.settle();
+        let received = member.receive();
+        assert!(received.starts_with(r#"{"cmd":"last","#), "{received}");
+        assert!(received.ends_with(r#","data":"words"}"#), "{received}");
+        member.expect_no_message();
     }
 }
 
-fn last_words(route: &RouteHandle) -> LastWords {
-    LastWords {
+fn publish_on_drop(route: &RouteHandle) -> PublishOnDrop {
+    PublishOnDrop {
         route: route.clone(),
         channel: "room",
     }
 }
 
-/// A gateway on which much is kept that publishes when it is dropped.
-fn with_last_words(gate: &Gate) -> Gateway {
-    let gate = gate.clone();
+/// Starts a gateway that stores values that publish on drop in several places.
+fn with_publish_on_drop(latch: &Latch) -> Gateway {
+    let latch = latch.clone();
     let route = builder(config_of(2, &Wsrv)).route("/x");
     let route = with_channel(route)
         .admit(async |upgrade| {
             let admission = Admission::new();
             Ok(match upgrade.query("with").as_deref() {
-                Some("value") => admission.value(last_words(upgrade.route())),
-                Some("shared") => admission.share(last_words(upgrade.route())),
+                Some("value") => admission.value(publish_on_drop(upgrade.route())),
+                Some("shared") => admission.share(publish_on_drop(upgrade.route())),
                 Some("handler") => {
-                    let words = last_words(upgrade.route());
+                    let words = publish_on_drop(upgrade.route());
                     admission.handler(move |_| {
                         black_box(&words);
                         ready(())
@@ -187,19 +195,19 @@ fn with_last_words(gate: &Gate) -> Gateway {
         })
         .handle("replace", async |cx: Context| {
             let values = cx.session().values();
-            values.share(last_words(cx.route()));
-            values.unshare::<LastWords>();
+            values.share(publish_on_drop(cx.route()));
+            values.unshare::<PublishOnDrop>();
             Reply::ok()
         })
         .handle("hold", move |cx: Context| {
-            let (words, gate) = (last_words(cx.route()), gate.clone());
+            let (words, latch) = (publish_on_drop(cx.route()), latch.clone());
             async move {
-                gate.pass().await;
+                latch.pass().await;
                 drop(words);
             }
         })
         .handle("panic", async |cx: Context| {
-            let _words = last_words(cx.route());
+            let _words = publish_on_drop(cx.route());
             cx.data().expect("there is none, on purpose");
         })
         .start();
@@ -207,18 +215,18 @@ fn with_last_words(gate: &Gate) -> Gateway {
 }
 
 #[test]
-fn a_destructor_may_publish_whenever_it_runs() {
-    let gate = Gate::new();
-    let gateway = with_last_words(&gate);
+fn a_destructor_may_publish() {
+    let latch = Latch::new();
+    let gateway = with_publish_on_drop(&latch);
     let address = gateway.local_addr();
     let mut members = members(&gateway);
-    // Values that go with their session, which ends in one way or another,
+    // Values of a session that ends,
     for with in ["value", "shared", "handler"] {
         let path = format!("/x?with={with}");
         Client::open_on(address, 0, &path, &[]).leave();
-        expect_last_words(&mut members);
-        Client::open_on(address, 1, &path, &[]).hang_up();
-        expect_last_words(&mut members);
+        expect_published_on_drop(&mut members);
+        Client::open_on(address, 1, &path, &[]).abort();
+        expect_published_on_drop(&mut members);
     }
     let client = Client::open_on(address, 0, "/x?with=value", &[]);
     let route = gateway.route("/x").expect("it is there");
@@ -226,28 +234,31 @@ fn a_destructor_may_publish_whenever_it_runs() {
     let newest = sessions.iter().max_by_key(|session| session.number);
     let newest = newest.expect("there are three").id;
     assert_eq!(done(route.close(newest, 4000, "")), Ok(()));
-    expect_last_words(&mut members);
+    expect_published_on_drop(&mut members);
     client.end();
-    // with a session that never came to be,
+    // of an upgrade that does not become a session,
     get(&mut connect(address), "/x?with=value");
-    expect_last_words(&mut members);
-    // with the value that replaces them, with a panic,
+    expect_published_on_drop(&mut members);
+    // a value that another one replaces, and one that a panic drops,
     let mut client = Client::open_on(address, 1, "/x", &[]);
-    client.say(&asked("replace", "1", "{}"));
-    assert_eq!(client.hear(), answered("replace", "1", 0, "ok", "{}"));
-    expect_last_words(&mut members);
-    client.say(r#"{"cmd":"panic"}"#);
-    expect_last_words(&mut members);
-    // and with a handler whose session is gone.
-    client.say(&asked("hold", "1", "{}"));
-    client.hang_up();
-    gate.open();
-    expect_last_words(&mut members);
+    client.send(&wsrv_request("replace", "1", "{}"));
+    assert_eq!(
+        client.receive(),
+        wsrv_response("replace", "1", 0, "ok", "{}")
+    );
+    expect_published_on_drop(&mut members);
+    client.send(r#"{"cmd":"panic"}"#);
+    expect_published_on_drop(&mut members);
+    // and of a handler whose session has ended.
+    client.send(&wsrv_request("hold", "1", "{}"));
+    client.abort();
+    latch.open();
+    expect_published_on_drop(&mut members);
     drop(members);
     stop(gateway);
 }
 
-/// The sample of `wsrv` (wire.md 8): whoever has registered a `uid` is told who else does.
+/// The sample of `wsrv` (wire.md 8): a session that has registered a `uid` is told of later ones.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 struct Uid {
     #[serde(rename = "UID")]
@@ -287,14 +298,14 @@ fn uids(route: &RouteHandle) -> Vec<(PublicId, u64)> {
 }
 
 fn id_of(client: &mut Client) -> PublicId {
-    client.say(&asked("id", "1", "{}"));
-    let heard = client.hear();
-    let text = heard.rsplit('"').nth(1).expect("a string at its end");
+    client.send(&wsrv_request("id", "1", "{}"));
+    let received = client.receive();
+    let text = received.rsplit('"').nth(1).expect("a string at its end");
     id(text)
 }
 
 #[test]
-fn shared_values_are_seen_from_every_shard_and_those_who_share_can_be_pushed_to() {
+fn shared_values_are_visible_on_every_shard_and_their_sessions_can_be_pushed_to() {
     let gateway = sharing_uids();
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/wsrv", &[]);
     let mut clients = [open(0), open(1), open(2), open(0)];
@@ -302,36 +313,42 @@ fn shared_values_are_seen_from_every_shard_and_those_who_share_can_be_pushed_to(
     let route = gateway.route("/wsrv").expect("it is there");
     assert_eq!(uids(&route), []);
     for newcomer in 0..3 {
-        let register = asked("register", "r", &format!(r#"{{"UID":{newcomer}}}"#));
-        clients[newcomer].say(&register);
+        let register = wsrv_request("register", "r", &format!(r#"{{"UID":{newcomer}}}"#));
+        clients[newcomer].send(&register);
         for (uid, client) in clients.iter_mut().enumerate().take(newcomer + 1) {
-            let heard = client.hear();
-            assert!(heard.contains("have_user_register"), "{heard}");
-            assert!(heard.ends_with(&format!(r#","data":{uid}}}"#)), "{heard}");
+            let received = client.receive();
+            assert!(received.contains("have_user_register"), "{received}");
+            assert!(
+                received.ends_with(&format!(r#","data":{uid}}}"#)),
+                "{received}"
+            );
             if uid == newcomer {
-                let response = answered("register", "r", 0, "ok", "{}");
-                assert_eq!(client.hear(), response);
+                let response = wsrv_response("register", "r", 0, "ok", "{}");
+                assert_eq!(client.receive(), response);
             }
         }
         let expected: Vec<(PublicId, u64)> = ids.iter().copied().zip(0..=newcomer as u64).collect();
         assert_eq!(uids(&route), expected);
     }
-    // The one that does not share hears nothing.
-    clients[3].settle();
+    // The session without a shared value receives nothing.
+    clients[3].expect_no_message();
     let other_route = gateway.route("/easyws").expect("it is there");
     assert_eq!(uids(&other_route), []);
 
-    // The matches of a filter can be pushed to, from outside as well.
+    // Handles, too, can push to the sessions that a filter selects.
     let odd = all(route.shared::<Uid>()).into_iter();
     for (session, _) in odd.filter(|(_, uid)| uid.uid % 2 == 1) {
         let pushed = route.push_session(session, Message::text("odd", "you"));
         assert_eq!(done(pushed), Ok(1));
     }
-    assert!(clients[1].hear().contains(r#""cmd":"odd""#));
-    clients[0].settle();
+    assert!(clients[1].receive().contains(r#""cmd":"odd""#));
+    clients[0].expect_no_message();
 
-    clients[0].say(&asked("forget", "f", "{}"));
-    assert_eq!(clients[0].hear(), answered("forget", "f", 0, "ok", "{}"));
+    clients[0].send(&wsrv_request("forget", "f", "{}"));
+    assert_eq!(
+        clients[0].receive(),
+        wsrv_response("forget", "f", 0, "ok", "{}")
+    );
     assert_eq!(uids(&route), [(ids[1], 1), (ids[2], 2)]);
     clients.into_iter().for_each(Client::leave);
     assert_eq!(uids(&route), []);
@@ -339,22 +356,22 @@ fn shared_values_are_seen_from_every_shard_and_those_who_share_can_be_pushed_to(
 }
 
 #[test]
-fn ids_are_random_uuids_and_numbers_count_sessions_and_neither_comes_again() {
-    let (pen, diary) = diary();
+fn ids_are_random_uuids_and_numbers_are_consecutive_without_reuse() {
+    let (recorder, event_log) = event_log();
     let gateway = builder(config_of(3, &Wsrv)).route("/x");
     let gateway = gateway.on_open(move |session: Session| {
-        pen.note(format!("{} {}", session.id(), session.number()));
+        recorder.note(format!("{} {}", session.id(), session.number()));
         async {}
     });
     let gateway = gateway.start().expect("it starts");
     let (mut ids, mut numbers) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..10 {
-        // Slots are used again from round to round.
+        // Slots are reused from round to round.
         let opened: Vec<Client> = (0..30)
             .map(|_| Client::open(gateway.local_addr(), "/x"))
             .collect();
         for _ in &opened {
-            let noted = diary.next();
+            let noted = event_log.next();
             let (text, number) = noted.split_once(' ').expect("two words");
             assert_eq!(text.len(), 36);
             assert_eq!(id(text).to_string(), text);
@@ -367,7 +384,7 @@ fn ids_are_random_uuids_and_numbers_count_sessions_and_neither_comes_again() {
         opened.into_iter().for_each(Client::leave);
     }
     assert!(numbers.into_iter().eq(1..=300));
-    // No part of an id tells sessions apart in a way that a stranger could go on with.
+    // Every part of an id is random, so no id can be guessed from others.
     for digits in [0..8, 9..13, 15..18, 24..36] {
         let parts: BTreeSet<&str> = ids.iter().map(|id| &id[digits.clone()]).collect();
         assert!(parts.len() > 250, "{parts:?}");

@@ -1,7 +1,7 @@
-//! Every example, started as its documentation says and spoken to as its documentation draws it.
+//! Tests of every example, started and used as its documentation describes.
 //!
-//! The clients are tungstenite and plain TCP. What wire.md 8 gives byte for byte is compared byte
-//! for byte; where the original makes up a name, any name of its kind will do.
+//! The clients are tungstenite and plain TCP. Messages that wire.md 8 gives byte for byte are
+//! compared exactly, except names that the original generates.
 
 mod process;
 
@@ -12,7 +12,7 @@ use process::executable;
 use std::path::Path;
 use std::process::Command;
 
-/// Every example and where it listens unless it is told otherwise.
+/// Every example and its default address.
 const EXAMPLES: [(&str, &str); 10] = [
     ("chat", "127.0.0.1:8080"),
     ("easyws", "127.0.0.1:8080"),
@@ -27,7 +27,7 @@ const EXAMPLES: [(&str, &str); 10] = [
 ];
 
 #[test]
-fn every_example_is_known_here_and_says_where_it_listens() {
+fn every_example_is_listed_and_documents_its_address() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let entries = std::fs::read_dir(folder).expect("the examples are there");
     let mut names: Vec<String> = entries
@@ -41,7 +41,7 @@ fn every_example_is_known_here_and_says_where_it_listens() {
         let help = Command::new(executable(name)).arg("--help").output();
         let help = help.expect("the example can be executed").stdout;
         let help = String::from_utf8(help).expect("help is text");
-        let line = format!("--listen <LISTEN>      Where to listen [default: {address}]");
+        let line = format!("--listen <LISTEN>      Address to listen on [default: {address}]");
         let words =
             |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
         let (help, line) = (words(&help).join(" "), words(&line).join(" "));

@@ -1,8 +1,8 @@
-//! The twins of the five originals' documented samples (wire.md 8).
+//! Tests of the examples that reproduce the documented samples of the five originals (wire.md 8).
 
 use crate::process::Example;
 use campanile_tests::client::{
-    Client, open, open_as, open_with, read_text, register, settle, try_open,
+    Client, expect_no_message, open, open_as, open_with, read_text, register, try_open,
 };
 use campanile_tests::net::connect;
 use campanile_tests::node;
@@ -12,11 +12,11 @@ use tungstenite::Message;
 use tungstenite::protocol::CloseFrame;
 
 #[track_caller]
-fn say(client: &mut Client, text: &str) {
+fn send(client: &mut Client, text: &str) {
     client.send(Message::text(text)).expect("the example reads");
 }
 
-/// Closes, and sees the same code come back.
+/// Closes a session and asserts that the close frame comes back with the same code.
 #[track_caller]
 fn close(mut client: Client) {
     let frame = CloseFrame {
@@ -37,7 +37,7 @@ fn read_close(client: &mut Client) -> (u16, String) {
 }
 
 #[test]
-fn edk_logs_what_users_say_and_that_they_are_gone() {
+fn edk_logs_messages_and_disconnects() {
     let mut example = Example::start("edk", &[]);
     let page = Peer::connect(example.address).get("/");
     assert_eq!(page.status_and_body(), (200, "Hello world"));
@@ -46,8 +46,8 @@ fn edk_logs_what_users_say_and_that_they_are_gone() {
     let mut first = open_with(example.address, "/ws", &jack);
     let chat: &[u8] = b"\x0a\x04chat\x12\x02hi";
     first.send(Message::binary(chat)).expect("it reads");
-    let said = example.expect_log("user 42: message:");
-    assert!(said.ends_with(r#"user 42: message: type:"chat" payload:"hi""#));
+    let line = example.expect_log("user 42: message:");
+    assert!(line.ends_with(r#"user 42: message: type:"chat" payload:"hi""#));
 
     let mut second = open_with(example.address, "/ws", &jack);
     let replaced = "replaced by a new connection".to_owned();
@@ -68,7 +68,7 @@ fn edk_logs_what_users_say_and_that_they_are_gone() {
     example.stop();
 }
 
-/// Reads a push, and puts a name of our own in place of the random one.
+/// Reads a push and replaces its random sequence number by a constant.
 #[track_caller]
 fn read_push(client: &mut Client) -> String {
     let text = read_text(client);
@@ -80,10 +80,10 @@ fn read_push(client: &mut Client) -> String {
 }
 
 #[test]
-fn wsrv_guards_registers_and_tells_all_who_have_registered() {
+fn wsrv_authorizes_registers_and_notifies_registered_sessions() {
     let mut example = Example::start("wsrv", &[]);
     let mut first = open(example.address, "/ws");
-    say(
+    send(
         &mut first,
         r#"{"cmd":"userinfo","seqno":"1","data":{"a":1}}"#,
     );
@@ -108,7 +108,7 @@ fn wsrv_guards_registers_and_tells_all_who_have_registered() {
         let (client, _) = known.last_mut().expect("just pushed");
         let data = format!(r#"{{"UID":{uid}}}"#);
         let request = format!(r#"{{"cmd":"register","seqno":"s","data":{data}}}"#);
-        say(client, &request);
+        send(client, &request);
         for (client, uid) in &mut known {
             assert_eq!(read_push(client), push("have_user_register", *uid));
         }
@@ -117,8 +117,8 @@ fn wsrv_guards_registers_and_tells_all_who_have_registered() {
         let ok = r#"{"cmd":"register","seqno":"s","status":0,"msg":"ok","data":{}}"#;
         assert_eq!(read_text(client), ok);
     }
-    settle(&mut stranger);
-    say(
+    expect_no_message(&mut stranger);
+    send(
         &mut stranger,
         r#"{"cmd":"register","seqno":"3","data":{"uid":"5"}}"#,
     );
@@ -130,7 +130,7 @@ fn wsrv_guards_registers_and_tells_all_who_have_registered() {
     );
 
     for (client, uid) in &mut known {
-        say(client, r#"{"cmd":"userinfo","seqno":"2"}"#);
+        send(client, r#"{"cmd":"userinfo","seqno":"2"}"#);
         let record = format!(
             r#"{{"cmd":"userinfo","seqno":"2","status":0,"msg":"ok","data":{{"uid":{uid}}}}}"#
         );
@@ -143,7 +143,7 @@ fn wsrv_guards_registers_and_tells_all_who_have_registered() {
 }
 
 #[test]
-fn easyws_welcomes_thanks_and_writes_to_one_session() {
+fn easyws_welcomes_thanks_and_pushes_to_one_session() {
     let example = Example::start("easyws", &[]);
     let cookie = |token: &'static str| [("cookie", token)];
     let mut first = open_with(example.address, "/ws", &cookie("auth=x"));
@@ -153,7 +153,7 @@ fn easyws_welcomes_thanks_and_writes_to_one_session() {
     let mut second = open_with(example.address, "/ws", &cookie("auth=valid"));
     assert_ne!(read_text(&mut second), welcome);
 
-    say(&mut second, "listen: test");
+    send(&mut second, "listen: test");
     for _ in 0..2 {
         let thanks = "thanks: Thank you for listening!";
         assert_eq!(read_text(&mut second), thanks);
@@ -161,16 +161,16 @@ fn easyws_welcomes_thanks_and_writes_to_one_session() {
     let direct = "direct: This message is only sent to a single client";
     assert_eq!(read_text(&mut first), direct);
 
-    // Whoever has been let in cannot come in again.
-    for (client, verdict) in [
+    // An admitted session cannot log in again.
+    for (client, expected) in [
         (&mut first, "websocket: not authorized"),
         (&mut second, "websocket: already listening"),
     ] {
-        say(client, "listen: restricted");
-        say(client, "listen: restricted");
+        send(client, "listen: restricted");
+        send(client, "listen: restricted");
         let mut words = std::iter::repeat_with(|| read_text(client));
         let about_it = words.find(|text| text.starts_with("websocket: "));
-        assert_eq!(about_it.as_deref(), Some(verdict));
+        assert_eq!(about_it.as_deref(), Some(expected));
     }
 
     let refusal = try_open(connect(example.address), "/ws", &[]).expect_err("no cookie");
@@ -179,13 +179,13 @@ fn easyws_welcomes_thanks_and_writes_to_one_session() {
     example.stop();
 }
 
-/// The message, and the time in it, which is taken out.
+/// Reads a message and replaces its time by `?`.
 #[track_caller]
 fn read_timed(client: &mut Client, key: &str) -> String {
     let text = read_text(client);
     let message: Value = serde_json::from_str(&text).expect("JSON");
     let time = &message["param"][key];
-    // It was after 2025 when this was written, and is before 2100.
+    // From 2025 to 2100.
     let is_time = |time: u64| (1_735_689_600_000..4_102_444_800_000).contains(&time);
     assert!(time.as_u64().is_some_and(is_time), "{text}");
     text.replace(&time.to_string(), "?")
@@ -230,17 +230,17 @@ fn projectforge_pings_chats_and_joins() {
     read_presence(&mut first, "room", true);
 
     let ping = r#"{"channel":"room","cmd":"ping","param":null}"#;
-    say(&mut first, ping);
+    send(&mut first, ping);
     let pong = "{\n  \"channel\": \"room\",\n  \"cmd\": \"pong\",\n  \"param\": {\n    \
         \"timestamp\": ?\n  }\n}";
     for client in [&mut first, &mut second] {
         assert_eq!(read_timed(client, "timestamp"), pong);
     }
 
-    // Without a channel a message is about the session's own.
+    // A message without a channel uses the session's own channel.
     for (from_bob, user) in [(false, "Guest"), (true, "bob")] {
         let sender = if from_bob { &mut second } else { &mut first };
-        say(sender, r#"{"cmd":"chat","param":{"text":"<hi>"}}"#);
+        send(sender, r#"{"cmd":"chat","param":{"text":"<hi>"}}"#);
         let chat = format!(
             "{{\n  \"channel\": \"room\",\n  \"cmd\": \"chat\",\n  \"param\": {{\n    \
              \"text\": \"<hi>\",\n    \"time\": ?,\n    \"user\": \"{user}\"\n  }}\n}}"
@@ -250,27 +250,27 @@ fn projectforge_pings_chats_and_joins() {
         }
     }
 
-    // Whoever joins a room hears what is said there. What he says stays on his own channel,
-    // whatever channel the message names.
+    // A session that joins a room receives its messages. Its own messages go to its own channel,
+    // whatever channel they name.
     let mut third = open(example.address, "/example/socket?ch=b");
     let (ping_b, pong_b) = (ping.replace("room", "b"), pong.replace("room", "b"));
-    say(&mut third, ping);
+    send(&mut third, ping);
     assert_eq!(read_timed(&mut third, "timestamp"), pong_b);
-    say(&mut first, r#"{"cmd":"join-room","param":{"room":"b"}}"#);
+    send(&mut first, r#"{"cmd":"join-room","param":{"room":"b"}}"#);
     read_presence(&mut third, "b", true);
-    say(&mut first, &ping_b);
+    send(&mut first, &ping_b);
     for client in [&mut first, &mut second] {
         assert_eq!(read_timed(client, "timestamp"), pong);
     }
-    settle(&mut third);
-    say(&mut third, &ping_b);
+    expect_no_message(&mut third);
+    send(&mut third, &ping_b);
     for client in [&mut first, &mut third] {
         assert_eq!(read_timed(client, "timestamp"), pong_b);
     }
     close(third);
     read_presence(&mut first, "b", false);
 
-    say(&mut first, r#"{"channel":"room","cmd":"bogus"}"#);
+    send(&mut first, r#"{"channel":"room","cmd":"bogus"}"#);
     let warned = example.expect_log("unhandled command [bogus]");
     assert!(warned.contains("WARN"), "{warned}");
     close(second);
@@ -279,14 +279,14 @@ fn projectforge_pings_chats_and_joins() {
     example.stop();
 }
 
-/// wire.md 8: the documented page connects without a channel and names one of its own, and nothing
-/// that it sends ends the session.
+/// wire.md 8: the documented page connects without a channel, names its own, and sends nothing that
+/// closes the session.
 #[test]
-fn projectforge_takes_what_its_documented_page_sends() {
+fn projectforge_accepts_messages_of_its_documented_page() {
     let mut example = Example::start("projectforge", &[]);
     let mut page = open(example.address, "/example/socket");
     let mut answer = |message: &str| -> Value {
-        say(&mut page, message);
+        send(&mut page, message);
         serde_json::from_str(&read_text(&mut page)).expect("JSON")
     };
     let pong = answer(r#"{"channel":"example","cmd":"ping","param":{}}"#);
@@ -325,7 +325,7 @@ fn projectforge_takes_what_its_documented_page_sends() {
     ] {
         let query: String = form_urlencoded::byte_serialize(room.as_bytes()).collect();
         let mut member = open(example.address, &format!("/example/socket?ch={query}"));
-        say(
+        send(
             &mut page,
             &format!(r#"{{"cmd":"join-room","param":{param}}}"#),
         );
@@ -333,15 +333,15 @@ fn projectforge_takes_what_its_documented_page_sends() {
         close(member);
         read_presence(&mut page, room, false);
     }
-    say(&mut page, r#"{"cmd":"join-room","param":{"room":""}}"#);
+    send(&mut page, r#"{"cmd":"join-room","param":{"room":""}}"#);
     example.expect_log("cannot join room []");
-    settle(&mut page);
+    expect_no_message(&mut page);
     close(page);
     example.stop();
 }
 
 #[test]
-fn wserver_knows_jack_and_lets_everybody_push() {
+fn wserver_knows_jack_and_accepts_all_pushes() {
     let example = Example::start("wserver", &[]);
     let mut jack = open_as(example.address, "aaa", "topic1");
     let mut nobody = open_as(example.address, "jack", "topic1");
@@ -353,8 +353,8 @@ fn wserver_knows_jack_and_lets_everybody_push() {
     for (user, event) in [("jack", "topic2"), ("aaa", "topic1"), ("bbb", "topic1")] {
         assert_eq!(backend.push(user, event, "Hello"), sent_to(0));
     }
-    settle(&mut jack);
-    settle(&mut nobody);
+    expect_no_message(&mut jack);
+    expect_no_message(&mut nobody);
     close(jack);
     close(nobody);
     drop(backend);

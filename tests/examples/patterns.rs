@@ -1,7 +1,9 @@
-//! The usual patterns: a chat, live data, a game, notifications.
+//! Tests of the examples for common patterns: chat, live data, game, notifications.
 
 use crate::process::Example;
-use campanile_tests::client::{Client, open, open_on, open_with, read_text, settle, try_open};
+use campanile_tests::client::{
+    Client, expect_no_message, open, open_on, open_with, read_text, try_open,
+};
 use campanile_tests::net::connect;
 use campanile_tests::peer::Peer;
 use serde_json::{Value, json};
@@ -9,7 +11,7 @@ use std::net::TcpStream;
 use tungstenite::Message;
 
 #[track_caller]
-fn say(client: &mut Client, message: &Value) {
+fn send(client: &mut Client, message: &Value) {
     let message = Message::text(message.to_string());
     client.send(message).expect("the example reads");
 }
@@ -19,7 +21,7 @@ fn read(client: &mut Client) -> Value {
     serde_json::from_str(&read_text(client)).expect("JSON")
 }
 
-/// Reads until a message of this command comes.
+/// Reads until a message with `command` comes.
 #[track_caller]
 fn read_until(client: &mut Client, command: &str) -> Value {
     loop {
@@ -30,7 +32,7 @@ fn read_until(client: &mut Client, command: &str) -> Value {
     }
 }
 
-/// The next message but for the language's own news.
+/// Reads the next message that is no presence message.
 #[track_caller]
 fn read_chat(client: &mut Client) -> Value {
     loop {
@@ -42,50 +44,50 @@ fn read_chat(client: &mut Client) -> Value {
 }
 
 #[test]
-fn a_chat_tells_who_joins_who_leaves_and_what_is_said() {
+fn a_chat_sends_joins_leaves_and_messages() {
     let example = Example::start("chat", &[]);
     let mut ann = open(example.address, "/chat?name=ann");
-    say(&mut ann, &json!({"channel": "lobby", "cmd": "who"}));
+    send(&mut ann, &json!({"channel": "lobby", "cmd": "who"}));
     let alone = json!(["lobby", "who", {"names": ["ann"]}]);
     assert_eq!(read_chat(&mut ann), alone);
     let mut bob = open(example.address, "/chat?name=bob");
     assert_eq!(read_chat(&mut ann), json!(["lobby", "joined", "bob"]));
 
-    say(&mut bob, &json!({"channel": "lobby", "cmd": "who"}));
+    send(&mut bob, &json!({"channel": "lobby", "cmd": "who"}));
     let here = json!(["lobby", "who", {"names": ["ann", "bob"]}]);
     assert_eq!(read_chat(&mut bob), here);
     for text in ["hi", "\u{e9}\u{2028}<b>"] {
         let param = json!({"text": text});
-        say(
+        send(
             &mut bob,
             &json!({"channel": "lobby", "cmd": "say", "param": param}),
         );
-        let said = json!(["lobby", "said", {"name": "bob", "text": text}]);
-        assert_eq!(read_chat(&mut ann), said);
-        assert_eq!(read_chat(&mut bob), said);
+        let expected = json!(["lobby", "said", {"name": "bob", "text": text}]);
+        assert_eq!(read_chat(&mut ann), expected);
+        assert_eq!(read_chat(&mut bob), expected);
     }
 
     let garden = json!({"room": "garden"});
-    say(&mut ann, &json!({"cmd": "join", "param": garden}));
-    say(&mut ann, &json!({"channel": "garden", "cmd": "who"}));
+    send(&mut ann, &json!({"cmd": "join", "param": garden}));
+    send(&mut ann, &json!({"channel": "garden", "cmd": "who"}));
     let alone = json!(["garden", "who", {"names": ["ann"]}]);
     assert_eq!(read_chat(&mut ann), alone);
     let mut eve = open(example.address, "/chat?name=eve&ch=garden");
     assert_eq!(read_chat(&mut ann), json!(["garden", "joined", "eve"]));
-    // Bob is not in the garden, and what he says there nobody hears.
+    // Bob is not in the garden, so his message there reaches nobody.
     let whisper = json!({"text": "psst"});
-    say(
+    send(
         &mut bob,
         &json!({"channel": "garden", "cmd": "say", "param": whisper}),
     );
     let refused = json!(["garden", "refused", "you are not in this room"]);
     assert_eq!(read_chat(&mut bob), refused);
-    say(&mut ann, &json!({"cmd": "leave", "param": garden}));
+    send(&mut ann, &json!({"cmd": "leave", "param": garden}));
     assert_eq!(read_chat(&mut eve), json!(["garden", "left", "ann"]));
 
     ann.close(None).expect("it is open");
     assert_eq!(read_chat(&mut bob), json!(["lobby", "left", "ann"]));
-    settle(&mut eve);
+    expect_no_message(&mut eve);
 
     let nameless = TcpStream::connect(example.address).expect("it listens");
     let refusal = open_on(nameless, "/chat").expect_err("no name");
@@ -95,18 +97,18 @@ fn a_chat_tells_who_joins_who_leaves_and_what_is_said() {
 }
 
 #[test]
-fn live_data_begins_with_what_holds_and_loses_nothing_after() {
+fn live_data_begins_with_the_current_state_and_loses_no_update() {
     let example = Example::start("live_data", &["--every-ms", "20"]);
     let mut clients: Vec<Client> = (0..6).map(|_| open(example.address, "/live")).collect();
     let symbols = json!({"symbols": ["ACME"]});
     for client in &mut clients {
-        say(
+        send(
             client,
             &json!({"cmd": "subscribe", "seqno": "1", "data": symbols}),
         );
     }
     for client in &mut clients {
-        // Quotes may come before the response, which is at least as new.
+        // Quotes may come before the response; the response is at least as recent.
         let mut last = None;
         let response = loop {
             let message = read(client);
@@ -127,7 +129,7 @@ fn live_data_begins_with_what_holds_and_loses_nothing_after() {
             let quote = read(client);
             assert_eq!(quote["cmd"], "quote");
             let (quote, tick) = (&quote["data"], quote["data"]["tick"].as_u64());
-            // The one that the response told already may come once more.
+            // The quote in the response may come once more.
             assert!(
                 tick == Some(expected) || tick == Some(now),
                 "{tick:?} {expected}"
@@ -143,19 +145,19 @@ fn live_data_begins_with_what_holds_and_loses_nothing_after() {
 
     let client = &mut clients[0];
     let other = json!({"symbols": ["ACME", "BOGUS"]});
-    say(
+    send(
         client,
         &json!({"cmd": "subscribe", "seqno": "2", "data": other}),
     );
     let refused = read_until(client, "subscribe");
     assert_eq!(refused["msg"], "no such symbol: BOGUS");
-    say(
+    send(
         client,
         &json!({"cmd": "unsubscribe", "seqno": "3", "data": symbols}),
     );
     assert_eq!(read_until(client, "unsubscribe")["status"], 0);
     let globex = json!({"symbols": ["GLOBEX"]});
-    say(
+    send(
         client,
         &json!({"cmd": "subscribe", "seqno": "4", "data": globex}),
     );
@@ -166,10 +168,10 @@ fn live_data_begins_with_what_holds_and_loses_nothing_after() {
     example.stop();
 }
 
-/// Asks, and returns the status and the text of the response with the states that came before it.
+/// Sends a request. Returns status and text of its response, and the states that came before it.
 #[track_caller]
 fn ask(client: &mut Client, command: &str, data: &Value) -> (Value, Vec<Value>) {
-    say(client, &json!({"cmd": command, "seqno": "s", "data": data}));
+    send(client, &json!({"cmd": command, "seqno": "s", "data": data}));
     let mut states = Vec::new();
     loop {
         let message = read(client);
@@ -183,7 +185,7 @@ fn ask(client: &mut Client, command: &str, data: &Value) -> (Value, Vec<Value>) 
 }
 
 #[test]
-fn a_game_looks_the_same_to_everybody_on_every_shard() {
+fn a_game_has_the_same_state_on_every_shard() {
     let example = Example::start("game", &[]);
     // The kernel spreads connections over the shards.
     let mut clients: Vec<Client> = (0..8).map(|_| open(example.address, "/game")).collect();
@@ -218,7 +220,7 @@ fn a_game_looks_the_same_to_everybody_on_every_shard() {
     assert_eq!(answered, refuse("you sit somewhere already"));
     seen[0].extend(states);
 
-    // Who leaves loses.
+    // A player that disconnects loses.
     drop(clients.remove(1));
     seen.remove(1);
     turn += 1;
@@ -230,7 +232,7 @@ fn a_game_looks_the_same_to_everybody_on_every_shard() {
             states.push(message["data"].clone());
         }
     }
-    // Each has seen everything since it sat down, in order.
+    // Each client has received all states since its join, in order.
     let all = seen[0].clone();
     let turns: Vec<u64> = all.iter().filter_map(|it| it["turn"].as_u64()).collect();
     assert_eq!(turns, (1..=u64::from(turn)).collect::<Vec<_>>());
@@ -242,7 +244,7 @@ fn a_game_looks_the_same_to_everybody_on_every_shard() {
     example.stop();
 }
 
-/// Chooses a level and reads the answer.
+/// Selects a level and reads the reply.
 #[track_caller]
 fn choose(client: &mut Client, level: &str, answer: &str) {
     let message = Message::text(format!("level: {level}"));
@@ -259,7 +261,7 @@ fn notify(backend: &mut Peer, body: &Value, status: u16, answer: &str) {
 }
 
 #[test]
-fn notifications_reach_those_whom_they_are_for_and_who_want_them() {
+fn notifications_reach_their_users_with_a_matching_level() {
     let example = Example::start("notifications", &[]);
     let as_user = |token| open_with(example.address, "/ws", &[("cookie", token)]);
     let mut jack = as_user("auth=token-of-jack");
@@ -267,7 +269,7 @@ fn notifications_reach_those_whom_they_are_for_and_who_want_them() {
     let mut jill = as_user("auth=token-of-jill");
     choose(&mut jack, "warn", "level: warn");
     choose(&mut other_jack, "critical", "level: critical");
-    // Jill chooses nothing, and hears everything.
+    // Jill selects no valid level and receives all notifications.
     choose(&mut jill, "bogus", "error: no such level");
 
     let mut backend = Peer::connect(example.address);
@@ -286,19 +288,19 @@ fn notifications_reach_those_whom_they_are_for_and_who_want_them() {
     let jacks = ["warn: b", "warn: c", "critical: d", "critical: e"];
     let other_jacks = ["critical: d", "critical: e"];
     let jills = ["info: a", "warn: b", "critical: e"];
-    let heard: [(&mut Client, &[&str]); 3] = [
+    let expected: [(&mut Client, &[&str]); 3] = [
         (&mut jack, &jacks),
         (&mut other_jack, &other_jacks),
         (&mut jill, &jills),
     ];
-    for (client, texts) in heard {
+    for (client, texts) in expected {
         for text in texts {
             assert_eq!(read_text(client), *text);
         }
-        settle(client);
+        expect_no_message(client);
     }
 
-    // And back to everything.
+    // Back to all notifications.
     choose(&mut other_jack, "info", "level: info");
     let all = json!({"level": "info", "text": "g"});
     notify(&mut backend, &all, 200, "sent to 2 sessions\n");
@@ -308,7 +310,7 @@ fn notifications_reach_those_whom_they_are_for_and_who_want_them() {
 }
 
 #[test]
-fn notifications_are_for_no_one_else() {
+fn notifications_reach_no_other_user() {
     let example = Example::start("notifications", &[]);
     let mut jill = open_with(example.address, "/ws", &[("cookie", "auth=token-of-jill")]);
     let listen = Message::text("listen: user/jack/warn");
@@ -325,7 +327,7 @@ fn notifications_are_for_no_one_else() {
     let bad = json!({"level": "info"});
     let missing = "missing field `text` at line 1 column 16\n";
     notify(&mut backend, &bad, 400, missing);
-    settle(&mut jill);
+    expect_no_message(&mut jill);
     assert_eq!(Peer::connect(example.address).get("/notify").status, 404);
     drop((jill, backend));
     example.stop();

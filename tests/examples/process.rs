@@ -1,7 +1,7 @@
-//! An example as a process of its own: started, listened to, told to stop, killed on drop.
+//! An example as a child process: start, log, stop, kill on drop.
 //!
-//! It is the executable that cargo has built beside the tests, on a port of the kernel's choice,
-//! which is read from what it logs. Every wait has a time-out; nothing sleeps.
+//! The executable is the one that cargo has built beside the tests. It listens on a free port,
+//! which is read from its log. Every wait has a timeout; nothing sleeps.
 
 use campanile_tests::PATIENCE;
 use campanile_tests::process::{KillOnDrop, address_in, lines, signal_child};
@@ -12,18 +12,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 
-/// An example that serves; killed when dropped.
+/// A running example. Dropping it kills the process.
 pub(crate) struct Example {
     child: KillOnDrop,
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: SocketAddr,
     lines: Receiver<String>,
-    /// What it has logged and nobody has asked for yet.
+    /// Log lines that no test has expected yet.
     passed: VecDeque<String>,
 }
 
 impl Example {
-    /// Starts the example of this name and waits until it serves.
+    /// Starts the example `name` and waits until it listens.
     #[track_caller]
     pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
         let child = Command::new(executable(name))
@@ -46,7 +46,7 @@ impl Example {
         example
     }
 
-    /// Waits until it logs a line with this in it, or finds the first of those not asked for yet.
+    /// Returns the first unexpected log line that contains `wanted`, and waits for it if necessary.
     #[track_caller]
     pub(crate) fn expect_log(&mut self, wanted: &str) -> String {
         if let Some(at) = self.passed.iter().position(|line| line.contains(wanted)) {
@@ -64,7 +64,7 @@ impl Example {
         }
     }
 
-    /// Asks it to stop, and sees that it does so without complaint.
+    /// Stops the example with SIGTERM and asserts success.
     #[track_caller]
     pub(crate) fn stop(mut self) {
         signal_child(&self.child, Signal::TERM);
@@ -77,11 +77,12 @@ impl Example {
     }
 }
 
-/// The example that cargo has built in the folder beside that of this test.
+/// Returns the path of an example that cargo has built.
 ///
 /// # Panics
 ///
-/// If it is missing or older than its source, as `cargo test --test examples` leaves it.
+/// The executable is missing or older than its source; `cargo test --test examples` does not build
+/// examples.
 #[track_caller]
 pub(crate) fn executable(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("it runs");
@@ -99,7 +100,8 @@ pub(crate) fn executable(name: &str) -> PathBuf {
     executable
 }
 
-/// What cargo says an executable was built from; its own path if cargo says nothing.
+/// Returns the source files of an executable from cargo's dependency file; if that is missing, its
+/// own path.
 fn sources(dependencies: &Path) -> Vec<PathBuf> {
     let text = std::fs::read_to_string(dependencies).unwrap_or_default();
     let list = text.lines().next().and_then(|line| line.split_once(": "));

@@ -1,4 +1,4 @@
-//! Pages of other origins that use the server API (CORS).
+//! Tests of CORS: pages of other origins that use the server API.
 
 use crate::GATEWAY;
 use campanile_tests::http::{LOCAL, request};
@@ -9,7 +9,7 @@ const METHOD: &str = "Access-Control-Request-Method: POST";
 const HEADERS: &str = "Access-Control-Request-Headers: authorization, content-type";
 
 #[test]
-fn a_preflight_is_answered_for_listed_origins_only() {
+fn a_preflight_succeeds_for_listed_origins_only() {
     let config = "[api]\nkeys = ['k']\nallowed_origins = ['https://admin.example']";
     let process = GATEWAY.start(Some(config));
     let preflight = |origin: &str| {
@@ -46,7 +46,7 @@ fn a_preflight_is_answered_for_listed_origins_only() {
 }
 
 #[test]
-fn a_listed_page_reads_answers_and_errors_and_another_reads_none() {
+fn a_listed_origin_can_read_responses_and_errors_others_cannot() {
     let config = "[api]\nkeys = ['k']\nallowed_origins = ['https://admin.example']";
     let process = GATEWAY.start(Some(config));
     let list = |headers: &[&str]| {
@@ -70,7 +70,7 @@ fn a_listed_page_reads_answers_and_errors_and_another_reads_none() {
 }
 
 #[test]
-fn without_a_list_no_preflight_is_answered() {
+fn without_a_list_no_preflight_succeeds() {
     let process = GATEWAY.start(Some("api.keys = ['k']"));
     let headers = [LOCAL, LISTED, METHOD];
     let preflight = request("OPTIONS /api/v1/publish HTTP/1.1", &headers, "");

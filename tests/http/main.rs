@@ -1,11 +1,11 @@
-//! HTTP to the letter, and whom it is trusted from: the real executable, asked byte by byte.
+//! Tests of HTTP conformance and access control with the executable and raw requests.
 //!
-//! Every request here is one that some client, proxy or page really sends. Nothing is timed.
+//! Every request occurs in practice, from some client, proxy or page. No test measures time.
 
 mod cross_origin;
+mod keyless;
 mod message;
 mod proxy;
-mod trust;
 mod upgrade;
 
 use campanile_tests::executable;

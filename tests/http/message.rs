@@ -1,4 +1,4 @@
-//! What RFC 9110 and RFC 9112 ask of requests and responses.
+//! Tests of the requirements of RFC 9110 and RFC 9112 for requests and responses.
 
 use crate::{GATEWAY, PUSH};
 use campanile_tests::http::{LOCAL, request, upgrade};
@@ -58,9 +58,9 @@ fn the_only_transfer_coding_is_chunked_once_and_without_a_length() {
     assert_eq!(post(&[chunked, &length]), 400);
 }
 
-/// What comes in one packet is taken apart: each head is judged as if it had come alone.
+/// Requests in one segment are separated: each head is checked as if it had come alone.
 #[test]
-fn pipelined_requests_are_judged_like_any_other() {
+fn pipelined_requests_are_checked_like_others() {
     let process = GATEWAY.start(None);
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
     let push = request("POST /push HTTP/1.1", &[LOCAL], PUSH);
@@ -88,10 +88,10 @@ fn pipelined_requests_are_judged_like_any_other() {
     }
 }
 
-/// Where a chunked body ends only hyper finds, so a head behind one in the same packet is not seen.
-/// If that is chunked too, a length may be hidden from us, and the connection ends.
+/// Only hyper finds the end of a chunked body, so the gateway does not check a head after it in the
+/// same segment. If that request is chunked too, it may hide a length, so the connection is closed.
 #[test]
-fn behind_a_chunked_request_another_is_the_last() {
+fn a_second_chunked_request_in_a_segment_closes_the_connection() {
     let process = GATEWAY.start(None);
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
     let head = request(
@@ -110,7 +110,7 @@ fn behind_a_chunked_request_another_is_the_last() {
         );
     }
     raw.expect_end();
-    // One after the other they are served for ever.
+    // Chunked requests in separate segments are served without limit.
     let mut raw = Peer::connect(process.address);
     for _ in 0..3 {
         raw.send(&chunked);
@@ -118,9 +118,9 @@ fn behind_a_chunked_request_another_is_the_last() {
     }
 }
 
-/// Whoever says that nothing more will come, in the middle of a head, is not waited for.
+/// The end of the stream within a head closes the connection at once.
 #[test]
-fn a_part_of_a_head_is_no_reason_to_wait_behind_the_end() {
+fn the_end_of_the_stream_within_a_head_closes_at_once() {
     let process = GATEWAY.start(Some("heartbeat.handshake_timeout_ms = 60_000"));
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
     let push = request("POST /push HTTP/1.1", &[LOCAL], PUSH);
@@ -135,9 +135,9 @@ fn a_part_of_a_head_is_no_reason_to_wait_behind_the_end() {
     }
 }
 
-/// A connection on which a body may still come is over, and the client is told so.
+/// After an error before the body, the connection is closed, and the response announces it.
 #[test]
-fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() {
+fn an_error_before_the_body_announces_the_close() {
     let process = GATEWAY.start(Some("http.body_bytes_max = 4096"));
     let stranger = ["Host: a.example"];
     for (start, headers, body, status) in [
@@ -156,7 +156,7 @@ fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() 
             (status, Some("close")),
             "{start}"
         );
-        // What has come whole is no reason to end.
+        // A request that was received completely does not close the connection.
         let mut raw = Peer::connect(process.address);
         raw.send(&whole);
         let refused = raw.response();
@@ -171,7 +171,7 @@ fn whoever_is_refused_before_the_body_has_come_hears_that_the_connection_ends() 
 }
 
 #[test]
-fn every_405_says_what_is_allowed() {
+fn every_405_has_an_allow_header() {
     let process = GATEWAY.start(None);
     for (path, method, allow) in [
         ("/push", "GET", "POST"),

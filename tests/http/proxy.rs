@@ -1,7 +1,7 @@
-//! Behind real proxies on the same host: nginx, Caddy and `HAProxy`, as Debian packages them.
+//! Tests behind real proxies on the same host: Debian's nginx, Caddy and `HAProxy`.
 //!
-//! Everything that reaches the gateway through one comes from loopback. Where one is not installed,
-//! its tests pass; scripts/test.sh, which installs them, says so.
+//! All requests through a proxy come from loopback. If a proxy is not installed, its tests pass;
+//! scripts/test.sh installs them.
 
 use crate::{GATEWAY, PUSH};
 use campanile_tests::client::{Client, open_as, read_text};
@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tungstenite::Message;
 
-/// A proxy on a port of its own; killed when dropped.
+/// A running proxy on its own port. Dropping it kills the process.
 struct Proxy {
     address: SocketAddr,
     _child: KillOnDrop,
 }
 
 impl Proxy {
-    /// Starts nginx with these lines in its `http` block, where `LISTEN` stands for its address.
-    /// `None` if it is not installed.
+    /// Starts nginx with these lines in its `http` block; `LISTEN` is replaced by its address.
+    /// `None` if nginx is not installed.
     fn nginx(test: &str, http: &str) -> Option<Self> {
         let (address, folder) = (free_address(), folder(test));
         let at = |name: &str| folder.join(name).display().to_string();
@@ -44,7 +44,7 @@ impl Proxy {
         Self::start(command, address)
     }
 
-    /// Starts Caddy with this Caddyfile; its administration is off.
+    /// Starts Caddy with this Caddyfile, without the admin API. `None` if it is not installed.
     fn caddy(test: &str, text: &str) -> Option<Self> {
         let (address, folder) = (free_address(), folder(test));
         let file = folder.join("Caddyfile");
@@ -54,14 +54,14 @@ impl Proxy {
         command
             .args(["run", "--adapter", "caddyfile", "--config"])
             .arg(file);
-        // It keeps what it knows in its user's folders.
+        // Caddy stores its state in these folders.
         command
             .env("XDG_DATA_HOME", &folder)
             .env("XDG_CONFIG_HOME", &folder);
         Self::start(command, address)
     }
 
-    /// Starts `HAProxy` with this configuration.
+    /// Starts `HAProxy` with this configuration. `None` if it is not installed.
     fn haproxy(test: &str, text: &str) -> Option<Self> {
         let (address, folder) = (free_address(), folder(test));
         let file = folder.join("haproxy.cfg");
@@ -72,7 +72,7 @@ impl Proxy {
         Self::start(command, address)
     }
 
-    #[expect(clippy::print_stdout, reason = "whoever runs the tests is to know it")]
+    #[expect(clippy::print_stdout, reason = "a skipped test is reported")]
     fn start(mut command: Command, address: SocketAddr) -> Option<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let quiet = command
@@ -101,16 +101,16 @@ impl Proxy {
     }
 }
 
-/// A folder for the files of a proxy.
+/// Creates a folder for the files of a proxy.
 fn folder(test: &str) -> PathBuf {
     let folder = Path::new(GATEWAY.folder).join(format!("proxy-{test}"));
     std::fs::create_dir_all(&folder).expect("cargo made its parent");
     folder
 }
 
-/// The shortest way to write it: HTTP/1.0, no header of the client's connection, its own Host.
+/// A bare `proxy_pass`: HTTP/1.0, no header about the client's connection, the proxy's own Host.
 #[test]
-fn behind_a_bare_proxy_pass_nothing_is_open() {
+fn behind_a_bare_proxy_pass_every_path_needs_a_key() {
     let process = GATEWAY.start(None);
     let bare = format!(
         "server {{ listen LISTEN; location / {{ proxy_pass http://{}; }} }}\n",
@@ -133,9 +133,9 @@ fn behind_a_bare_proxy_pass_nothing_is_open() {
     assert!(!health.body.contains("sessions_max"), "{}", health.body);
 }
 
-/// An upgrade over HTTP/1.0, which is what nginx sends without `proxy_http_version 1.1`.
+/// nginx without `proxy_http_version 1.1` sends upgrades over HTTP/1.0.
 #[test]
-fn behind_a_proxy_that_speaks_http_10_sessions_open() {
+fn behind_a_proxy_with_http_10_upgrades_succeed() {
     let process = GATEWAY.start(None);
     let old = format!(
         "server {{ listen LISTEN; location / {{ proxy_pass http://{};\n\
@@ -147,18 +147,18 @@ fn behind_a_proxy_that_speaks_http_10_sessions_open() {
     };
     let mut client = open_as(proxy.address, "jack", "e");
     expect_push(&process, &mut client, "X-Nothing: more");
-    // Nobody names a user through it.
+    // The user header is not trusted through a proxy.
     let as_jack = [LOCAL, "x-user-id: jack", "Sec-WebSocket-Protocol: t"];
     let edk = upgrade("GET /edk HTTP/1.1", &as_jack);
     assert_eq!(ask(proxy.address, edk).status, 401);
 }
 
-/// The gateway of docs/behind-a-proxy.md, as it stands there.
+/// Starts a gateway with the config of docs/behind-a-proxy.md.
 fn documented_gateway() -> Process {
     GATEWAY.start(Some(&block("toml")))
 }
 
-/// A proxy's block of docs/behind-a-proxy.md, for this gateway and with `LISTEN` for its address.
+/// Returns a proxy's block of docs/behind-a-proxy.md with this gateway's address and `LISTEN`.
 fn documented(language: &str, own_address: &str, process: &Process) -> String {
     let block = block(language);
     assert!(block.contains(own_address), "{block}");
@@ -209,13 +209,13 @@ fn clients_connect_and_nothing_else_is_exposed(process: &Process, proxy: &Proxy)
         let seen = ask(proxy.address, post);
         assert_eq!(seen.status, 404, "{path}: {seen:?}");
     }
-    // Not even past it.
+    // Also not by a direct request.
     let direct = ask(
         process.address,
         request("POST /push HTTP/1.1", &[LOCAL], PUSH),
     );
     assert_eq!(direct.status, 401);
-    // Pages are of the same origin as what they see, which is the proxy.
+    // Pages have the origin of the proxy.
     let host = format!("Host: {}", proxy.address);
     let origin = format!("Origin: http://{}", proxy.address);
     let chat = upgrade("GET /chat HTTP/1.1", &[&host, &origin, "Cookie: auth=a"]);
@@ -231,7 +231,7 @@ fn clients_connect_and_nothing_else_is_exposed(process: &Process, proxy: &Proxy)
     );
 }
 
-/// A push that is made on this machine reaches a client.
+/// Asserts that a local push reaches a client.
 #[track_caller]
 fn expect_push(process: &Process, client: &mut Client, header: &str) {
     let mut raw = Peer::connect(process.address);
@@ -241,7 +241,7 @@ fn expect_push(process: &Process, client: &mut Client, header: &str) {
     client.send(Message::text("")).expect("the proxy reads on");
 }
 
-/// The block of docs/behind-a-proxy.md in this language.
+/// Returns the block of docs/behind-a-proxy.md in a language.
 fn block(language: &str) -> String {
     let document = include_str!("../../docs/behind-a-proxy.md");
     let (_, rest) = document

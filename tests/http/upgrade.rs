@@ -1,22 +1,22 @@
-//! Upgrade requests: over HTTP/1.0, with subprotocols, and why one is refused.
+//! Tests of upgrade requests: HTTP/1.0, subprotocols, and reasons of rejections.
 
 use crate::{GATEWAY, PUSH};
-use campanile_tests::client::{open, settle};
+use campanile_tests::client::{expect_no_message, open};
 use campanile_tests::http::{LOCAL, request, upgrade};
 use campanile_tests::peer::{Peer, ask};
 
 const REGISTRATION: &[u8] = br#"{"token":"jack","event":"e"}"#;
-/// 28, with the bit of a mask.
+/// The length 28 with the mask bit.
 const REGISTRATION_LENGTH: u8 = 0x9c;
 
-/// nginx speaks HTTP/1.0 unless it is told otherwise, and the originals let it.
+/// nginx uses HTTP/1.0 by default, and the originals accept it.
 #[test]
 fn an_upgrade_over_http_10_is_served() {
     let process = GATEWAY.start(None);
     for headers in [&[LOCAL][..], &[]] {
         let start = "GET /ws HTTP/1.0";
         let mut raw = Peer::connect(process.address);
-        // One byte at a time as well.
+        // Also one byte at a time.
         for byte in upgrade(start, headers).as_bytes() {
             raw.send([*byte]);
         }
@@ -26,7 +26,7 @@ fn an_upgrade_over_http_10_is_served() {
             ("HTTP/1.1", 101)
         );
         raw.send([&[0x81, REGISTRATION_LENGTH, 0, 0, 0, 0], REGISTRATION].concat());
-        // The session is one like any other; a ping shows that its registration was read.
+        // The pong proves that the registration was read.
         raw.send([0x89, 0x80, 0, 0, 0, 0]);
         raw.expect_bytes(&[0x8a, 0]);
         let pushed = ask(
@@ -38,9 +38,9 @@ fn an_upgrade_over_http_10_is_served() {
     }
 }
 
-/// One packet ended the process once.
+/// A regression test: one segment once terminated the process.
 #[test]
-fn an_upgrade_over_http_10_may_stand_anywhere() {
+fn an_upgrade_over_http_10_may_follow_other_requests() {
     let process = GATEWAY.start(Some("http.http_in_bytes_max = 32768"));
     let upgrade = upgrade("GET /ws HTTP/1.0", &[LOCAL]);
     let get = request("GET /health HTTP/1.1", &[LOCAL], "");
@@ -73,7 +73,7 @@ fn an_upgrade_over_http_10_may_stand_anywhere() {
         );
     }
 
-    // Where it is not seen it is ignored, as RFC 9110 (7.8) has it.
+    // An upgrade that is not detected is ignored (RFC 9110, section 7.8).
     let chunked = request(
         "POST /push HTTP/1.1",
         &[LOCAL, "Transfer-Encoding: chunked"],
@@ -94,15 +94,15 @@ fn an_upgrade_over_http_10_may_stand_anywhere() {
             Some("no_websocket_in_upgrade")
         );
     }
-    settle(&mut open(process.address, "/ws"));
+    expect_no_message(&mut open(process.address, "/ws"));
 }
 
 #[test]
-fn other_requests_over_http_10_are_answered_in_it() {
+fn other_requests_over_http_10_get_responses_over_http_10() {
     let process = GATEWAY.start(None);
     for request in [
         request("GET /health HTTP/1.0", &[], ""),
-        // Refused, and with an upgrade that its path has no use for.
+        // A rejected upgrade, and upgrades on paths without sessions.
         upgrade("GET /easyws HTTP/1.0", &[]),
         upgrade("GET /health HTTP/1.0", &[]),
         upgrade("GET /nowhere HTTP/1.0", &[]),
@@ -117,7 +117,7 @@ fn other_requests_over_http_10_are_answered_in_it() {
 }
 
 #[test]
-fn why_an_upgrade_is_refused_stands_in_a_header() {
+fn a_header_has_the_reason_of_a_rejected_upgrade() {
     let config = "limits.name_bytes_max = 64\n\
         [[routes]]\npath = '/ws'\ndialect = 'wserver'\n\
         [[routes]]\npath = '/easyws'\ndialect = 'easyws'\n\
@@ -187,9 +187,9 @@ fn why_an_upgrade_is_refused_stands_in_a_header() {
     }
 }
 
-/// A browser that offers subprotocols fails where none of them is chosen.
+/// A browser fails the connection if it offers subprotocols and the server selects none.
 #[test]
-fn a_route_agrees_on_the_first_of_its_subprotocols_that_is_offered() {
+fn a_route_selects_its_first_subprotocol_that_is_offered() {
     let config = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n\
         subprotocols = ['v1.chat', 'v2.chat']\n\
         [[routes]]\npath = '/easyws'\ndialect = 'easyws'\nsubprotocols = ['v1.chat']\n\
@@ -219,12 +219,12 @@ fn a_route_agrees_on_the_first_of_its_subprotocols_that_is_offered() {
     let own = easyws(&[&offer("v1.chat, cmd.fossores.de")]);
     assert_eq!(own.as_deref(), Some("cmd.fossores.de"));
     assert_eq!(easyws(&[&offer("v1.chat")]).as_deref(), Some("v1.chat"));
-    // Its own one only from the first line, as gorilla reads it.
+    // The dialect's own subprotocol counts only in the first header line, as with gorilla.
     assert_eq!(easyws(&[&offer("other"), &offer("cmd.fossores.de")]), None);
 }
 
 #[test]
-fn a_port_that_a_proxy_writes_into_host_is_no_other_origin() {
+fn a_port_added_to_host_by_a_proxy_is_the_same_origin() {
     let process = GATEWAY.start(None);
     for (host, origin, status) in [
         ("a.example:443", "https://a.example", 101),

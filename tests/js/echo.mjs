@@ -1,9 +1,9 @@
-// Messages, pings and closes themselves, whatever the language: the dialect echo.
+// Messages, pings and closes independent of a dialect's rules, with the dialect echo.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { WebSocket as Ws } from "ws";
-import { base, done, open, within } from "./client.mjs";
+import { base, done, open, withTimeout } from "./client.mjs";
 
 const url = `${base}/echo`;
 for (const Socket of [WebSocket, Ws]) {
@@ -19,21 +19,21 @@ for (const Socket of [WebSocket, Ws]) {
   }
   await client.close(3999);
 
-  // Without a code there is none to come back.
-  const silent = await open(new Socket(url));
-  silent.socket.close();
-  const { code, wasClean } = await within("a close", silent.closed);
+  // A close frame without a code is echoed without one.
+  const codeless = await open(new Socket(url));
+  codeless.socket.close();
+  const { code, wasClean } = await withTimeout("close", codeless.closed);
   assert.deepEqual({ code, wasClean }, { code: 1005, wasClean: true });
 }
 
 const { socket } = await open(new Ws(url));
 const pong = once(socket, "pong");
-socket.ping("are you there?");
-assert.equal((await within("a pong", pong))[0].toString(), "are you there?");
+socket.ping("payload");
+assert.equal((await withTimeout("pong", pong))[0].toString(), "payload");
 const message = once(socket, "message");
 for (const part of ["a", "b"]) socket.send(part, { fin: false });
 socket.ping();
 socket.send("c", { fin: true });
-assert.equal((await within("a message", message))[0].toString(), "abc");
+assert.equal((await withTimeout("message", message))[0].toString(), "abc");
 socket.terminate();
 done();

@@ -1,11 +1,11 @@
-// The page to try a route: its script, run with the built-in WebSocket of Node.js and as much of a
-// browser as it touches.
+// The playground page: runs its script with Node's built-in WebSocket and stubs of the browser
+// objects that it uses.
 
 import assert from "node:assert/strict";
 import vm from "node:vm";
 import { base, done } from "./client.mjs";
 
-// An element of the page: what the script sets, and the listeners that it adds.
+// A stub of an element: its value, children and listeners.
 class Element {
   listeners = {};
   children = [];
@@ -20,7 +20,8 @@ class Element {
   }
 }
 
-// Runs a page's script, connects, and returns what it has done by then.
+// Runs the script of a route's page, connects, and returns the page's elements, timers, sent
+// messages and a function that waits for a line of its log.
 async function connect(path) {
   const page = await (await fetch(`${base.replace("ws:", "http:")}/playground${path}`)).text();
   const [, script] = page.match(/<script>(.*)<\/script>/s);
@@ -54,7 +55,7 @@ async function connect(path) {
   return { byId, intervals, sent, until };
 }
 
-// Whoever only listens is closed after 30 s, so the page says something before.
+// wsrv closes a client that sends nothing for 30 s, so the page sends an empty message before.
 const wsrv = await connect("/wsrv");
 const [[, { callback, ms }]] = wsrv.intervals;
 assert.ok(ms < 30_000, `${ms} ms`);
@@ -63,9 +64,9 @@ callback();
 assert.deepEqual(wsrv.sent, ["", ""]);
 wsrv.byId("close").listeners.click();
 await wsrv.until("closed 1000");
-assert.equal(wsrv.intervals.size, 0, "nothing is sent to a socket that is closed");
+assert.equal(wsrv.intervals.size, 0, "the timer of a closed socket is removed");
 
-// Elsewhere a pong is enough, and an empty message would be one.
+// In other dialects pongs keep a session open, so the page sends no empty messages.
 const ws = await connect("/ws");
 assert.equal(ws.intervals.size, 0);
 ws.byId("send").listeners.submit({ preventDefault() {} });

@@ -1,8 +1,8 @@
-// The dialect projectforge, spoken by Node's built-in WebSocket and by `ws`.
+// The dialect projectforge with Node's built-in WebSocket and `ws`.
 
 import assert from "node:assert/strict";
 import { WebSocket as Ws } from "ws";
-import { answered, base, done, open, within } from "./client.mjs";
+import { base, done, open, rejection, withTimeout } from "./client.mjs";
 
 const url = `${base}/example/socket`;
 
@@ -12,16 +12,16 @@ for (const Socket of [WebSocket, Ws]) {
   const second = await open(new Socket(`${url}?ch=${encodeURIComponent(room)}`));
   const send = (client, message) => client.send(JSON.stringify(message, null, 2));
 
-  // Who comes is told nothing, the others are.
-  const came = await first.nextJson();
-  const { from } = came;
+  // Presence goes to the other members, not to the joining session.
+  const joined = await first.nextJson();
+  const { from } = joined;
   assert.match(from, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
   const presence = (channel, connected) => {
     return { from, channel, cmd: "online-update", param: { userID: from, connected } };
   };
-  assert.deepEqual(came, presence(room, true));
+  assert.deepEqual(joined, presence(room, true));
 
-  // A relayed parameter keeps its numbers and is indented anew; it comes from the sender.
+  // A relayed parameter keeps the text of its numbers, is indented and has the sender as `from`.
   second.send(`{"cmd":"echo","channel":"x","param":{"n":[1e2,-0],"t":"\\u00e9\\/<","e":{}}}`);
   assert.equal(
     await second.next(),
@@ -29,7 +29,7 @@ for (const Socket of [WebSocket, Ws]) {
       `    "n": [\n      1e2,\n      -0\n    ],\n    "t": "\u00e9/<",\n    "e": {}\n  }\n}`,
   );
 
-  // What is published reaches both, in order.
+  // Publications reach both members in order.
   for (let index = 0; index < 150; index += 1) {
     send(second, { channel: room, cmd: "say", param: index });
   }
@@ -39,7 +39,7 @@ for (const Socket of [WebSocket, Ws]) {
     }
   }
 
-  // Nobody handles it, and key names are case-sensitive: nothing comes.
+  // An unknown command and a message without `cmd` (keys are case-sensitive) have no reply.
   send(first, { cmd: "unknown" });
   send(first, { CMD: "echo" });
   send(second, { cmd: "leave", channel: room });
@@ -49,21 +49,21 @@ for (const Socket of [WebSocket, Ws]) {
   await second.close();
   assert.deepEqual(await first.nextJson(), presence(room, false));
 
-  // Being asked to go is a message; the client goes by itself.
+  // The gateway requests a close by a message; the client closes.
   send(first, { cmd: "quit" });
   assert.equal(await first.next(), '{\n  "cmd": "close-connection",\n  "param": null\n}');
   await first.close();
 
-  // What is not understood ends the connection, and says so.
+  // An invalid message closes the session with 1007.
   const bad = await open(new Socket(url));
   bad.send('{"cmd":"a","cmd":"b"}');
-  const { code, wasClean } = await within("a close", bad.closed);
+  const { code, wasClean } = await withTimeout("close", bad.closed);
   assert.deepEqual({ code, wasClean }, { code: 1007, wasClean: true });
 }
 
-// Pages from elsewhere are not let in.
+// Upgrades from another origin are rejected.
 const elsewhere = { origin: "http://elsewhere.example" };
-assert.deepEqual(await answered(new Ws(url, elsewhere)), [403, "Forbidden\n"]);
+assert.deepEqual(await rejection(new Ws(url, elsewhere)), [403, "Forbidden\n"]);
 const here = await open(new Ws(url, { origin: base.replace("ws:", "http:") }));
 await here.close();
 done();

@@ -1,4 +1,4 @@
-// The dialect wsrv, spoken by Node's built-in WebSocket and by `ws`.
+// The dialect wsrv with Node's built-in WebSocket and `ws`.
 
 import assert from "node:assert/strict";
 import { WebSocket as Ws } from "ws";
@@ -9,14 +9,14 @@ for (const Socket of [WebSocket, Ws]) {
   assert.equal(client.socket.protocol, "");
   const request = (cmd, seqno, data) => JSON.stringify({ cmd, seqno, data });
 
-  // The response is in the type of frame that the request came in, byte for byte.
+  // The response has the frame type of the request and exactly these bytes.
   const sum = '{"cmd":"sum","seqno":"s1","status":0,"msg":"ok","data":3}';
   client.send(request("sum", "s1", { a: 1, b: 2 }));
   assert.equal(await client.next(), sum);
   client.send(Buffer.from(request("sum", "s1", { a: 1, b: 2 })));
   assert.deepEqual(await client.next(), Buffer.from(sum));
 
-  // Data that a handler hands on keep their escapes, but for what HTML would stumble over.
+  // Request data keep their escapes in the response, and `<`, `>`, `&` and U+2028 are escaped.
   const escaped = '"\\u003cb\\u003e\\u0026\\u2028\u00e9\\b\\n/"';
   client.send(request("repeat", "<", "<b>&\u2028\u00e9\b\n/"));
   assert.equal(
@@ -24,9 +24,9 @@ for (const Socket of [WebSocket, Ws]) {
     `{"cmd":"repeat","seqno":"\\u003c","status":0,"msg":"ok","data":${escaped}}`,
   );
 
-  // Silence, where it is silent; the next response is that of the next request.
-  for (const silent of ["", "hello", "[]", '{"cmd":"sum","seqno":1}', "{} {}"]) {
-    client.send(silent);
+  // Invalid messages have no response; the next response belongs to the next request.
+  for (const invalid of ["", "hello", "[]", '{"cmd":"sum","seqno":1}', "{} {}"]) {
+    client.send(invalid);
   }
   client.send('{"CMD":"no","Seqno":"s2","x":1}');
   const missing = '{"cmd":"no","seqno":"s2","status":-1,"msg":"not implement","data":{}}';
@@ -35,7 +35,7 @@ for (const Socket of [WebSocket, Ws]) {
   const empty = '{"cmd":"","seqno":"","status":-1,"msg":"not implement","data":{}}';
   assert.equal(await client.next(), empty);
 
-  // What fails says why.
+  // A failure has the status 999999999 and a message.
   client.send('{"cmd":"sum","seqno":"s3"}');
   assert.deepEqual(await client.nextJson(), {
     cmd: "sum",
@@ -45,7 +45,7 @@ for (const Socket of [WebSocket, Ws]) {
     data: {},
   });
 
-  // A push comes before the response of the handler that makes it, in frames of its own type.
+  // A push is sent before the response of its handler, with the route's frame type for pushes.
   client.send(request("notify", "s4"));
   const push = await client.next();
   assert.ok(Buffer.isBuffer(push), "pushes are binary unless the route says otherwise");
@@ -54,22 +54,22 @@ for (const Socket of [WebSocket, Ws]) {
   assert.deepEqual(rest, { cmd: "news", status: 0, msg: "ok", data: null });
   assert.equal((await client.nextJson()).seqno, "s4");
 
-  // Requests are handled at once: the second is answered first.
+  // Requests are handled concurrently: the second response comes first.
   client.send(request("wait", "slow"));
   client.send(request("release", "quick"));
   assert.equal((await client.nextJson()).seqno, "quick");
   assert.equal((await client.nextJson()).seqno, "slow");
 
-  // Many at once, each answered once.
+  // 500 concurrent requests have one response each.
   const wanted = Array.from({ length: 500 }, (_, index) => String(index));
   for (const seqno of wanted) client.send(request("sum", seqno, { a: 0, b: Number(seqno) }));
-  const seen = [];
+  const received = [];
   for (const _ of wanted) {
     const { seqno, data } = await client.nextJson();
     assert.equal(String(data), seqno);
-    seen.push(seqno);
+    received.push(seqno);
   }
-  assert.deepEqual(seen.sort(), wanted.sort());
+  assert.deepEqual(received.sort(), wanted.sort());
   await client.close();
 
   const texts = await open(new Socket(`${base}/wsrv-text`));

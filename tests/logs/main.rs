@@ -1,8 +1,8 @@
-//! The log of the executable: nobody is hurt where it cannot be written, and it says what it must.
+//! Tests of the executable's log: its contents, and output that cannot be written.
 
-mod hurt;
-mod said;
-mod stage;
+mod broken_output;
+mod contents;
+mod fixture;
 
 use campanile_tests::executable;
 use campanile_tests::process::Executable;

@@ -1,10 +1,9 @@
-//! The program that embeds the simulated gateway: what it sets up, and what it asks of its handles.
+//! The embedder of the simulated gateway: its handlers, validators and handles.
 //!
-//! Its handlers and validators wait for a while now and then, run as tasks when the dice say so,
-//! and report over a queue what the model has to know: which session is which, and that a session
-//! has come as far as a mark of its.
+//! Handlers and validators sometimes wait, and run as tasks at random times. They report to the
+//! model over a queue: the ids of sessions, and handled marks.
 
-use crate::climate::CHANNELS;
+use crate::scenario::CHANNELS;
 use campanile::Gateway;
 use campanile::config::Config;
 use campanile::gateway::{Builder, Simulation};
@@ -25,18 +24,18 @@ use std::task::{Poll, Waker};
 use tokio::runtime::Runtime;
 use tokio::task::{LocalEnterGuard, LocalSet};
 
-/// What the tasks tell the model.
+/// A report of a task to the model.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// The session whose client shows this token has opened.
+    /// The session of the client with this token has opened.
     Opened { token: String, id: PublicId },
-    /// The client of this token has said this mark, and everything before it has been done.
+    /// The mark of the client with this token, and everything before it, has been handled.
     Marked { token: String, mark: usize },
 }
 
-/// Runs tasks, and holds one handle for each shard.
+/// The runtime of the tasks, and one handle per shard.
 pub(crate) struct Embedder {
-    // Left before the tasks are dropped.
+    // Must be dropped before the tasks.
     _within: LocalEnterGuard,
     tasks: LocalSet,
     runtime: Runtime,
@@ -46,21 +45,20 @@ pub(crate) struct Embedder {
 }
 
 impl Embedder {
-    /// A program around the gateway of this config; what runs on this thread from now on may be its
-    /// tasks.
-    pub(crate) fn new(config: Config, is_lively: bool, exchange: &Arc<Exchange>) -> Self {
+    /// Creates an embedder of a gateway with this config. Its tasks run on this thread.
+    pub(crate) fn new(config: Config, has_channels: bool, exchange: &Arc<Exchange>) -> Self {
         let tasks = LocalSet::new();
         let within = tasks.enter();
         let (sender, reports) = channel();
         let builder = Gateway::builder(config);
-        let builder = if is_lively {
+        let builder = if has_channels {
             set_up(builder, sender)
         } else {
             builder
         };
         let simulation = Simulation::new(builder, exchange).expect("valid");
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        // Each publishes through the next shard.
+        // Each handle publishes through the next shard.
         let handles = (0..exchange.shards()).map(|_| simulation.handle());
         Self {
             _within: within,
@@ -77,7 +75,7 @@ impl Embedder {
         host.expect("it can be set up")
     }
 
-    /// Lets tasks run for a while.
+    /// Runs tasks for `turns` turns.
     pub(crate) fn run_tasks(&self, turns: u32) {
         self.runtime.block_on(self.tasks.run_until(async {
             for _ in 0..turns {
@@ -90,26 +88,26 @@ impl Embedder {
         self.reports.try_recv().ok()
     }
 
-    /// The route through which everything is pushed, seen from one shard.
+    /// Returns the route for all publications, through a shard.
     pub(crate) fn route(&self, shard: usize) -> RouteHandle {
         let route = self.handles[shard].route("/easyws");
         route.expect("it is in the config")
     }
 
-    /// The route whose sessions are told of each other.
+    /// Returns the route with presence messages.
     pub(crate) fn room(&self) -> RouteHandle {
         let route = self.handles[0].route("/projectforge");
         route.expect("it is in the config")
     }
 
-    /// The sessions of `wserver`, once the hosts have looked.
+    /// Starts to list the sessions of `wserver`.
     pub(crate) fn sessions(&self) -> Gathered<SessionInfo> {
         let route = self.handles[0].route("/ws").expect("it is in the config");
         route.sessions()
     }
 }
 
-/// What has come of something that was asked for.
+/// Polls a future once; `None` if it is pending.
 pub(crate) fn poll<F: Future + Unpin>(pending: &mut F) -> Option<F::Output> {
     let mut context = std::task::Context::from_waker(Waker::noop());
     match Pin::new(pending).poll(&mut context) {
@@ -118,7 +116,7 @@ pub(crate) fn poll<F: Future + Unpin>(pending: &mut F) -> Option<F::Output> {
     }
 }
 
-/// Whether a client with this token may listen to the channel that has a validator.
+/// Returns `true` if the validator allows a client with this token to join its channel.
 pub(crate) fn may_listen(token: &str) -> bool {
     !token.ends_with(['3', '7'])
 }
@@ -157,7 +155,7 @@ fn set_up(builder: Builder, reports: Sender<Report>) -> Builder {
     })
 }
 
-/// Publishes for a client: at once, to the others, when it is done, or before it is done.
+/// Publishes for a client: at once, to the others, on drop, or without waiting.
 async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
     let words: Vec<&str> = cx.text().expect("words").split(' ').collect();
     let [id, channel, how, padding] = words[..] else {
@@ -166,7 +164,7 @@ async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
     let message = || Message::text("push", format!("{id} {padding}"));
     match how {
         "drop" => {
-            let _later = SaysWhenDropped {
+            let _later = PublishesOnDrop {
                 message: message(),
                 channel: channel.into(),
                 cx: cx.clone(),
@@ -190,17 +188,17 @@ async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
     }
 }
 
-/// An embedder's code runs in destructors too.
-struct SaysWhenDropped {
+/// A value that publishes when it is dropped, as an embedder's destructor may.
+struct PublishesOnDrop {
     message: Message,
     channel: Box<str>,
     cx: Context,
 }
 
-impl Drop for SaysWhenDropped {
+impl Drop for PublishesOnDrop {
     fn drop(&mut self) {
-        let said: Pending<u64> = self.cx.publish(self.channel.clone(), self.message.clone());
-        drop(said);
+        let pending: Pending<u64> = self.cx.publish(self.channel.clone(), self.message.clone());
+        drop(pending);
     }
 }
 

@@ -1,21 +1,24 @@
-//! What must have come of a world: one log of applications per shard, and who was listening when.
+//! The model of a simulation: verification of deliveries against a log per shard.
 //!
-//! The log of a shard is what its witness heard. A session must have heard exactly what the log has
-//! for its users, its channels and everyone from where it joined to where it ended, in that order.
-//! Where something happened within a step that applied several publications, any place within that
-//! step is right.
+//! The log of a shard is the sequence of publications that its witness session received. A session
+//! must have received exactly the log's entries for its users, its channels and broadcasts, from
+//! its join to its end, in order. If a join happened in a step that applied several publications,
+//! any position within the step is right.
 
-use crate::book::{Book, Fate, Publisher, Pushed, Whom, Window};
-use crate::client::{Answered, Asked, Request, Tongue};
-use crate::climate::{
-    CHANNELS, CLOSE_GRACE, Climate, IDLE_TIMEOUT, PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT,
+use crate::client::{ClientKind, ReceivedResponse, Request, SentRequest};
+use crate::link::Link;
+use crate::scenario::{
+    CHANNELS, CLOSE_GRACE, IDLE_TIMEOUT, PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT, Scenario,
 };
-use crate::world::{Link, World};
+use crate::session_history::{
+    PublicationRecord, PublicationState, Publisher, SessionHistory, Target, Window,
+};
+use crate::simulator::Simulator;
 use std::collections::BTreeMap;
 
-/// What happened in a world, for a test that wants to see that enough did.
+/// Counts of events in a simulation, so that tests can assert that enough happened.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Coverage {
     pub(crate) delivered: u64,
     pub(crate) totals: u64,
     pub(crate) busy: u64,
@@ -25,12 +28,13 @@ pub(crate) struct Tally {
     pub(crate) idle: u64,
     pub(crate) copied: u64,
     pub(crate) blocked_steps: u64,
-    /// Publications to channels that sessions heard, and to them alone.
+    /// Received publications to channels.
     pub(crate) on_channels: u64,
+    /// Received publications to single sessions.
     pub(crate) direct: u64,
-    /// Times that a session came to a channel or went.
-    pub(crate) toggles: u64,
-    /// What became of those who wanted to be a user's only session.
+    /// Joins and leaves.
+    pub(crate) membership_changes: u64,
+    /// Claims of exclusive users, by result.
     pub(crate) granted: u64,
     pub(crate) replaced: u64,
     pub(crate) taken: u64,
@@ -38,7 +42,7 @@ pub(crate) struct Tally {
     pub(crate) claims_timed_out: u64,
 }
 
-impl Tally {
+impl Coverage {
     pub(crate) fn add(&mut self, other: Self) {
         self.delivered += other.delivered;
         self.totals += other.totals;
@@ -51,7 +55,7 @@ impl Tally {
         self.blocked_steps += other.blocked_steps;
         self.on_channels += other.on_channels;
         self.direct += other.direct;
-        self.toggles += other.toggles;
+        self.membership_changes += other.membership_changes;
         self.granted += other.granted;
         self.replaced += other.replaced;
         self.taken += other.taken;
@@ -60,28 +64,28 @@ impl Tally {
     }
 }
 
-/// The log of one shard: the numbers of the publications, and where each stands.
+/// The log of one shard: the ids of its publications, and the position of each.
 struct Log<'w> {
     ids: &'w [usize],
     places: BTreeMap<usize, usize>,
 }
 
-/// Judges a world that has come to rest.
-pub(crate) fn judge(world: &World) -> Tally {
-    let logs: Vec<Log<'_>> = (0..world.climate.shards)
+/// Verifies an idle simulation.
+pub(crate) fn verify(simulator: &Simulator) -> Coverage {
+    let logs: Vec<Log<'_>> = (0..simulator.scenario.shards)
         .map(|shard| {
-            let ids = world.links[shard].client.heard.as_slice();
+            let ids = simulator.links[shard].client.received.as_slice();
             let places = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
             Log { ids, places }
         })
         .collect();
     for (shard, log) in logs.iter().enumerate() {
-        let ended = &world.links[shard].book.ended;
+        let ended = &simulator.links[shard].history.ended;
         assert!(
-            ended.is_none() || world.is_stopping,
+            ended.is_none() || simulator.is_stopping,
             "the witness ended: {ended:?}"
         );
-        let applied = world.applied(shard);
+        let applied = simulator.applied(shard);
         assert_eq!(
             log.ids.len(),
             applied,
@@ -93,29 +97,33 @@ pub(crate) fn judge(world: &World) -> Tally {
             "a publication was applied twice"
         );
     }
-    let mut tally = Tally::default();
-    for (at, link) in world.links.iter().enumerate() {
-        let is_over = link.client.close.is_some() && link.client.said_close;
+    let mut coverage = Coverage::default();
+    for (at, link) in simulator.links.iter().enumerate() {
+        let is_over = link.client.close.is_some() && link.client.sent_close;
         assert!(
             !is_over || link.is_shut || link.is_closed,
-            "{at} said goodbye and stays"
+            "{at} sent a close frame and is still open"
         );
         if !link.client.is_pusher() {
-            judge_session(at, world, &logs[link.shard], &mut tally);
+            verify_session(at, simulator, &logs[link.shard], &mut coverage);
         }
     }
-    judge_orders(world, &logs);
-    judge_fates(world, &logs, &mut tally);
-    judge_answers(world, &logs, &mut tally);
-    count_hosts(world, &mut tally);
-    tally
+    verify_order(simulator, &logs);
+    verify_states(simulator, &logs, &mut coverage);
+    verify_responses(simulator, &logs, &mut coverage);
+    count_hosts(simulator, &mut coverage);
+    coverage
 }
 
-/// Judges a session that has just begun to end: no deadline comes before its time.
-pub(crate) fn judge_end(link: &Link, labels: &[&str], climate: &Climate) {
+/// Verifies a session that has just begun to end: no deadline fired early.
+pub(crate) fn verify_end(link: &Link, labels: &[&str], scenario: &Scenario) {
     let (label, since, timeout) = match labels {
         ["idle_timeout"] => ("silent", link.input_at, IDLE_TIMEOUT),
-        ["registration_timeout"] => ("unregistered", link.opened_at, climate.registration_timeout),
+        ["registration_timeout"] => (
+            "unregistered",
+            link.opened_at,
+            scenario.registration_timeout,
+        ),
         _ => return,
     };
     let waited = link.ended_at - since;
@@ -125,23 +133,23 @@ pub(crate) fn judge_end(link: &Link, labels: &[&str], climate: &Climate) {
     );
 }
 
-/// Judges a connection that is being closed: no deadline comes before its time.
-pub(crate) fn judge_finish(link: &Link, now: u32, climate: &Climate) {
-    if link.was_told {
+/// Verifies a connection that is being closed: no deadline fired early.
+pub(crate) fn verify_finish(link: &Link, now: u32, scenario: &Scenario) {
+    if link.knows_end {
         return;
     }
-    if let Some(ended) = &link.book.ended {
+    if let Some(ended) = &link.history.ended {
         let is_cut = |label: &&str| ["slow_consumer", "reset"].contains(label);
         let waited = now - link.ended_at;
-        // Where batches hold too much, those who are behind are cut at any time.
-        let may_be_relieved = climate.publication_bytes < PUBLICATION_BYTES_AMPLE;
+        // Above the limit of publication bytes, slow sessions are aborted at any time.
+        let may_be_relieved = scenario.publication_bytes < PUBLICATION_BYTES_AMPLE;
         assert!(
             waited >= CLOSE_GRACE || may_be_relieved || ended.labels.iter().any(is_cut),
             "closing for {waited} of {CLOSE_GRACE} ticks, and cut: {:?}",
             ended.labels
         );
-    } else if link.client.answered.is_empty() && link.book.opened.is_none() {
-        let (waited, timeout) = (now - link.connected_at, climate.handshake_timeout);
+    } else if link.client.responses.is_empty() && link.history.opened.is_none() {
+        let (waited, timeout) = (now - link.connected_at, scenario.handshake_timeout);
         assert!(
             waited >= timeout,
             "connected for {waited} of {timeout} ticks, and cut"
@@ -149,99 +157,99 @@ pub(crate) fn judge_finish(link: &Link, now: u32, climate: &Climate) {
     }
 }
 
-/// What hosts have counted.
-pub(crate) fn count(world: &World) -> Tally {
-    let mut tally = Tally::default();
-    count_hosts(world, &mut tally);
-    tally
+/// Returns the counts of the hosts.
+pub(crate) fn count(simulator: &Simulator) -> Coverage {
+    let mut coverage = Coverage::default();
+    count_hosts(simulator, &mut coverage);
+    coverage
 }
 
-fn count_hosts(world: &World, tally: &mut Tally) {
-    for host in &world.hosts {
+fn count_hosts(simulator: &Simulator, coverage: &mut Coverage) {
+    for host in &simulator.hosts {
         let counters = host.counters();
-        tally.delivered += counters.deliveries;
-        tally.slow += counters.ended("slow_consumer");
-        tally.idle += counters.ended("idle_timeout");
-        tally.replaced += counters.ended("replaced");
-        tally.copied += counters.outboxes_copied;
+        coverage.delivered += counters.deliveries;
+        coverage.slow += counters.ended("slow_consumer");
+        coverage.idle += counters.ended("idle_timeout");
+        coverage.replaced += counters.ended("replaced");
+        coverage.copied += counters.outboxes_copied;
     }
-    tally.blocked_steps = world.blocked_steps;
+    coverage.blocked_steps = simulator.blocked_steps;
 }
 
-fn judge_session(at: usize, world: &World, log: &Log<'_>, tally: &mut Tally) {
-    let link = &world.links[at];
-    let (client, book) = (&link.client, &link.book);
-    let is_direct = |id: &&usize| matches!(world.pushes[**id].whom, Whom::Session(_));
-    let direct: Vec<usize> = client.heard.iter().filter(is_direct).copied().collect();
-    let heard: Vec<usize> = client
-        .heard
+fn verify_session(at: usize, simulator: &Simulator, log: &Log<'_>, coverage: &mut Coverage) {
+    let link = &simulator.links[at];
+    let (client, history) = (&link.client, &link.history);
+    let is_direct = |id: &&usize| matches!(simulator.pushes[**id].target, Target::Session(_));
+    let direct: Vec<usize> = client.received.iter().filter(is_direct).copied().collect();
+    let received: Vec<usize> = client
+        .received
         .iter()
         .filter(|id| !is_direct(id))
         .copied()
         .collect();
-    tally.direct += direct.len() as u64;
+    coverage.direct += direct.len() as u64;
     assert!(
-        book.direct.starts_with(&direct),
+        history.direct.starts_with(&direct),
         "session {at} alone: {direct:?}, not {:?}",
-        book.direct
+        history.direct
     );
-    let places = heard.iter().map(|id| log.places.get(id).copied());
+    let places = received.iter().map(|id| log.places.get(id).copied());
     let places: Option<Vec<usize>> = places.collect();
-    let places = places.expect("what a session hears is in the log of its shard");
+    let places = places.expect("a session receives only messages of its shard's log");
     assert!(
         places.is_sorted_by(|before, after| before < after),
-        "session {at} heard in another order, or twice: {heard:?}"
+        "session {at} received in another order, or twice: {received:?}"
     );
 
-    let owed = owed(at, world, book);
-    if let Some(unheard) = check_places(at, world, log, &places, owed.unwrap_or(0)) {
-        panic!("session {at} never heard {unheard}: {:?}", book.ended);
+    let required = expected(at, simulator, history);
+    if let Some(missing) = check_places(at, simulator, log, &places, required.unwrap_or(0)) {
+        panic!("session {at} never received {missing}: {:?}", history.ended);
     }
-    if owed.is_some() {
+    if required.is_some() {
         assert_eq!(
             direct.len(),
-            book.direct.len(),
-            "session {at} is owed more, alone"
+            history.direct.len(),
+            "session {at} lacks direct messages"
         );
     }
     for channel in CHANNELS {
-        for toggle in book.toggles(channel) {
-            tally.toggles += 1;
-            let known = toggle
+        for change in history.membership_changes(channel) {
+            coverage.membership_changes += 1;
+            let known = change
                 .is_on
-                .filter(|_| owed.is_some_and(|owed| toggle.window.end <= owed));
-            let flags = flags(world, log, &places, channel, &toggle.window);
+                .filter(|_| required.is_some_and(|required| change.window.end <= required));
+            let flags = flags(simulator, log, &places, channel, &change.window);
             let is_plausible = match known {
                 Some(true) => flags.is_sorted(),
                 Some(false) => flags.is_sorted_by(|before, after| before >= after),
                 None => true,
             };
             let whole = link
-                .book
+                .history
                 .opened
                 .as_ref()
-                .is_some_and(|it| it.end <= toggle.window.start);
+                .is_some_and(|it| it.end <= change.window.start);
             assert!(
                 is_plausible || !whole,
-                "session {at} heard half of {channel}: {flags:?}"
+                "session {at} received half of {channel}: {flags:?}"
             );
         }
     }
-    let is_on_channel = |id: &&usize| matches!(world.pushes[**id].whom, Whom::Channel(_));
-    tally.on_channels += heard.iter().filter(is_on_channel).count() as u64;
+    let is_on_channel = |id: &&usize| matches!(simulator.pushes[**id].target, Target::Channel(_));
+    coverage.on_channels += received.iter().filter(is_on_channel).count() as u64;
 }
 
-/// Up to which place of the log a session must have heard everything that was for it; `None` if
-/// some of it may have been on its way when the connection was cut.
-fn owed(at: usize, world: &World, book: &Book) -> Option<usize> {
-    let link = &world.links[at];
+/// Returns the position in the log up to which a session must have received everything; `None` if
+/// messages may have been in flight when the connection was aborted.
+fn expected(at: usize, simulator: &Simulator, history: &SessionHistory) -> Option<usize> {
+    let link = &simulator.links[at];
     let client = &link.client;
-    let Some(ended) = &book.ended else {
-        if book.opened.is_some() {
+    let Some(ended) = &history.ended else {
+        if history.opened.is_some() {
             assert!(!link.is_closed && client.close.is_none());
-            return Some(world.applied(link.shard));
+            return Some(simulator.applied(link.shard));
         }
-        assert!(client.heard.is_empty());
+        assert!(client.received.is_empty());
         return None;
     };
     assert!(
@@ -251,9 +259,9 @@ fn owed(at: usize, world: &World, book: &Book) -> Option<usize> {
     let only = |label: &str| ended.labels == [label];
     assert!(
         !only("reset") || link.has_ended,
-        "session {at} was reset by nobody"
+        "session {at} was reset without a cause"
     );
-    assert!(!only("client_closed") || client.said_close);
+    assert!(!only("client_closed") || client.sent_close);
 
     let left_by_itself = link.has_reset || (link.has_ended && client.close.is_none());
     match &client.close {
@@ -266,13 +274,13 @@ fn owed(at: usize, world: &World, book: &Book) -> Option<usize> {
             );
             (reason != "too slow").then_some(ended.window.start)
         }
-        None if left_by_itself || link.was_cut => None,
+        None if left_by_itself || link.was_aborted => None,
         None => {
             let is_cut = |label: &&str| ["slow_consumer", "reset"].contains(label);
             let fits = ended.labels.iter().any(is_cut);
             assert!(
                 fits,
-                "session {at} heard no close frame: {:?}",
+                "session {at} received no close frame: {:?}",
                 ended.labels
             );
             None
@@ -280,24 +288,26 @@ fn owed(at: usize, world: &World, book: &Book) -> Option<usize> {
     }
 }
 
-/// Compares what a session heard with the log: what was not for it, it did not hear; and it heard
-/// everything that was, up to the last thing that it heard. Returns the first that it is owed
-/// beyond.
+/// Compares a session's messages with the log: it has received no message of others, and all of its
+/// own up to the last received one. Returns the position of the next one that is missing.
 fn check_places(
     at: usize,
-    world: &World,
+    simulator: &Simulator,
     log: &Log<'_>,
     places: &[usize],
-    owed: usize,
+    required: usize,
 ) -> Option<usize> {
-    let book = &world.links[at].book;
+    let history = &simulator.links[at].history;
     let last = places.last().map_or(0, |last| last + 1);
     let mut places = places.iter().peekable();
-    for (place, &id) in log.ids.iter().enumerate().take(last.max(owed)) {
-        let was_heard = places.next_if_eq(&&place).is_some();
-        match book.reaches(at, &world.pushes[id], place) {
-            Some(false) => assert!(!was_heard, "{id} was not for session {at}"),
-            Some(true) if !was_heard => {
+    for (place, &id) in log.ids.iter().enumerate().take(last.max(required)) {
+        let was_received = places.next_if_eq(&&place).is_some();
+        match history.reaches(at, &simulator.pushes[id], place) {
+            Some(false) => assert!(
+                !was_received,
+                "session {at} received {id}, which is not addressed to it"
+            ),
+            Some(true) if !was_received => {
                 assert!(place >= last, "session {at} missed {id}");
                 return Some(id);
             }
@@ -307,29 +317,30 @@ fn check_places(
     None
 }
 
-/// Of what was said on a channel within a window: whether a session heard it.
+/// Returns for each publication to a channel within a window whether the session received it.
 fn flags(
-    world: &World,
+    simulator: &Simulator,
     log: &Log<'_>,
     places: &[usize],
     channel: &'static str,
     window: &Window,
 ) -> Vec<bool> {
-    let said = log
+    let publications = log
         .ids
         .iter()
         .enumerate()
         .skip(window.start)
         .take(window.len());
-    let said = said.filter(|(_, id)| {
-        let push = &world.pushes[**id];
-        push.whom == Whom::Channel(channel) && push.except.is_empty()
+    let publications = publications.filter(|(_, id)| {
+        let push = &simulator.pushes[**id];
+        push.target == Target::Channel(channel) && push.except.is_empty()
     });
-    said.map(|(place, _)| places.binary_search(&place).is_ok())
+    publications
+        .map(|(place, _)| places.binary_search(&place).is_ok())
         .collect()
 }
 
-/// Whether a session that ended under this label may have been sent this code.
+/// Returns `true` if a session that ended with this label may have received this close code.
 fn is_code_of(label: &str, code: Option<u16>) -> bool {
     match label {
         "dropped" | "client_closed" => code == Some(1000),
@@ -341,12 +352,12 @@ fn is_code_of(label: &str, code: Option<u16>) -> bool {
     }
 }
 
-/// What one publisher asked in an order is applied in that order on every shard.
-fn judge_orders(world: &World, logs: &[Log<'_>]) {
+/// Verifies that every shard applied each publisher's publications in their order.
+fn verify_order(simulator: &Simulator, logs: &[Log<'_>]) {
     for log in logs {
         let mut last: BTreeMap<Publisher, usize> = BTreeMap::new();
         for &id in log.ids {
-            let before = last.insert(world.pushes[id].by, id);
+            let before = last.insert(simulator.pushes[id].by, id);
             assert!(
                 before.is_none_or(|before| before < id),
                 "{id} after {before:?}"
@@ -355,11 +366,11 @@ fn judge_orders(world: &World, logs: &[Log<'_>]) {
     }
 }
 
-/// What was accepted is applied everywhere, what was refused nowhere, and of what nobody has said
-/// anything, all shards think the same.
-fn judge_fates(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
-    for (id, push) in world.pushes.iter().enumerate() {
-        if matches!(push.whom, Whom::Session(_)) || matches!(push.by, Publisher::Pusher(_)) {
+/// Verifies that accepted publications are applied on all shards, failed ones on none, and others
+/// on all or none.
+fn verify_states(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverage) {
+    for (id, push) in simulator.pushes.iter().enumerate() {
+        if matches!(push.target, Target::Session(_)) || matches!(push.by, Publisher::Pusher(_)) {
             continue;
         }
         let applied = logs
@@ -367,51 +378,53 @@ fn judge_fates(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
             .filter(|log| log.places.contains_key(&id))
             .count();
         match push.fate {
-            Fate::Unknown => assert!(
+            PublicationState::Unknown => assert!(
                 applied == 0 || applied == logs.len(),
                 "{id} on {applied} shards"
             ),
-            Fate::Refused => assert_eq!(applied, 0, "{id} was refused and applied"),
-            Fate::Accepted | Fate::Counted(_) | Fate::TimedOut => {
+            PublicationState::Rejected => assert_eq!(applied, 0, "{id} was refused and applied"),
+            PublicationState::Accepted
+            | PublicationState::Counted(_)
+            | PublicationState::TimedOut => {
                 assert_eq!(applied, logs.len(), "{id} was not applied everywhere");
             }
         }
         match push.fate {
-            Fate::Counted(total) => {
-                judge_total(id, total, world, logs);
-                tally.totals += 1;
+            PublicationState::Counted(total) => {
+                verify_total(id, total, simulator, logs);
+                coverage.totals += 1;
             }
-            Fate::Refused => tally.busy += 1,
-            Fate::TimedOut => tally.timed_out += 1,
-            Fate::Unknown | Fate::Accepted => {}
+            PublicationState::Rejected => coverage.busy += 1,
+            PublicationState::TimedOut => coverage.timed_out += 1,
+            PublicationState::Unknown | PublicationState::Accepted => {}
         }
     }
 }
 
-fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
+fn verify_responses(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverage) {
     let (mut dropped, mut all_drops_known) = (0, true);
-    for (asked, answered, at) in world.requests() {
-        let link = &world.links[at];
-        let Some(answered) = answered else {
+    for (requests, responses, at) in simulator.requests() {
+        let link = &simulator.links[at];
+        let Some(responses) = responses else {
             let may_miss = link.has_ended || link.is_closed;
             assert!(may_miss, "a request on link {at} was never answered");
-            all_drops_known &= !matches!(asked.what, Request::Drop);
+            all_drops_known &= !matches!(requests.what, Request::Drop);
             continue;
         };
-        if matches!(asked.what, Request::Upgrade) {
-            judge_upgrade(asked, answered, at, world, tally);
+        if matches!(requests.what, Request::Upgrade) {
+            verify_upgrade(requests, responses, at, simulator, coverage);
             continue;
         }
-        // Its last bytes came too late, or never.
-        let is_late = answered.status == 408;
-        let is_busy = answered.status == 503 && answered.body.starts_with("too busy");
-        if answered.status == 503 && !is_busy {
-            assert!(answered.body.starts_with("timed out"), "{answered:?}");
-            let waited = waited(asked, answered);
+        // The last bytes of the request came too late, or never.
+        let is_late = responses.status == 408;
+        let is_busy = responses.status == 503 && responses.body.starts_with("too busy");
+        if responses.status == 503 && !is_busy {
+            assert!(responses.body.starts_with("timed out"), "{responses:?}");
+            let waited = waited(requests, responses);
             assert!(waited >= PUSH_TIMEOUT, "timed out after {waited} ticks");
-            tally.timed_out += 1;
+            coverage.timed_out += 1;
         }
-        match asked.what {
+        match requests.what {
             Request::Push { id } => {
                 let applied = logs
                     .iter()
@@ -422,22 +435,22 @@ fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
                 } else {
                     assert_eq!(applied, logs.len(), "{id} was not applied everywhere");
                 }
-                if answered.status == 200 {
-                    let total = number_in(&answered.body, "message sent to ", " clients");
-                    judge_total(id, total, world, logs);
-                    tally.totals += 1;
+                if responses.status == 200 {
+                    let total = number_in(&responses.body, "message sent to ", " clients");
+                    verify_total(id, total, simulator, logs);
+                    coverage.totals += 1;
                 }
             }
-            Request::Drop if answered.status == 200 => {
-                dropped += number_in(&answered.body, "dropped ", " connections");
+            Request::Drop if responses.status == 200 => {
+                dropped += number_in(&responses.body, "dropped ", " connections");
             }
             Request::Drop => all_drops_known &= is_busy || is_late,
             Request::Upgrade => {}
         }
-        tally.busy += u64::from(is_busy);
+        coverage.busy += u64::from(is_busy);
     }
-    for (id, push) in world.pushes.iter().enumerate() {
-        if matches!(push.by, Publisher::Pusher(_)) && world.answer_to(id).is_none() {
+    for (id, push) in simulator.pushes.iter().enumerate() {
+        if matches!(push.by, Publisher::Pusher(_)) && simulator.response_to(id).is_none() {
             let applied = logs
                 .iter()
                 .filter(|log| log.places.contains_key(&id))
@@ -448,64 +461,71 @@ fn judge_answers(world: &World, logs: &[Log<'_>], tally: &mut Tally) {
             );
         }
     }
-    let ended = world
+    let ended = simulator
         .hosts
         .iter()
         .map(|host| host.counters().ended("dropped"));
-    tally.dropped = ended.sum();
-    assert!(dropped <= tally.dropped);
-    assert!(!all_drops_known || dropped == tally.dropped);
+    coverage.dropped = ended.sum();
+    assert!(dropped <= coverage.dropped);
+    assert!(!all_drops_known || dropped == coverage.dropped);
 }
 
-/// Who wants to be a user's only session is let in, or told why not.
-fn judge_upgrade(asked: &Asked, answered: &Answered, at: usize, world: &World, tally: &mut Tally) {
-    let link = &world.links[at];
-    if answered.status == 408 {
-        // Its head came in pieces, and the last of them late.
-        let waited = answered.heard - link.connected_at;
+/// Verifies the response to an upgrade of an exclusive user.
+fn verify_upgrade(
+    requests: &SentRequest,
+    responses: &ReceivedResponse,
+    at: usize,
+    simulator: &Simulator,
+    coverage: &mut Coverage,
+) {
+    let link = &simulator.links[at];
+    if responses.status == 408 {
+        // The request's head came in pieces, the last of them late.
+        let waited = responses.received - link.connected_at;
         assert!(
-            waited >= world.climate.handshake_timeout,
+            waited >= simulator.scenario.handshake_timeout,
             "timed out after {waited} ticks"
         );
         return;
     }
-    let Tongue::Edk { yields, .. } = link.client.tongue else {
-        assert_eq!(answered.status, 101, "{answered:?}");
+    let ClientKind::Edk { yields, .. } = link.client.kind else {
+        assert_eq!(responses.status, 101, "{responses:?}");
         return;
     };
-    match (answered.status, answered.body.as_str()) {
-        (101, _) => tally.granted += 1,
-        (409, "the user is connected already\n") if yields => tally.taken += 1,
-        (503, "too many of one user\n") if !yields => tally.crowded += 1,
+    match (responses.status, responses.body.as_str()) {
+        (101, _) => coverage.granted += 1,
+        (409, "the user is connected already\n") if yields => coverage.taken += 1,
+        (503, "too many of one user\n") if !yields => coverage.crowded += 1,
         (503, "timed out, try again\n") => {
-            let waited = waited(asked, answered);
+            let waited = waited(requests, responses);
             assert!(
-                waited >= world.climate.handshake_timeout,
+                waited >= simulator.scenario.handshake_timeout,
                 "timed out after {waited} ticks"
             );
-            tally.claims_timed_out += 1;
+            coverage.claims_timed_out += 1;
         }
-        _ => panic!("{answered:?}"),
+        _ => panic!("{responses:?}"),
     }
 }
 
-fn waited(asked: &Asked, answered: &Answered) -> u32 {
-    answered.heard - asked.arrived.expect("answered, so it arrived")
+fn waited(requests: &SentRequest, responses: &ReceivedResponse) -> u32 {
+    responses.received - requests.arrived.expect("answered, so it arrived")
 }
 
-/// A total is the sum, over all shards, of the sessions that the publication was added to.
-fn judge_total(id: usize, total: u64, world: &World, logs: &[Log<'_>]) {
+/// Verifies that a count is the number of sessions on all shards to which the publication was
+/// enqueued.
+fn verify_total(id: usize, total: u64, simulator: &Simulator, logs: &[Log<'_>]) {
     let (mut least, mut most) = (0, 0);
-    for (index, link) in world.links.iter().enumerate() {
+    for (index, link) in simulator.links.iter().enumerate() {
         let at = logs[link.shard].places[&id];
-        let push: &Pushed = &world.pushes[id];
-        let is_known = link.book.reaches(index, push, at);
+        let push: &PublicationRecord = &simulator.pushes[id];
+        let is_known = link.history.reaches(index, push, at);
         let is_known = is_known.or_else(|| {
-            let heard_all = match &link.client.close {
+            let received_all = match &link.client.close {
                 Some((_, reason)) => reason != "too slow" && !link.has_reset,
-                None => link.book.opened.is_some() && link.book.ended.is_none(),
+                None => link.history.opened.is_some() && link.history.ended.is_none(),
             };
-            heard_all.then(|| link.client.heard.contains(&id))
+            received_all.then(|| link.client.received.contains(&id))
         });
         least += u64::from(is_known == Some(true));
         most += u64::from(is_known != Some(false));
@@ -521,7 +541,7 @@ fn number_in(text: &str, before: &str, after: &str) -> u64 {
         .strip_prefix(before)
         .and_then(|rest| rest.strip_suffix(after));
     number
-        .expect("the words of the original")
+        .expect("the original's text")
         .parse()
         .expect("a number")
 }

@@ -1,40 +1,40 @@
-//! Turns of simulated shards, and the time that passes between them.
+//! Turns of simulated shards, and the clock.
 //!
-//! A turn is that of the driver's loop ([`campanile::driver::turn`]): a shard wakes up for one
-//! event or a deadline, is told the time, handles the event, and fires what is due.
+//! A turn is that of the driver's loop ([`campanile::driver::turn`]): a shard wakes up for an event
+//! or a deadline, reads the clock, handles the event, and fires due deadlines.
 
 use crate::client::Client;
-use crate::climate::CLOSE_GRACE;
-use crate::world::World;
-use campanile::driver::turn::{self, Steps};
+use crate::scenario::CLOSE_GRACE;
+use crate::simulator::Simulator;
+use campanile::driver::turn::{self, TurnSteps};
 use campanile::host::{Host, Moment};
 use campanile::time::{Tick, Ticks};
 use std::convert::Infallible;
 
-/// What a shard wakes up for.
+/// An event that wakes a shard.
 #[derive(Debug)]
 pub(crate) enum Event {
     Connect(Box<Client>),
-    /// Something came from a link's client, or its end.
+    /// Bytes or the end of the stream from a link's client.
     Input(usize),
-    /// A link's send is over.
+    /// The completion of a link's send.
     Sent(usize),
-    /// A link's socket is closed.
+    /// The close of a link's socket.
     Closed(usize),
     /// Mailbox messages, commands and woken requests of a shard.
     Arrivals(usize),
 }
 
-/// One turn of one shard.
+/// A turn of a shard.
 struct Turn<'w> {
-    world: &'w mut World,
+    simulator: &'w mut Simulator,
     shard: usize,
     event: Option<Event>,
     sends: Option<u32>,
     moved: bool,
 }
 
-impl Steps for Turn<'_> {
+impl TurnSteps for Turn<'_> {
     type Error = Infallible;
 
     fn look(&mut self) -> Result<(), Infallible> {
@@ -42,23 +42,23 @@ impl Steps for Turn<'_> {
     }
 
     fn read_clock(&mut self) -> Moment {
-        self.world.hosts[self.shard].set_time(Tick(self.world.now))
+        self.simulator.hosts[self.shard].set_time(Tick(self.simulator.now))
     }
 
     fn handle(&mut self, now: &Moment) -> Result<usize, Infallible> {
-        let world = &mut *self.world;
+        let simulator = &mut *self.simulator;
         let handled = match self.event.take() {
             None => false,
             Some(Event::Connect(client)) => {
-                world.accept(now, self.shard, *client);
+                simulator.accept(now, self.shard, *client);
                 true
             }
-            Some(Event::Input(link)) => world.deliver(now, link),
-            Some(Event::Sent(link)) => world.complete_send(now, link),
-            Some(Event::Closed(link)) => world.close(now, link),
+            Some(Event::Input(link)) => simulator.deliver(now, link),
+            Some(Event::Sent(link)) => simulator.complete_send(now, link),
+            Some(Event::Closed(link)) => simulator.close(now, link),
             Some(Event::Arrivals(shard)) => {
-                let handled = world.hosts[shard].handle_arrivals(now) > 0;
-                world.after(shard);
+                let handled = simulator.hosts[shard].handle_arrivals(now) > 0;
+                simulator.after(shard);
                 handled
             }
         };
@@ -67,65 +67,66 @@ impl Steps for Turn<'_> {
     }
 
     fn fire_deadlines(&mut self, until: &Moment) -> Result<(), Infallible> {
-        self.world.hosts[self.shard].fire_deadlines(until);
-        // Without time passing nothing was due.
-        if std::mem::replace(&mut self.world.fired_at[self.shard], self.world.now) < self.world.now
+        self.simulator.hosts[self.shard].fire_deadlines(until);
+        // If the clock has not advanced, nothing was due.
+        if std::mem::replace(&mut self.simulator.fired_at[self.shard], self.simulator.now)
+            < self.simulator.now
         {
-            self.world.after(self.shard);
+            self.simulator.after(self.shard);
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Infallible> {
         if let Some(sends) = self.sends {
-            self.moved |= self.world.flush(self.shard, sends);
+            self.moved |= self.simulator.flush(self.shard, sends);
         }
         Ok(())
     }
 }
 
-impl World {
-    /// Stops every host, and lets the time pass that unwilling clients get.
+impl Simulator {
+    /// Stops every host, and advances the clock over the close grace.
     pub(crate) fn stop(&mut self) {
         self.is_stopping = true;
         for shard in 0..self.hosts.len() {
             self.hosts[shard].begin_stop();
             self.after(shard);
         }
-        // What was accepted before is on its way, and is delivered before the first session closes.
-        self.settle();
+        // Publications that were accepted before are delivered before the first session closes.
+        self.run_until_idle();
         for shard in 0..self.hosts.len() {
             self.hosts[shard].drain_over(DRAIN);
             self.after(shard);
         }
         for _ in 0..DRAIN.0 {
             self.now += 1;
-            self.settle();
+            self.run_until_idle();
         }
         for shard in 0..self.hosts.len() {
             self.hosts[shard].close_idle();
             self.after(shard);
         }
-        self.settle();
+        self.run_until_idle();
         self.now += CLOSE_GRACE + 2;
-        self.settle();
+        self.run_until_idle();
     }
 
-    /// Runs a turn that has one event, without sending.
+    /// Runs a turn with one event, without sending.
     pub(crate) fn turn_for(&mut self, event: Event) -> bool {
         let shard = match event {
             Event::Input(link) | Event::Sent(link) | Event::Closed(link) => self.links[link].shard,
             Event::Arrivals(shard) => shard,
-            Event::Connect(_) => panic!("nobody knows yet where it will be"),
+            Event::Connect(_) => panic!("its shard is not known yet"),
         };
         self.turn(shard, Some(event), None)
     }
 
-    /// Runs a turn of a shard, which wakes up for `event`, if there is one, and sends at most
-    /// `sends` each of sessions' bytes and HTTP responses, or nothing. Whether something happened.
+    /// Runs a turn of a shard with an optional event. It starts at most `sends` sends of sessions
+    /// and as many of HTTP responses, none for `None`. Returns `true` if something happened.
     pub(crate) fn turn(&mut self, shard: usize, event: Option<Event>, sends: Option<u32>) -> bool {
         let mut steps = Turn {
-            world: self,
+            simulator: self,
             shard,
             event,
             sends,
@@ -137,11 +138,11 @@ impl World {
         }
     }
 
-    /// Time passes while shards are busy: their turns come late.
+    /// Advances the clock while shards are busy, so that their turns come late.
     pub(crate) fn pass_time(&mut self, shard: usize) {
-        // What waits for a shard that is behind waits for long.
+        // Leap more often while a shard lags, so that its messages wait long.
         let often = if self.lagging.is_some() { 2 } else { 12 };
-        let leap = self.climate.is_rough && self.prng.chance(1, often);
+        let leap = self.scenario.has_faults && self.prng.chance(1, often);
         self.now += if leap {
             self.prng.range(1, LEAP_MAX)
         } else {
@@ -155,27 +156,26 @@ impl World {
         self.show_witnesses_alive();
     }
 
-    /// The process is stopped for a while, and goes on: that ends nobody.
+    /// Simulates a pause of the process (SIGSTOP). No session may end by it.
     pub(crate) fn pause(&mut self) {
         let began = self.now;
         self.now += self.prng.range(1, QUIET_MAX);
         let silent_ends = |host: &Host| host.counters().ended("idle_timeout");
         for shard in 0..self.hosts.len() {
             let host = &self.hosts[shard];
-            let awaited = host.poll_wake().map_or(self.now, |due| due.0.max(began));
+            let pending_totals = host.poll_wake().map_or(self.now, |due| due.0.max(began));
             let before = silent_ends(host);
             self.turn(shard, None, Some(u32::MAX));
             let ended = silent_ends(&self.hosts[shard]) - before;
-            let is_noticed = self.now > awaited + PAUSE_MIN;
+            let is_noticed = self.now > pending_totals + PAUSE_MIN;
             assert!(ended == 0 || !is_noticed, "a pause ended {ended} sessions");
         }
         self.show_witnesses_alive();
     }
 
-    /// Everything is done, and nothing happens for up to minutes, in which shards wake up for their
-    /// deadlines alone.
+    /// Runs until idle, then simulates up to 5 minutes in which shards wake up for deadlines only.
     pub(crate) fn sleep_long(&mut self) {
-        self.settle();
+        self.run_until_idle();
         let until = self.now + self.prng.range(1, QUIET_MAX);
         for wakes in 0.. {
             assert!(wakes < WAKES_MAX, "a shard wakes up for nothing");
@@ -193,13 +193,13 @@ impl World {
             }
             if moved {
                 self.show_witnesses_alive();
-                self.settle();
+                self.run_until_idle();
             }
         }
         self.now = until;
     }
 
-    /// Witnesses give a sign of life.
+    /// Sends a pong from every witness, so that its session is not idle.
     fn show_witnesses_alive(&mut self) {
         for witness in 0..self.hosts.len() {
             self.links[witness].client.pong();
@@ -208,12 +208,12 @@ impl World {
     }
 }
 
-/// A shard that is called so much too late knows that it was paused: about a second.
+/// The lateness, in ticks, from which a shard assumes a pause of the process: about 1 s.
 const PAUSE_MIN: u32 = 16;
 const LEAP_MAX: u32 = 150;
-/// Five minutes.
+/// 5 minutes in ticks.
 const QUIET_MAX: u32 = 300_000 / 64;
 const WAKES_MAX: u32 = 100_000;
 
-/// How long sessions are being closed at a stop.
+/// The time over which a stop closes sessions.
 const DRAIN: Ticks = Ticks(8);

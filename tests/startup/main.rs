@@ -1,14 +1,14 @@
-//! How the executable starts, or says in one line why it does not; and how it ends when it panics.
+//! Tests of the start of the executable, of its error lines, and of panics.
 //!
-//! Some of it is about what the kernel gives an ordinary user. Run by root, these tests become one,
-//! another for each test, since locked memory is counted by user.
+//! Some tests need limits of an ordinary user. Run as root, they switch to an unprivileged user,
+//! a different one per test, because locked memory is counted per user.
 
 mod ports;
 
 use campanile::config::{Config, Overrides};
 use campanile::gateway::Fault;
 use campanile::gateway::Gateway;
-use campanile_tests::client::{open, open_as, read_text, register, settle};
+use campanile_tests::client::{expect_no_message, open, open_as, read_text, register};
 use campanile_tests::http::post;
 use campanile_tests::peer::{Peer, push_body, sent_to};
 use campanile_tests::process::{Executable, KillOnDrop, Process, collect, full_pipe};
@@ -45,7 +45,7 @@ fn help_names_every_flag_and_command() {
 }
 
 #[test]
-fn the_printed_config_is_one_to_start_with() {
+fn the_printed_config_is_valid() {
     let done = run(campanile(&["config"]));
     assert_eq!((done.status.code(), done.errors.as_str()), (Some(0), ""));
     assert_eq!(
@@ -72,7 +72,7 @@ fn the_printed_config_is_one_to_start_with() {
 }
 
 #[test]
-fn the_limits_of_the_process_are_told_at_the_start() {
+fn the_start_up_text_has_the_limits_of_the_process() {
     let config =
         GATEWAY.config_file("[limits]\nsessions_max = 64\n[http]\nhttp_connections_max = 8");
     let mut command = Command::new("sh");
@@ -91,7 +91,7 @@ fn the_limits_of_the_process_are_told_at_the_start() {
 }
 
 #[test]
-fn a_bad_config_is_one_line_for_check_and_for_serving() {
+fn an_invalid_config_is_one_line_for_check_and_for_serving() {
     let allowed = "sessions_max, message_bytes_max, outbox_bytes_max, socket_unsent_bytes_max, \
         socket_send_buffer_bytes_max, held_bytes_per_session_max, partial_bytes_max, \
         publication_bytes_max, batch_bytes_max, name_bytes_max, token_bytes_max, \
@@ -121,10 +121,10 @@ fn a_bad_config_is_one_line_for_check_and_for_serving() {
         let path = GATEWAY.config_file(text);
         let path = path.to_str().expect("a plain path");
         let line = format!("{path}:{complaint}");
-        assert_refuses(campanile(&["check", "--config", path]), &line);
-        assert_refuses(campanile(&["--config", path]), &line);
+        assert_start_error(campanile(&["check", "--config", path]), &line);
+        assert_start_error(campanile(&["--config", path]), &line);
     }
-    assert_refuses(
+    assert_start_error(
         campanile(&["check", "--config", "/nowhere.toml"]),
         "/nowhere.toml: cannot be read: No such file or directory (os error 2)",
     );
@@ -142,7 +142,7 @@ fn without_a_file_the_defaults_are_checked() {
 }
 
 #[test]
-fn a_flag_that_is_not_understood_is_told_apart_from_a_failure() {
+fn an_unknown_flag_has_another_exit_status_than_a_failure() {
     let done = run(campanile(&["--bogus"]));
     assert_eq!(done.status.code(), Some(2));
     let first = done.errors.lines().next();
@@ -156,8 +156,8 @@ fn a_flag_that_is_not_understood_is_told_apart_from_a_failure() {
 }
 
 #[test]
-fn everyone_may_push_only_where_nobody_else_comes() {
-    assert_refuses(
+fn unauthenticated_pushes_need_a_loopback_address() {
+    assert_start_error(
         campanile(&["--listen", "0.0.0.0:0"]),
         "listen: 0.0.0.0:0 is not a loopback address, and /push is open to everyone who reaches \
          it; give its route a push_secret or a push_header, or start with --insecure",
@@ -165,12 +165,12 @@ fn everyone_may_push_only_where_nobody_else_comes() {
 }
 
 #[test]
-fn everyone_may_use_the_server_api_only_where_nobody_else_comes() {
+fn an_unauthenticated_server_api_needs_a_loopback_address() {
     let text = "listen = '0.0.0.0:0'\n[api]\nenabled = true\n\
         [[routes]]\npath = '/a'\ndialect = 'echo'";
     let path = GATEWAY.config_file(text);
     let path = path.to_str().expect("a plain path");
-    assert_refuses(
+    assert_start_error(
         campanile(&["check", "--config", path]),
         &format!(
             "{path}:1: listen: 0.0.0.0:0 is not a loopback address, and the server API is open to \
@@ -183,14 +183,14 @@ fn everyone_may_use_the_server_api_only_where_nobody_else_comes() {
 }
 
 #[test]
-fn too_few_open_files_are_refused() {
+fn too_few_open_files_are_an_error() {
     let mut command = Command::new("sh");
     command.args([
         "-c",
         "ulimit -n 256; exec \"$0\" --listen 127.0.0.1:0",
         PROGRAM,
     ]);
-    assert_refuses(
+    assert_start_error(
         command,
         "too few open files: 256 are allowed and 257 are needed; raise the limit (`ulimit -Hn`, \
          LimitNOFILE= in systemd), or lower limits.sessions_max",
@@ -198,7 +198,7 @@ fn too_few_open_files_are_refused() {
 }
 
 #[test]
-fn an_ordinary_user_with_the_usual_lockable_memory_starts_at_full_size() {
+fn the_default_lockable_memory_is_enough_for_full_rings() {
     let user = User::new(65_501);
     let process = Process::start(user.command(8 << 20, &["--shards", "4"]));
     assert_serves(&process);
@@ -214,19 +214,19 @@ fn with_little_lockable_memory_rings_are_halved_with_a_warning() {
     assert_serves(&process);
     let ended = process.stop();
     assert_eq!(ended.status.code(), Some(0));
-    let warning =
-        "little lockable memory: smaller rings than configured (ulimit -l, LimitMEMLOCK=)";
+    let warning = "little lockable memory; using smaller rings than configured (raise `ulimit -l`, \
+        LimitMEMLOCK= in systemd)";
     assert!(ended.log.contains(warning), "{}", ended.log);
 }
 
-/// 64 KiB is what old systems allow: enough for one shard's rings of 256 entries, not for four.
+/// 64 KiB, the limit of old systems, is enough for one shard with 256 ring entries, not for four.
 #[test]
-fn with_too_little_lockable_memory_the_line_names_cures_and_they_help() {
+fn too_little_lockable_memory_is_an_error_with_remedies_that_work() {
     let user = User::new(65_503);
     let line = "too little lockable memory for the rings: raise it (`ulimit -l`, LimitMEMLOCK= in \
         systemd), or run fewer shards with --shards, or lower ring.entries_min and \
         ring.submission_entries";
-    assert_refuses(user.command(64 << 10, &["--shards", "4"]), line);
+    assert_start_error(user.command(64 << 10, &["--shards", "4"]), line);
 
     let process = Process::start(user.command(64 << 10, &["--shards", "1"]));
     assert_serves(&process);
@@ -235,23 +235,23 @@ fn with_too_little_lockable_memory_the_line_names_cures_and_they_help() {
     let config = user.config("[ring]\nentries_min = 64");
     let config = config.to_str().expect("a plain path");
     let arguments = ["--shards", "2", "--config", config];
-    assert_refuses(user.command(64 << 10, &arguments[..2]), line);
+    assert_start_error(user.command(64 << 10, &arguments[..2]), line);
     let process = Process::start(user.command(64 << 10, &arguments));
     assert_serves(&process);
     assert_eq!(process.stop().status.code(), Some(0));
 }
 
 #[test]
-fn where_a_filter_refuses_io_uring_the_line_says_so() {
+fn a_filter_that_blocks_io_uring_is_named_in_the_error() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/refuse_io_uring.py");
     let mut command = Command::new("python3");
     command.arg(script).arg(PROGRAM);
     command.args(["--listen", "127.0.0.1:0"]);
-    assert_refuses(
+    assert_start_error(
         command,
-        "io_uring is not allowed here (Operation not permitted (os error 1)): a seccomp filter \
-         refuses it, as the default profiles of Docker and containerd do; run with a profile that \
-         allows io_uring_setup, io_uring_enter and io_uring_register",
+        "io_uring is blocked (Operation not permitted (os error 1)): a seccomp filter denies it, \
+         as the default profiles of Docker and containerd do; run with a profile that allows \
+         io_uring_setup, io_uring_enter and io_uring_register",
     );
 }
 
@@ -275,10 +275,10 @@ fn an_interrupt_stops_it_as_well() {
     );
 }
 
-/// io.md 2: a runtime that catches a panic must not leave a gateway of which a part is dead.
+/// io.md 2: a runtime that catches a panic must not leave a gateway with a dead part.
 #[test]
-fn a_panic_of_ours_ends_the_process_wherever_it_happens() {
-    for (place, said) in [("loop", "Loop"), ("http", "Http"), ("task", "Task")] {
+fn a_panic_of_the_gateway_ends_the_process() {
+    for (place, name) in [("loop", "Loop"), ("http", "Http"), ("task", "Task")] {
         let done = run(myself(place));
         let sigabrt = Signal::ABORT.as_raw();
         assert_eq!(
@@ -288,16 +288,16 @@ fn a_panic_of_ours_ends_the_process_wherever_it_happens() {
             done.errors
         );
         assert!(
-            done.errors.contains(&format!("provoked in {said}")),
+            done.errors.contains(&format!("provoked in {name}")),
             "{}",
             done.errors
         );
     }
 }
 
-/// A message that cannot be written is one thing, a process that hangs another.
+/// The process must not hang if the panic message cannot be written.
 #[test]
-fn a_panic_of_ours_ends_the_process_even_if_nobody_reads_about_it() {
+fn a_panic_ends_the_process_even_if_its_message_cannot_be_written() {
     for is_gone in [false, true] {
         for place in ["loop", "http", "task"] {
             let (reader, stderr) = full_pipe();
@@ -308,7 +308,7 @@ fn a_panic_of_ours_ends_the_process_even_if_nobody_reads_about_it() {
                 .stdout(Stdio::null())
                 .stderr(stderr);
             let child = command.spawn().expect("the program can be executed");
-            drop(command); // it holds the other end
+            drop(command); // It holds the other end of the pipe.
             let status = KillOnDrop(child).wait_for_end();
             assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()), "{place}");
             drop(reader);
@@ -317,7 +317,7 @@ fn a_panic_of_ours_ends_the_process_even_if_nobody_reads_about_it() {
 }
 
 #[test]
-fn a_panic_of_an_embedders_function_hurts_nobody_else() {
+fn a_panic_of_an_embedders_function_affects_no_other_session() {
     let done = run(myself("embedder"));
     assert!(done.status.success(), "{}\n{}", done.output, done.errors);
     assert!(
@@ -328,7 +328,7 @@ fn a_panic_of_an_embedders_function_hurts_nobody_else() {
     assert!(done.errors.contains("a push on purpose"), "{}", done.errors);
 }
 
-/// What the tests above run in a process of its own: here every panic ends the process.
+/// The gateway that the tests above run in its own process, where every panic ends the process.
 #[test]
 #[ignore = "only a part of other tests, which name a place in the environment"]
 fn a_gateway_within_this_process() {
@@ -345,7 +345,7 @@ fn a_gateway_within_this_process() {
         other => panic!("no such place: {other}"),
     };
     let gateway = builder.provoke_panic(fault).start().expect("it starts");
-    // A request for the place that needs one; the answer, or none, does not matter.
+    // One of the places panics at a request. The response does not matter.
     let mut peer = TcpStream::connect(gateway.local_addr()).expect("it listens");
     drop(peer.write_all(post("/push", "", "").as_bytes()));
     let (_sender, nothing) = channel::<()>();
@@ -382,22 +382,22 @@ fn panicking_functions(builder: campanile::Builder) {
     assert_eq!(peer.push("JILL", "e", "for jill"), sent_to(1));
     assert_eq!(read_text(&mut jack), "for jack");
     assert_eq!(read_text(&mut jill), "for jill");
-    settle(&mut jack);
-    settle(&mut jill);
+    expect_no_message(&mut jack);
+    expect_no_message(&mut jill);
     drop((jack, jill));
     let counters = gateway.stop(PATIENCE);
     assert_eq!(counters.sessions_opened, 2);
     assert_eq!(counters.deliveries, 2);
 }
 
-/// A program that has run.
+/// The result of a program that has exited.
 struct Done {
     status: ExitStatus,
     output: String,
     errors: String,
 }
 
-/// Runs a program to its end; kills it if that does not come.
+/// Runs a program until it exits, and kills it at the timeout.
 #[track_caller]
 fn run(mut command: Command) -> Done {
     let mut child = command
@@ -422,15 +422,15 @@ fn run(mut command: Command) -> Done {
     }
 }
 
-/// Asserts that a start fails with this line and nothing else.
+/// Asserts that a start fails and prints only this line.
 #[track_caller]
-fn assert_refuses(command: Command, line: &str) {
+fn assert_start_error(command: Command, line: &str) {
     let done = run(command);
     assert_eq!(done.errors, format!("campanile: {line}\n"));
     assert_eq!((done.status.code(), done.output.as_str()), (Some(1), ""));
 }
 
-/// Asserts that somebody can register and be pushed to.
+/// Asserts that a session can register and receive a push.
 #[track_caller]
 fn assert_serves(process: &Process) {
     let mut client = open_as(process.address, "jack", "e");
@@ -445,7 +445,7 @@ fn campanile(arguments: &[&str]) -> Command {
     command
 }
 
-/// This test executable, to run one test of it with a place to panic in.
+/// Returns a command that runs one test of this executable with a place to panic in.
 fn myself(place: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("it runs"));
     command.args([
@@ -458,7 +458,7 @@ fn myself(place: &str) -> Command {
     command
 }
 
-/// An ordinary user with a folder; the folder goes when this is dropped.
+/// An unprivileged user with a folder. Dropping it removes the folder.
 struct User {
     uid: u32,
     folder: PathBuf,
@@ -472,13 +472,14 @@ impl User {
         Self { uid, folder }
     }
 
-    /// The gateway, run by this user on a port of the kernel's choice, with so many bytes of
-    /// lockable memory.
+    /// Returns a command that runs the gateway as this user on a free port, with `lockable_bytes`
+    /// of lockable memory.
     fn command(&self, lockable_bytes: u32, arguments: &[&str]) -> Command {
         self.command_on("127.0.0.1:0", lockable_bytes, arguments)
     }
 
-    /// The same on this address. The shell copies the program to where the user can reach it.
+    /// Like [`User::command`], on a given address. The shell copies the program to the user's
+    /// folder.
     fn command_on(&self, listen: &str, lockable_bytes: u32, arguments: &[&str]) -> Command {
         let become_user = if rustix::process::getuid().is_root() {
             let uid = self.uid;
@@ -497,7 +498,7 @@ impl User {
         command
     }
 
-    /// A config file that this user can read.
+    /// Writes a config file that this user can read.
     fn config(&self, text: &str) -> PathBuf {
         let path = self.folder.join("campanile.toml");
         std::fs::write(&path, text).expect("the folder is there");
@@ -507,11 +508,11 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
-        // Left to the system's own cleaning if it cannot be done.
+        // If it fails, the folder remains in the temporary folder.
         drop(std::fs::remove_dir_all(&self.folder));
     }
 }
 
 const PROGRAM: &str = GATEWAY.path;
-/// Names the place to panic in.
+/// The environment variable with the place to panic in.
 const PLACE: &str = "CAMPANILE_TEST_PLACE";

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Starts a gateway in a network of its own and says what it serves.
+"""Starts a gateway in its own network namespace and prints the addresses that it serves.
 
 usage: unshare -rn python3 tests/startup/own_network.py on|off PROGRAM LISTEN
 
-`off` takes IPv6 away from the network. Prints the addresses that the gateway says it is ready on,
-and the status of GET /health on 127.0.0.1 and ::1, or "none" where nobody listens.
+`off` disables IPv6 in the namespace. Prints the addresses of the gateway's ready line and the
+status of GET /health on 127.0.0.1 and ::1, or "none" if the connection is refused.
 """
 
 import http.client
@@ -27,8 +27,8 @@ def main():
     try:
         ready = gateway.stdout.readline().split(" is ready on ")[1].split(" with ")[0]
         port = listen.rpartition(":")[2]
-        answers = [f"{host} {status(host, port)}" for host in ("127.0.0.1", "::1")]
-        print(ready, "|", ", ".join(answers))
+        statuses = [f"{host} {status(host, port)}" for host in ("127.0.0.1", "::1")]
+        print(ready, "|", ", ".join(statuses))
     finally:
         gateway.terminate()
         try:
@@ -39,6 +39,7 @@ def main():
 
 
 def status(host, port):
+    """Returns the status of GET /health, or "none" if it fails."""
     connection = http.client.HTTPConnection(host, int(port), timeout=SECONDS_MAX)
     try:
         connection.request("GET", "/health")

@@ -1,6 +1,6 @@
-//! Where the executable listens, and what it says when it cannot.
+//! Tests of the listening addresses of the executable, and of its errors.
 
-use super::{PROGRAM, User, assert_refuses, assert_serves, campanile, run};
+use super::{PROGRAM, User, assert_serves, assert_start_error, campanile, run};
 use crate::GATEWAY;
 use campanile_tests::client::{open_as, open_on, read_text};
 use campanile_tests::http::post;
@@ -10,45 +10,48 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 #[test]
-fn a_port_in_use_is_told_at_once_and_refused_also_when_another_gateway_uses_it() {
+fn a_port_in_use_is_an_error_also_if_another_gateway_uses_it() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
     let gateway = GATEWAY.start(None);
     for address in [address, gateway.address] {
         let done = run(campanile(&["--listen", &address.to_string()]));
-        let (told, refused) = done.errors.split_once('\n').expect("two lines");
-        let waits = "the port is in use; trying again for a second";
-        assert!(told.contains(waits), "{told}");
-        assert!(told.ends_with(&format!("address={address}")), "{told}");
+        let (warning, error) = done.errors.split_once('\n').expect("two lines");
+        let waits = "the port is in use; retrying for one second";
+        assert!(warning.contains(waits), "{warning}");
+        assert!(
+            warning.ends_with(&format!("address={address}")),
+            "{warning}"
+        );
         let expected = format!(
             "campanile: cannot listen on {address}: the port is in use; stop the other program, \
              or choose another port with --listen\n"
         );
-        assert_eq!(refused, expected);
+        assert_eq!(error, expected);
         assert_eq!((done.status.code(), done.output.as_str()), (Some(1), ""));
     }
     assert_serves(&gateway);
 }
 
 #[test]
-fn an_ordinary_user_and_a_low_port_is_a_line_with_cures() {
+fn a_privileged_port_is_an_error_with_remedies() {
     let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let lowest = std::fs::read_to_string(path).expect("Linux has it");
     if lowest.trim() == "0" {
-        return; // everyone may listen on port 1, as in Docker
+        return; // Unprivileged users may listen on port 1, as in Docker.
     }
     let user = User::new(65_504);
     let command = user.command_on("127.0.0.1:1", 8 << 20, &["--shards", "1"]);
-    assert_refuses(
+    assert_start_error(
         command,
-        "cannot listen on 127.0.0.1:1: this user may not listen on a port as low as 1; choose a \
-         higher one with --listen, let the program (`setcap cap_net_bind_service=+ep campanile`, \
-         AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or let everyone (`sysctl -w \
+        "cannot listen on 127.0.0.1:1: this user may not listen on port 1; choose a higher port \
+         with --listen, permit the program (`setcap cap_net_bind_service=+ep campanile`, \
+         AmbientCapabilities=CAP_NET_BIND_SERVICE in systemd), or permit all users (`sysctl -w \
          net.ipv4.ip_unprivileged_port_start=1`)",
     );
 }
 
-/// The address of the same port on `::1`; `None` where there is no such address.
+/// Returns the address of the same port on `::1`; `None` without IPv6 loopback.
 fn beside(address: SocketAddr) -> Option<SocketAddr> {
     let there = (Ipv6Addr::LOCALHOST, address.port()).into();
     let is_there = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
@@ -74,23 +77,23 @@ fn localhost_is_served_on_both_of_its_addresses_until_the_stop() {
         assert_eq!(peer.push("jill", "e", "and there"), sent_to(1));
         assert_eq!(read_text(&mut client), "and there");
 
-        // Two gateways cannot have the same second address either.
+        // A second gateway cannot use the second address either.
         let done = run(campanile(&["--listen", &second.to_string()]));
-        let refused = format!("campanile: cannot listen on {second}: the port is in use;");
-        assert!(done.errors.contains(&refused), "{}", done.errors);
+        let error = format!("campanile: cannot listen on {second}: the port is in use;");
+        assert!(done.errors.contains(&error), "{}", done.errors);
     }
     let address = process.address;
     let ended = process.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     for address in [Some(address), beside(address)].into_iter().flatten() {
-        TcpStream::connect(address).expect_err("nobody listens");
+        TcpStream::connect(address).expect_err("the gateway has stopped");
     }
 }
 
-/// As `without_descriptors_those_who_are_there_are_served_and_newcomers_hear_503` of
-/// `wire/strangers.rs`, on a second listener: it backs off, answers and recovers by itself.
+/// As `without_descriptors_open_sessions_are_served_and_new_connections_get_503` of
+/// `wire/eviction.rs`, on a second listener: it backs off, answers and recovers by itself.
 #[test]
-fn without_descriptors_newcomers_hear_503_on_both_addresses() {
+fn without_descriptors_new_connections_get_503_on_both_addresses() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 320; exec \"$0\" \"$@\"", PROGRAM]);
     command.args(["--listen", "localhost:0", "--shards", "1", "--config"]);
@@ -100,7 +103,7 @@ fn without_descriptors_newcomers_hear_503_on_both_addresses() {
     let addresses = [Some(process.address), beside(process.address)];
     let addresses = || addresses.iter().flatten().copied();
 
-    // More than it can have.
+    // More connections than there are descriptors.
     let crowd: Vec<Peer> = addresses()
         .flat_map(|address| (0..400).map(move |_| Peer::connect(address)))
         .collect();
@@ -122,10 +125,10 @@ fn without_descriptors_newcomers_hear_503_on_both_addresses() {
     assert_eq!(process.stop().status.code(), Some(0));
 }
 
-/// Whoever has connected before a stop is served, on whichever address, also if no shard has
-/// accepted it yet.
+/// A client that connected before a stop is served on both addresses, even if no shard has accepted
+/// the connection yet.
 #[test]
-fn a_stop_lets_in_who_has_connected_to_either_address() {
+fn a_stop_serves_pending_connections_of_both_addresses() {
     let process = on_localhost(&["--shards", "1"]);
     let addresses = [Some(process.address), beside(process.address)];
     let (mut clients, mut waiting) = (Vec::new(), Vec::new());
@@ -142,18 +145,18 @@ fn a_stop_lets_in_who_has_connected_to_either_address() {
 }
 
 #[test]
-fn a_port_alone_is_public_and_must_be_guarded() {
-    assert_refuses(
+fn a_port_without_an_address_is_public_and_needs_keys() {
+    assert_start_error(
         campanile(&["--listen", ":0"]),
         "listen: :0 is not a loopback address, and /push is open to everyone who reaches it; give \
          its route a push_secret or a push_header, or start with --insecure",
     );
 }
 
-/// Within a network of its own, so that nobody else can reach it. What happens where the kernel
-/// has no IPv6 at all is tested in `driver/listen.rs`; here it has no addresses of it.
+/// The test runs in its own network namespace. It covers a kernel without IPv6 addresses;
+/// `driver/listen.rs` tests a kernel without IPv6.
 #[test]
-fn a_port_alone_is_every_address_with_ipv6_and_without() {
+fn a_port_without_an_address_listens_on_all_addresses() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/startup/own_network.py");
     for (ipv6, listen, expected) in [
         ("on", ":8080", "[::]:8080 | 127.0.0.1 200, ::1 200"),
@@ -173,7 +176,7 @@ fn a_port_alone_is_every_address_with_ipv6_and_without() {
         command.args(["-rn", "python3", script, ipv6, PROGRAM, listen]);
         let done = run(command);
         if done.errors.contains("unshare") {
-            return; // this user may not have a network of its own
+            return; // This user may not create a network namespace.
         }
         assert_eq!(done.output.trim(), expected, "{}", done.errors);
     }

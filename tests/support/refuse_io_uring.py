@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Runs a program in which io_uring_setup fails with EPERM, as under Docker's default profile.
+"""Runs a program in which io_uring_setup fails with EPERM, as in Docker's default seccomp profile.
 
 usage: refuse_io_uring.py PROGRAM ARGUMENT..
 
-A seccomp filter of four instructions is installed for this process, which then becomes the
-program. It needs no privilege, and knows one number of the kernel: 425, the same everywhere.
+Installs a seccomp filter for this process and executes the program. Needs no privileges. The
+system call's number, 425, is the same on all architectures.
 """
 
 import ctypes

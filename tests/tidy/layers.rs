@@ -1,12 +1,12 @@
-//! The layers of `src/`: which folder may use which others, and that no circle is among them.
+//! The layers of `src/`: the allowed dependencies of its folders, without cycles.
 //!
-//! The table is drawn in ARCHITECTURE.md as it stands here. Tests in files of their own
-//! (`tests.rs`, `tests/`) are left out, and so is what stands under `#[cfg(test)]`.
+//! ARCHITECTURE.md has the same table. Test files (`tests.rs`, `tests/`) and code under
+//! `#[cfg(test)]` are not checked.
 
-use super::{Complaints, Source, code_lines, is_rust};
+use super::{Errors, Source, code_lines, is_rust};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Each folder and all that it may use, from the ground up: a row names only rows above it.
+/// Each folder and the folders that it may use, bottom layer first. A row names only earlier rows.
 const LAYERS: &str = "\
 vocabulary <-
 runtime    <-
@@ -30,13 +30,13 @@ gateway    <- vocabulary runtime codec ws dialect shard config logging mailbox h
 cli        <- vocabulary dialect config gateway
 ";
 
-/// What lies in `src/` itself: the library, the program and its signals.
+/// The files in `src/` itself: the library, the program and its signals.
 const ROOT_FILES: &[&str] = &["lib.rs", "main.rs", "signals.rs"];
 
-/// Everything that the layers are against, in all sources together.
-pub(super) fn complaints(texts: &[(String, String)], architecture: &str) -> Vec<String> {
+/// Returns all violations of the layers in all sources.
+pub(super) fn errors(texts: &[(String, String)], architecture: &str) -> Vec<String> {
     let layers = layers();
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     let mut used = BTreeMap::<&str, BTreeSet<String>>::new();
     for (name, text) in texts {
         let Some(path) = name.strip_prefix("src/").filter(|_| is_code(name)) else {
@@ -44,12 +44,12 @@ pub(super) fn complaints(texts: &[(String, String)], architecture: &str) -> Vec<
         };
         let Some((folder, _)) = path.split_once('/') else {
             if !ROOT_FILES.contains(&path) {
-                complaints.push(format!("{name}:1: belongs in a folder"));
+                errors.push(format!("{name}:1: belongs in a folder"));
             }
             continue;
         };
         let Some(allowed) = layers.iter().find(|(each, _)| *each == folder) else {
-            complaints.push(format!("{name}:1: the table of layers has no {folder}/"));
+            errors.push(format!("{name}:1: the table of layers has no {folder}/"));
             continue;
         };
         for (line, used_folder) in folders_used(&Source { name, text }) {
@@ -57,7 +57,7 @@ pub(super) fn complaints(texts: &[(String, String)], architecture: &str) -> Vec<
                 continue;
             }
             if !allowed.1.contains(&used_folder.as_str()) {
-                complaints.push(format!(
+                errors.push(format!(
                     "{name}:{line}: {folder}/ may not use {used_folder}"
                 ));
             }
@@ -67,13 +67,13 @@ pub(super) fn complaints(texts: &[(String, String)], architecture: &str) -> Vec<
     for (folder, allowed) in &layers {
         let used = used.remove(folder).unwrap_or_default();
         for idle in allowed.iter().filter(|it| !used.contains(**it)) {
-            complaints.push(format!(
+            errors.push(format!(
                 "src/{folder}/mod.rs:1: does not use {idle}/ any more"
             ));
         }
     }
     if !architecture.contains(LAYERS) {
-        complaints.push("ARCHITECTURE.md:1: draws other layers than the table".to_owned());
+        errors.push("ARCHITECTURE.md:1: draws other layers than the table".to_owned());
     }
     for (index, line) in architecture.lines().enumerate() {
         for file in line.split('`').skip(1).step_by(2).filter(|it| is_rust(it)) {
@@ -82,19 +82,19 @@ pub(super) fn complaints(texts: &[(String, String)], architecture: &str) -> Vec<
                 folder.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
             });
             if !is_there {
-                complaints.push(format!("ARCHITECTURE.md:{}: there is no {file}", index + 1));
+                errors.push(format!("ARCHITECTURE.md:{}: there is no {file}", index + 1));
             }
         }
     }
-    complaints.extend(circles(texts, "loadtest/src/"));
-    complaints
+    errors.extend(cycles(texts, "loadtest/src/"));
+    errors
 }
 
-/// The rows of the table.
+/// Parses the rows of the table.
 ///
 /// # Panics
 ///
-/// If a row names one that is not above it: then there could be circles.
+/// A row names one that is not above it, so there could be cycles.
 fn layers() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut layers: Vec<(&str, Vec<&str>)> = Vec::new();
     for line in LAYERS.lines() {
@@ -117,8 +117,9 @@ fn layers() -> Vec<(&'static str, Vec<&'static str>)> {
     layers
 }
 
-/// Folders of a crate that use each other in a circle; a file beside them is one of them.
-fn circles(texts: &[(String, String)], root: &str) -> Option<String> {
+/// Returns an error that names folders or files of a crate in a dependency cycle; `None` without a
+/// cycle.
+fn cycles(texts: &[(String, String)], root: &str) -> Option<String> {
     let mut uses = BTreeMap::<String, BTreeSet<String>>::new();
     for (name, text) in texts {
         let Some(path) = name.strip_prefix(root).filter(|_| is_code(name)) else {
@@ -135,7 +136,7 @@ fn circles(texts: &[(String, String)], root: &str) -> Option<String> {
             uses.entry(folder.to_owned()).or_default().extend(others);
         }
     }
-    // Whoever uses nobody that is left is on no circle.
+    // A node without remaining dependencies is on no cycle.
     while let Some(leaf) = uses
         .iter()
         .find(|(_, used)| !used.iter().any(|it| uses.contains_key(it)))
@@ -151,13 +152,13 @@ fn is_code(name: &str) -> bool {
     is_rust(name) && !is_test(name)
 }
 
-/// Whether a file holds nothing but tests.
+/// Returns `true` for a file of tests.
 pub(super) fn is_test(name: &str) -> bool {
     name.ends_with("/tests.rs") || name.contains("/tests/")
 }
 
-/// The folders that a file's code names, by line.
-fn folders_used(file: &Source<'_>) -> Complaints {
+/// Returns the folders that a file's code uses, with their lines.
+fn folders_used(file: &Source<'_>) -> Errors {
     let text = file.text.split("\n#[cfg(test)]\nmod ").next();
     let mut used = Vec::new();
     for (line, code) in code_lines(text.unwrap_or_default()) {
@@ -190,7 +191,7 @@ fn folders_used(file: &Source<'_>) -> Complaints {
 }
 
 impl Source<'_> {
-    /// How many modules of its crate a file is under, itself included.
+    /// Returns the depth of a file's module in its crate.
     fn depth(&self) -> usize {
         let (_, path) = self.name.split_once("src/").unwrap_or(("", self.name));
         path.trim_end_matches(".rs")
@@ -201,7 +202,7 @@ impl Source<'_> {
 }
 
 #[test]
-fn layers_see_what_they_forbid() {
+fn violations_of_layers_are_found() {
     let used = |name, text| -> Vec<String> {
         let found = folders_used(&Source { name, text }).into_iter();
         found.map(|(_, folder)| folder).collect()
@@ -238,7 +239,7 @@ fn layers_see_what_they_forbid() {
         file("loadtest/src/b/mod.rs", "use crate::a;\n"),
         file("loadtest/src/d.rs", "use crate::a;\n"),
     ];
-    let mut found = complaints(&texts, LAYERS);
+    let mut found = errors(&texts, LAYERS);
     found.retain(|complaint| !complaint.contains("any more"));
     assert_eq!(
         found,

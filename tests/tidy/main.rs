@@ -1,13 +1,13 @@
-//! House rules that neither rustfmt nor clippy can hold us to.
+//! Checks of project rules that rustfmt and clippy do not cover.
 //!
-//! Each rule is one small function from a source file to complaints. One test reads every source
-//! and script once, applies all rules and prints every complaint at once, in a form that editors
-//! can jump to; another shows each rule what it forbids. Knows nothing of what the code does.
+//! Each rule is a small function from a source file to errors. One test applies all rules to every
+//! source and script and prints all errors in the form `file:line: text`; another tests each rule
+//! with violations.
 
-mod languages;
+mod dialects;
 mod layers;
 
-use languages::languages_have_their_places;
+use dialects::dialects_have_their_places;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 #[test]
 fn tidy() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut complaints = String::new();
+    let mut errors = String::new();
 
     let texts: Vec<(String, String)> = files(root)
         .into_iter()
@@ -31,19 +31,19 @@ fn tidy() {
         let rules = if file.is_rust() { RULES } else { SCRIPT_RULES };
         for rule in rules {
             for (line, complaint) in rule(&file) {
-                writeln!(complaints, "{name}:{line}: {complaint}").expect("writing to a String");
+                writeln!(errors, "{name}:{line}: {complaint}").expect("writing to a String");
             }
         }
     }
     let architecture = fs::read_to_string(root.join("ARCHITECTURE.md"));
-    for complaint in layers::complaints(&texts, &architecture.expect("it is there")) {
-        writeln!(complaints, "{complaint}").expect("writing to a String");
+    for complaint in layers::errors(&texts, &architecture.expect("it is there")) {
+        writeln!(errors, "{complaint}").expect("writing to a String");
     }
     for name in dead_files(&texts) {
-        writeln!(complaints, "{name}:1: no `mod` leads to this file").expect("writing to a String");
+        writeln!(errors, "{name}:1: no `mod` leads to this file").expect("writing to a String");
     }
 
-    assert!(complaints.is_empty(), "\n\n{complaints}");
+    assert!(errors.is_empty(), "\n\n{errors}");
 }
 
 #[derive(Clone, Copy)]
@@ -52,33 +52,33 @@ struct Source<'a> {
     text: &'a str,
 }
 
-type Complaints = Vec<(usize, String)>;
-type Rule = fn(&Source<'_>) -> Complaints;
+type Errors = Vec<(usize, String)>;
+type Rule = fn(&Source<'_>) -> Errors;
 
 const RULES: &[Rule] = &[
     starts_with_a_module_comment,
     lines_are_plain,
     pure_layers_stay_pure,
     unsafe_has_its_places,
-    languages_have_their_places,
+    dialects_have_their_places,
     stays_small,
     tests_name_no_paths,
 ];
 
-const SCRIPT_RULES: &[Rule] = &[lines_are_plain, scripts_say_how_they_are_used];
+const SCRIPT_RULES: &[Rule] = &[lines_are_plain, scripts_document_their_usage];
 
-/// Every file opens by saying what it is for.
-fn starts_with_a_module_comment(file: &Source<'_>) -> Complaints {
+/// Every file begins with a module comment.
+fn starts_with_a_module_comment(file: &Source<'_>) -> Errors {
     if file.text.starts_with("//! ") {
         Vec::new()
     } else {
-        complain("no `//!` comment saying what this file is for")
+        error("no `//!` comment saying what this file is for")
     }
 }
 
-/// ASCII, at most 100 columns, nothing trailing, no reminders left behind.
-fn lines_are_plain(file: &Source<'_>) -> Complaints {
-    // Spelled in halves so that this file passes its own rule.
+/// Lines are ASCII, have at most 100 columns, no trailing white space and no reminders.
+fn lines_are_plain(file: &Source<'_>) -> Errors {
+    // Split in halves, so that this file passes the rule.
     let reminders = [
         concat!("FIX", "ME"),
         concat!("TO", "DO"),
@@ -86,30 +86,30 @@ fn lines_are_plain(file: &Source<'_>) -> Complaints {
         concat!("dbg", "!"),
     ];
 
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for (index, line) in file.text.lines().enumerate() {
-        let mut complain = |what: String| complaints.push((index + 1, what));
+        let mut error = |what: String| errors.push((index + 1, what));
         if line.len() > COLUMNS_MAX {
-            complain(format!("{} columns, at most {COLUMNS_MAX}", line.len()));
+            error(format!("{} columns, at most {COLUMNS_MAX}", line.len()));
         }
         if !line.is_ascii() {
-            complain("not ASCII".to_owned());
+            error("not ASCII".to_owned());
         }
         if line.ends_with([' ', '\t']) {
-            complain("trailing white space".to_owned());
+            error("trailing white space".to_owned());
         }
         if let Some(reminder) = reminders.iter().find(|reminder| names(line, reminder)) {
-            complain(format!("leftover {reminder}"));
+            error(format!("leftover {reminder}"));
         }
     }
     if !file.text.ends_with('\n') {
-        complaints.push((file.text.lines().count(), "no end of line".to_owned()));
+        errors.push((file.text.lines().count(), "no end of line".to_owned()));
     }
-    complaints
+    errors
 }
 
-/// The protocol and the shard get time, bytes and luck as arguments, never from the world.
-fn pure_layers_stay_pure(file: &Source<'_>) -> Complaints {
+/// Protocols and shard are pure: time, bytes and random numbers are arguments.
+fn pure_layers_stay_pure(file: &Source<'_>) -> Errors {
     const PURE: &[&str] = &[
         "src/codec/",
         "src/dialect/",
@@ -153,9 +153,9 @@ fn pure_layers_stay_pure(file: &Source<'_>) -> Complaints {
         .collect()
 }
 
-/// `unsafe` lives in the driver, in files that say why; besides it only where a C function or the
-/// allocator of a test leaves no choice.
-fn unsafe_has_its_places(file: &Source<'_>) -> Complaints {
+/// `unsafe` is allowed in files of the driver that state the reason, and where a C function or a
+/// test's allocator requires it.
+fn unsafe_has_its_places(file: &Source<'_>) -> Errors {
     let mut squeezed = String::new();
     for (_, code) in code_lines(file.text) {
         squeezed.extend(code.split_whitespace());
@@ -163,7 +163,7 @@ fn unsafe_has_its_places(file: &Source<'_>) -> Complaints {
     let says_why = squeezed.contains("[expect(unsafe_code,");
     let allowed = match file.name {
         "src/main.rs" => usize::from(says_why),
-        // The floor that the gateway is measured against is a ring of its own.
+        // The floor of the load test has its own ring.
         "tests/allocations.rs" | "loadtest/src/floor/ring.rs" if says_why => usize::MAX,
         name if name.starts_with("src/driver/") && says_why => usize::MAX,
         _ => 0,
@@ -175,31 +175,31 @@ fn unsafe_has_its_places(file: &Source<'_>) -> Complaints {
         .collect()
 }
 
-/// A file or a function that has outgrown one reading is asking to be two.
-fn stays_small(file: &Source<'_>) -> Complaints {
+/// Files and functions have a maximum number of lines.
+fn stays_small(file: &Source<'_>) -> Errors {
     if file.name.starts_with("src/") && layers::is_test(file.name) {
         return Vec::new();
     }
     let code = file.text.split("\n#[cfg(test)]\nmod ").next();
     let code = code.expect("split yields at least one part");
 
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     let lines = code.lines().count();
     if lines > FILE_LINES_MAX {
         let complaint = format!("{lines} lines before the tests, at most {FILE_LINES_MAX}");
-        complaints.push((1, complaint));
+        errors.push((1, complaint));
     }
     for (start, length) in functions(code) {
         if length > FUNCTION_LINES_MAX {
             let complaint = format!("function of {length} lines, at most {FUNCTION_LINES_MAX}");
-            complaints.push((start, complaint));
+            errors.push((start, complaint));
         }
     }
-    complaints
+    errors
 }
 
-/// A module of a test lies where `mod` leads. What tests share is in `tests/support/`.
-fn tests_name_no_paths(file: &Source<'_>) -> Complaints {
+/// Modules of tests have no `#[path]`. Shared code is in `tests/support/`.
+fn tests_name_no_paths(file: &Source<'_>) -> Errors {
     let is_test = file.name.starts_with("tests/");
     code_lines(file.text)
         .filter(|(_, code)| is_test && code.trim_start().starts_with("#[path"))
@@ -207,38 +207,38 @@ fn tests_name_no_paths(file: &Source<'_>) -> Complaints {
         .collect()
 }
 
-/// A script says how it is called before it does anything, and stops at its first failure. What
-/// the tests have Node.js run says what it is.
-fn scripts_say_how_they_are_used(file: &Source<'_>) -> Complaints {
+/// A shell script begins with its usage and stops at the first failure. A Node.js script begins
+/// with a comment.
+fn scripts_document_their_usage(file: &Source<'_>) -> Errors {
     let extension = Path::new(file.name).extension();
     if extension.is_some_and(|it| it == "mjs") {
-        return complain_unless(file.text.starts_with("// "), "no comment saying what it is");
+        return error_unless(file.text.starts_with("// "), "no comment saying what it is");
     }
     let mut lines = file.text.lines();
     if !lines.next().is_some_and(|line| line.starts_with("#!")) {
-        return complain("no interpreter line");
+        return error("no interpreter line");
     }
     if extension.is_some_and(|it| it == "py") {
         let header = file.text.split("\"\"\"").nth(1).unwrap_or_default();
-        return complain_unless(header.contains("\nusage: "), "no usage in the docstring");
+        return error_unless(header.contains("\nusage: "), "no usage in the docstring");
     }
     let header: Vec<&str> = lines
         .by_ref()
         .take_while(|line| line.starts_with('#'))
         .collect();
     let after = file.text.lines().nth(header.len() + 1);
-    let mut complaints = complain_unless(
+    let mut errors = error_unless(
         header.iter().any(|line| line.starts_with("# usage: ")),
         "no usage in the header",
     );
-    complaints.extend(complain_unless(
+    errors.extend(error_unless(
         after == Some("set -euo pipefail"),
         "no `set -euo pipefail` right behind the header",
     ));
-    complaints
+    errors
 }
 
-/// Files under a `src/` or `tests/` folder that no `mod` leads to.
+/// Returns the files under a `src/` or `tests/` folder that no `mod` includes.
 fn dead_files(texts: &[(String, String)]) -> Vec<&str> {
     let mut alive = BTreeSet::new();
     let mut pending: Vec<&str> = texts
@@ -265,7 +265,7 @@ fn dead_files(texts: &[(String, String)]) -> Vec<&str> {
         .collect()
 }
 
-/// Whether cargo finds this file by itself.
+/// Returns `true` if cargo finds the file by itself.
 fn is_root(name: &str) -> bool {
     let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
     match folder {
@@ -275,7 +275,7 @@ fn is_root(name: &str) -> bool {
     }
 }
 
-/// The files in which each module declared in this one may lie.
+/// Returns the two possible files of each module that a file declares.
 fn modules(name: &str, text: &str) -> Vec<[String; 2]> {
     let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
     let stem = file.trim_end_matches(".rs");
@@ -298,7 +298,7 @@ fn modules(name: &str, text: &str) -> Vec<[String; 2]> {
         if visibility.is_empty() || visibility.starts_with("pub") {
             found.push(match path.take() {
                 Some(path) => [format!("{folder}/{path}"), String::new()],
-                // In a `mod tests { }`.
+                // Within `mod tests { }`.
                 None if line.starts_with(' ') => [
                     format!("{home}/tests/{module}.rs"),
                     format!("{home}/tests/{module}/mod.rs"),
@@ -313,7 +313,7 @@ fn modules(name: &str, text: &str) -> Vec<[String; 2]> {
     found
 }
 
-/// The first line and the length of every function that is not inside another.
+/// Returns first line and length of every function that is not nested.
 fn functions(text: &str) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut open: Option<(usize, &str, bool)> = None;
@@ -350,7 +350,7 @@ fn begins_function(line: &str) -> bool {
     words.find(|word| !is_modifier(word)) == Some("fn")
 }
 
-/// Whether code has this word, and not only as a part of another.
+/// Returns `true` if code has this word as a whole identifier.
 fn names(code: &str, word: &str) -> bool {
     let is_part = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
     code.match_indices(word).any(|(at, _)| {
@@ -360,7 +360,7 @@ fn names(code: &str, word: &str) -> bool {
     })
 }
 
-/// Numbered lines without comments, and without what stands between quotes.
+/// Returns numbered lines without comments and without the contents of strings.
 fn code_lines(text: &str) -> impl Iterator<Item = (usize, String)> {
     text.lines()
         .enumerate()
@@ -377,7 +377,7 @@ fn code_of(line: &str) -> String {
         } else if line[at..].starts_with("//") {
             break;
         } else {
-            // A quote in quotes is a letter, not a string.
+            // A quote in a character literal begins no string.
             quoted = letter == '"' && !line[..at].ends_with('\'');
             code.push(letter);
         }
@@ -395,15 +395,15 @@ fn is_rust(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|it| it == "rs")
 }
 
-fn complain(what: &str) -> Complaints {
+fn error(what: &str) -> Errors {
     vec![(1, what.to_owned())]
 }
 
-fn complain_unless(fine: bool, what: &str) -> Complaints {
-    if fine { Vec::new() } else { complain(what) }
+fn error_unless(fine: bool, what: &str) -> Errors {
+    if fine { Vec::new() } else { error(what) }
 }
 
-/// Every source and script.
+/// Returns the paths of all sources and scripts.
 fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let folders = ["src", "examples", "tests", "benches", "loadtest", "scripts"];
@@ -433,7 +433,7 @@ const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
 #[test]
-fn every_rule_sees_what_it_forbids() {
+fn violations_of_every_rule_are_found() {
     #[track_caller]
     fn check(rule: Rule, name: &str, text: &str, lines: &[usize]) {
         let found = rule(&Source { name, text });
@@ -459,26 +459,27 @@ fn every_rule_sees_what_it_forbids() {
 
     let partial =
         "use crate::dialect::echo;\nlet is_edk = 1; // edk\nlet a = [\"wsrv\", \"a \\\"wsrv\"];\n";
-    let told = "\"tap\"\nlet wserver_first = r#\"\nsay \"wsrv\"\"#;\n\"echo\"; tap_path(Echo, 'e')";
-    check(languages_have_their_places, "src/a.rs", partial, &[1, 2, 3]);
-    check(languages_have_their_places, "src/a.rs", told, &[1, 2]);
+    let sources =
+        "\"tap\"\nlet wserver_first = r#\"\nsay \"wsrv\"\"#;\n\"echo\"; tap_path(Echo, 'e')";
+    check(dialects_have_their_places, "src/a.rs", partial, &[1, 2, 3]);
+    check(dialects_have_their_places, "src/a.rs", sources, &[1, 2]);
     let own = "use crate::dialect::projectforge::{A, EasywsB};\n";
     check(
-        languages_have_their_places,
+        dialects_have_their_places,
         "src/handler/projectforge.rs",
         own,
         &[1],
     );
-    check(languages_have_their_places, "src/dialect/a.rs", own, &[]);
+    check(dialects_have_their_places, "src/dialect/a.rs", own, &[]);
     let declared = "pub mod projectforge;\nprojectforge::a();\n";
     check(
-        languages_have_their_places,
+        dialects_have_their_places,
         "src/handler/mod.rs",
         declared,
         &[2],
     );
     let tested = "a\n#[cfg(test)]\nmod tests {\nwsrv();\n}\n";
-    check(languages_have_their_places, "src/a.rs", tested, &[]);
+    check(dialects_have_their_places, "src/a.rs", tested, &[]);
 
     let body = "    a();\n".repeat(69);
     check(stays_small, "a.rs", &format!("fn a() {{\n{body}}}\n"), &[1]);
@@ -494,16 +495,16 @@ fn every_rule_sees_what_it_forbids() {
     check(tests_name_no_paths, "benches/b.rs", by_path, &[]);
 
     let script = "#!/bin/bash\n# Does it.\n#\n# usage: a.sh\nset -euo pipefail\n";
-    check(scripts_say_how_they_are_used, "a.sh", script, &[]);
-    check(scripts_say_how_they_are_used, "a.sh", "x\n", &[1]);
+    check(scripts_document_their_usage, "a.sh", script, &[]);
+    check(scripts_document_their_usage, "a.sh", "x\n", &[1]);
     let silent = "#!/bin/bash\n# Does it.\nexit\n";
-    check(scripts_say_how_they_are_used, "a.sh", silent, &[1, 1]);
-    check(scripts_say_how_they_are_used, "a.py", "#!x\n", &[1]);
-    check(scripts_say_how_they_are_used, "a.mjs", "x\n", &[1]);
+    check(scripts_document_their_usage, "a.sh", silent, &[1, 1]);
+    check(scripts_document_their_usage, "a.py", "#!x\n", &[1]);
+    check(scripts_document_their_usage, "a.mjs", "x\n", &[1]);
 }
 
 #[test]
-fn a_file_that_no_mod_leads_to_is_dead() {
+fn a_file_without_a_mod_is_dead() {
     let texts = [
         ("src/lib.rs", "pub mod a;\n// mod b;\n"),
         (

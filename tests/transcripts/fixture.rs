@@ -1,8 +1,7 @@
-//! The embedding program that transcripts about handlers are held against: on every route of a
-//! config, the handlers of its dialect's file.
+//! The embedder for transcripts with handlers: each route gets the handlers of its dialect's file.
 //!
-//! A handler here does one thing that a client can see. What is kept is kept with a session, or
-//! with the gateway: transcripts and worlds do not know of each other.
+//! A handler has one effect that a client can see. State is stored in sessions or in the gateway,
+//! so runs do not affect each other.
 
 mod easyws;
 mod edk;
@@ -16,7 +15,7 @@ use campanile::gateway::Builder;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// What a transcript is held against.
+/// Returns the builder of the gateway for a transcript.
 pub(crate) fn builder_for(script: &Script, config: Config) -> Builder {
     if script.wants_handlers {
         builder(config)
@@ -25,13 +24,13 @@ pub(crate) fn builder_for(script: &Script, config: Config) -> Builder {
     }
 }
 
-/// A gateway with handlers on every route.
+/// Returns the builder of a gateway with handlers on every route.
 pub(crate) fn builder(config: Config) -> Builder {
     let routes = config.routes.iter();
     let routes: Vec<(String, &str)> = routes
         .map(|route| (route.path.clone(), route.dialect.name()))
         .collect();
-    // Handlers of all shards that wait, each for a permit that another handler gives.
+    // Waiting handlers of all shards take permits that other handlers add.
     let gate = Arc::new(Semaphore::new(0));
     Gateway::builder(config).shard(move |setup| {
         for (path, dialect) in &routes {

@@ -1,89 +1,88 @@
-//! Conversations with the gateway, read from `tests/transcripts/<dialect>/<what_it_shows>.txt`.
+//! Tests of transcripts of the protocols, `tests/transcripts/<dialect>/<rule>.txt`.
 //!
-//! Each is at once documentation of the protocol, a regression test and an acceptance test: it is
-//! held against the simulated host, fed from memory, with one shard and with three, whole and octet
-//! by octet, and against the real thing with four shards: the executable or, for a transcript about
-//! handlers, a gateway embedded here with those of `fixture.rs`. The grammar, one step a line, in
-//! which `NAME` is any client and a `TEXT` may hold `\n \r \t \\ \xHH` and `\xHH{COUNT}`:
+//! A transcript documents the protocol and is a regression and acceptance test. Each runs on the
+//! simulated host with one and three shards, with whole writes and octet by octet, and on a real
+//! gateway with four shards: the executable or, for transcripts with handlers, a gateway embedded
+//! here with those of `fixture.rs`. A transcript has one step per line. `NAME` is a client, and
+//! `TEXT` may contain `\n \r \t \\ \xHH` and `\xHH{COUNT}`:
 //!
 //! ```text
 //! # COMMENT                    and empty lines
 //! @ handlers                   the gateway has the handlers of `fixture.rs`; before the first step
 //! = LINE                       a line of the config, before the first step
 //! NAME > open PATH             upgrade request, the RFC's key; header lines may follow, indented
-//! NAME < open [SUBPROTOCOL]    the 101, octet for octet as in wire.md 1.1, nothing else agreed on
+//! NAME < open [SUBPROTOCOL]    the 101, octet for octet as in wire.md 1.1, no other extension
 //! NAME > METHOD PATH [TEXT]    HTTP request, TEXT its body; header lines may follow, indented
-//! NAME < STATUS [TEXT]         its answer, TEXT all of its body, * any; if header lines follow,
-//!                              indented, they are all there are, in order; the value * is any
-//! NAME > text|binary|ping|pong [TEXT]    a frame; NAME < .. likewise, and it is a single one
+//! NAME < STATUS [TEXT]         the response, TEXT its whole body, * any; if header lines follow,
+//!                              indented, they are all its headers, in order; the value * is any
+//! NAME > text|binary|ping|pong [TEXT]    a frame; NAME < .. likewise, a single frame
 //! NAME > close [CODE [TEXT]]   a close frame with a reason; NAME < .. likewise
 //! NAME > frame HH [TEXT]       a masked frame with this first octet
-//! NAME > raw TEXT              these octets as they are; NAME < .. likewise
-//! NAME > end                   nothing more is sent
-//! NAME < end                   nothing more comes
-//! NAME .                       silence: nothing has come (see below)
-//! NAME ~ COUNT                 so many milliseconds pass, in which NAME (and everybody) is silent
-//! NAME COUNTx ..               the same so many times
+//! NAME > raw TEXT              raw octets; NAME < .. likewise
+//! NAME > end                   the client shuts down its write side
+//! NAME < end                   the stream of the gateway ends
+//! NAME .                       silence: the client has received nothing (see below)
+//! NAME ~ COUNT                 COUNT milliseconds pass, without any input
+//! NAME COUNTx ..               repeats a step COUNT times
 //! ```
 //!
-//! Where the gateway chooses, a `TEXT` that is heard may hold wildcards: `\h{COUNT}` for so many of
-//! `0-9 a-f`, `\a{COUNT}` for so many of `a-z A-Z 0-9 $ @`, `\*{COUNT}` for these and `-`, and
-//! `\<WORD{COUNT}>`, like `\*`, for what is called `WORD` from then on. `\<WORD>` is the same
-//! again, in what any client hears or says, paths included.
+//! A received `TEXT` may contain wildcards for values that the gateway chooses: `\h{COUNT}` for
+//! COUNT characters of `0-9 a-f`, `\a{COUNT}` for `a-z A-Z 0-9 $ @`, `\*{COUNT}` for these and `-`.
+//! `\<WORD{COUNT}>` is like `\*` and stores the value as `WORD`; `\<WORD>` is the stored value in
+//! later sent or received texts and in paths.
 //!
-//! A client connects when it first says something. Silence is shown without waiting: a session
-//! sends a ping, and its pong is the next thing that comes; a pusher asks for a page that is not
-//! there, and 404 is the next thing that comes. What the gateway was told before has then been
-//! acted on, so that a silence also keeps the steps of two clients in order; where a handler waits
-//! for something, it has been called and may not have gone on. Time passes in the simulation alone,
-//! so that a transcript in which it does is held against nothing else.
+//! A client connects at its first sent step. Silence needs no wait: a session sends a ping, and the
+//! next frame must be its pong; an HTTP client requests an unknown page, and the next response must
+//! be the 404. The gateway has then handled all earlier input, so silence also orders the steps of
+//! two clients; a waiting handler has been called. Time passes only in the simulation, so
+//! transcripts with `~` run only there.
 
 mod fixture;
 mod run;
 mod script;
 mod simulated;
+mod target;
 mod text;
-mod world;
 
 use campanile::config::{Config, Overrides, Shards};
 use campanile_tests::process::Executable;
 use campanile_tests::{PATIENCE, executable};
 use script::Script;
-use simulated::{Chunks, SimulatedWorld};
+use simulated::{Chunks, SimulatedTarget};
 use std::fs;
 use std::num::NonZeroU8;
 use std::path::{Path, PathBuf};
-use world::RealWorld;
+use target::RealTarget;
 
 /// The executable under test.
 const GATEWAY: Executable = executable!();
 
 #[test]
-fn one_simulated_shard_keeps_every_transcript() {
-    hold(scripts(), |script| simulate(script, 1, Chunks::Whole));
+fn one_simulated_shard_passes_every_transcript() {
+    run_all(scripts(), |script| simulate(script, 1, Chunks::Whole));
 }
 
 #[test]
-fn one_simulated_shard_keeps_every_transcript_octet_by_octet() {
-    hold(scripts(), |script| simulate(script, 1, Chunks::Octets));
+fn one_simulated_shard_passes_every_transcript_octet_by_octet() {
+    run_all(scripts(), |script| simulate(script, 1, Chunks::Octets));
 }
 
 #[test]
-fn three_simulated_shards_keep_every_transcript() {
-    hold(scripts(), |script| simulate(script, 3, Chunks::Whole));
-    hold(scripts(), |script| simulate(script, 3, Chunks::Octets));
+fn three_simulated_shards_pass_every_transcript() {
+    run_all(scripts(), |script| simulate(script, 3, Chunks::Whole));
+    run_all(scripts(), |script| simulate(script, 3, Chunks::Octets));
 }
 
 #[test]
-fn the_executable_keeps_every_transcript() {
+fn the_executable_passes_every_transcript() {
     let shared = GATEWAY.start(Some(script::PLAIN));
-    hold(real_scripts(false), |script| {
+    run_all(real_scripts(false), |script| {
         if script.config == script::PLAIN {
-            return run::run(script, &mut RealWorld::new(shared.address));
+            return run::run(script, &mut RealTarget::new(shared.address));
         }
         let own = GATEWAY.start(Some(&script.config));
-        // Its clients go before it stops, so that nobody is waited for.
-        run::run(script, &mut RealWorld::new(own.address))?;
+        // The clients disconnect first, so that the stop does not wait.
+        run::run(script, &mut RealTarget::new(own.address))?;
         assert!(own.stop().status.success(), "{}", script.name);
         Ok(())
     });
@@ -92,31 +91,31 @@ fn the_executable_keeps_every_transcript() {
 }
 
 #[test]
-fn an_embedded_gateway_keeps_every_transcript_about_handlers() {
+fn an_embedded_gateway_passes_every_transcript_with_handlers() {
     let overrides = Overrides {
         listen: Some("127.0.0.1:0".parse().expect("an address")),
         shards: Some(Shards(NonZeroU8::new(4))),
         ..Overrides::default()
     };
-    hold(real_scripts(true), |script| {
+    run_all(real_scripts(true), |script| {
         let config = Config::from_toml(&script.name, &script.config, &overrides);
         let config = config.unwrap_or_else(|error| panic!("{error}"));
         let gateway = fixture::builder_for(script, config).start();
         let gateway = gateway.unwrap_or_else(|error| panic!("{}: {error}", script.name));
-        let held = run::run(script, &mut RealWorld::new(gateway.local_addr()));
+        let held = run::run(script, &mut RealTarget::new(gateway.local_addr()));
         drop(gateway.stop(PATIENCE));
         held
     });
 }
 
 #[test]
-fn what_differs_from_a_transcript_is_found() {
+fn differences_from_a_transcript_are_errors() {
     let truth = "a > open /ws\na < open\n\
                  a > text {\"token\":\"t\",\"event\":\"e\"}\na .\n\
                  p > POST /push {\"userId\":\"t\",\"event\":\"e\",\"message\":\"m\"}\n\
                  p < 200 message sent to 1 clients\na < text m\n\
                  a > close 1000\na < close 1000\na < end\np .\n";
-    find_lies(
+    expect_differences(
         truth,
         &[
             ("a < text m", "a < text n"),
@@ -138,7 +137,7 @@ fn what_differs_from_a_transcript_is_found() {
 }
 
 #[test]
-fn what_is_not_as_a_transcript_leaves_it_open_is_found() {
+fn values_outside_a_wildcard_are_errors() {
     let truth = "@ handlers\n\
                  a > open /easyws\n  Cookie: auth=x\n  Sec-WebSocket-Protocol: cmd.fossores.de\n\
                  a < open cmd.fossores.de\n\
@@ -148,7 +147,7 @@ fn what_is_not_as_a_transcript_leaves_it_open_is_found() {
                  a 2x > text echo: x\na 2x < text echo: x\n\
                  a > end\na < end\n\
                  w > open /wsrv\nw < open\nw ~ 31000\nw < close 1001 idle timeout\n";
-    find_lies(
+    expect_differences(
         truth,
         &[
             ("open cmd.fossores.de", "open"),
@@ -174,12 +173,15 @@ fn what_is_not_as_a_transcript_leaves_it_open_is_found() {
     );
 }
 
-/// Shows that a transcript is kept, and that it is not with one thing put in the place of another.
+/// Asserts that a transcript passes, and that it fails after each replacement.
 #[track_caller]
-fn find_lies(truth: &str, lies: &[(&str, &str)]) {
+fn expect_differences(truth: &str, lies: &[(&str, &str)]) {
     let run = |text: &str| {
         let script = Script::parse("made up", text);
-        run::run(&script, &mut SimulatedWorld::new(&script, 1, Chunks::Whole))
+        run::run(
+            &script,
+            &mut SimulatedTarget::new(&script, 1, Chunks::Whole),
+        )
     };
     assert_eq!(run(truth), Ok(()));
     for (from, to) in lies {
@@ -189,9 +191,9 @@ fn find_lies(truth: &str, lies: &[(&str, &str)]) {
     }
 }
 
-/// Holds transcripts against something, and panics with everything that was different.
+/// Runs transcripts and panics with all differences.
 #[track_caller]
-fn hold(
+fn run_all(
     scripts: impl IntoIterator<Item = Script>,
     mut against: impl FnMut(&Script) -> Result<(), String>,
 ) {
@@ -203,20 +205,20 @@ fn hold(
 }
 
 fn simulate(script: &Script, shards: usize, chunks: Chunks) -> Result<(), String> {
-    let mut world = SimulatedWorld::new(script, shards, chunks);
-    run::run(script, &mut world)
+    let mut target = SimulatedTarget::new(script, shards, chunks);
+    run::run(script, &mut target)
         .map_err(|complaint| format!("{shards} simulated shards, {chunks:?}: {complaint}"))?;
-    world.finish();
+    target.finish();
     Ok(())
 }
 
-/// Those that can be held against a gateway that runs, with handlers or without.
+/// Returns the transcripts for a real gateway, with or without handlers.
 fn real_scripts(with_handlers: bool) -> impl Iterator<Item = Script> {
     let all = scripts().into_iter();
     all.filter(move |it| it.wants_handlers == with_handlers && !it.takes_time())
 }
 
-/// Every transcript there is, in the order of their names.
+/// Returns all transcripts, sorted by name.
 fn scripts() -> Vec<Script> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut scripts = Vec::new();

@@ -1,63 +1,68 @@
-//! Plays a transcript's steps in a world and compares what is heard.
+//! Runs the steps of a transcript on a target and compares what the clients receive.
 //!
-//! Frames and answers are read by a parser of its own: it has to show what is wrong with them, and
-//! every octet that it compares is one that a transcript may have said otherwise.
+//! It has its own parsers of frames and responses: they must describe errors and compare every
+//! octet.
 
-use crate::script::{Act, Script, Step, Word};
+use crate::script::{Act, Script, Step, Unit};
+use crate::target::Target;
 use crate::text::{Names, Text};
-use crate::world::World;
 use campanile_tests::frame::masked;
 use campanile_tests::http::UPGRADE;
 use std::fmt::Write as _;
 
-/// Plays a transcript; an error says in which line what was different.
+/// Runs a transcript. `Err` has the line and the difference.
 ///
-/// In the end every client has heard everything: what is left over is different, too.
-pub(crate) fn run(script: &Script, world: &mut dyn World) -> Result<(), String> {
-    let mut clients: Vec<Ear> = Vec::new();
-    clients.resize_with(script.clients.len(), Ear::default);
+/// At the end, received bytes that no step has compared are a difference, too.
+pub(crate) fn run(script: &Script, target: &mut dyn Target) -> Result<(), String> {
+    let mut clients: Vec<ClientInput> = Vec::new();
+    clients.resize_with(script.clients.len(), ClientInput::default);
     let mut names = Names::new();
     for step in &script.steps {
-        let ear = &mut clients[step.client];
+        let input = &mut clients[step.client];
         for _ in 0..step.count {
-            act(ear, world, step, &mut names).map_err(|complaint| {
-                format!("{}:{}: {}\n{complaint}", script.name, step.line, step.text)
+            act(input, target, step, &mut names).map_err(|error| {
+                format!("{}:{}: {}\n{error}", script.name, step.line, step.text)
             })?;
         }
     }
-    for (client, (ear, name)) in clients.iter_mut().zip(&script.clients).enumerate() {
-        world.end(client);
-        while world.receive(client, &mut ear.heard)? {}
-        if !ear.heard.is_empty() {
-            let heard = shown(&ear.heard);
-            return Err(format!("{}: {name} heard more: {heard}", script.name));
+    for (client, (input, name)) in clients.iter_mut().zip(&script.clients).enumerate() {
+        target.end(client);
+        while target.receive(client, &mut input.received)? {}
+        if !input.received.is_empty() {
+            let received = shown(&input.received);
+            return Err(format!("{}: {name} received more: {received}", script.name));
         }
     }
     Ok(())
 }
 
-fn act(ear: &mut Ear, world: &mut dyn World, step: &Step, names: &mut Names) -> Result<(), String> {
+fn act(
+    input: &mut ClientInput,
+    target: &mut dyn Target,
+    step: &Step,
+    names: &mut Names,
+) -> Result<(), String> {
     match &step.act {
-        Act::Say(word) => say(ear, world, step, word, names),
-        Act::Hear(word) => hear(ear, world, step, word, names),
-        Act::Silence => hear_silence(ear, world, step),
-        Act::Pass(ms) => world.pass(*ms),
+        Act::Send(word) => send(input, target, step, word, names),
+        Act::Receive(word) => receive(input, target, step, word, names),
+        Act::Silence => expect_silence(input, target, step),
+        Act::Pass(ms) => target.pass(*ms),
     }
 }
 
-/// What one client has heard and not compared yet.
+/// The received bytes of a client that no step has compared yet.
 #[derive(Default)]
-struct Ear {
-    heard: Vec<u8>,
+struct ClientInput {
+    received: Vec<u8>,
     is_session: bool,
     silences: u32,
 }
 
-fn say(
-    ear: &mut Ear,
-    world: &mut dyn World,
+fn send(
+    input: &mut ClientInput,
+    target: &mut dyn Target,
     step: &Step,
-    word: &Word,
+    word: &Unit,
     names: &Names,
 ) -> Result<(), String> {
     let client = step.client;
@@ -66,13 +71,13 @@ fn say(
         bytes.ok_or_else(|| "nothing has this name yet".to_owned())
     };
     match word {
-        Word::Open(path) => {
-            ear.is_session = true;
+        Unit::Open(path) => {
+            input.is_session = true;
             let path = String::from_utf8_lossy(&resolve(path)?).into_owned();
             let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{UPGRADE}");
-            world.send(client, with_headers(head, step).as_bytes());
+            target.send(client, with_headers(head, step).as_bytes());
         }
-        Word::Request { method, path, body } => {
+        Unit::Request { method, path, body } => {
             let path = String::from_utf8_lossy(&resolve(path)?).into_owned();
             let body = resolve(body)?;
             let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n");
@@ -82,14 +87,14 @@ fn say(
             }
             let mut bytes = with_headers(head, step).into_bytes();
             bytes.extend(body);
-            world.send(client, &bytes);
+            target.send(client, &bytes);
         }
-        Word::Frame(first_octet, payload) => {
-            world.send(client, &masked(*first_octet, &resolve(payload)?, MASK));
+        Unit::Frame(first_octet, payload) => {
+            target.send(client, &masked(*first_octet, &resolve(payload)?, MASK));
         }
-        Word::Raw(bytes) => world.send(client, &resolve(bytes)?),
-        Word::End => world.end(client),
-        Word::Opened(_) | Word::Answer { .. } => panic!("clients answer nothing"),
+        Unit::Raw(bytes) => target.send(client, &resolve(bytes)?),
+        Unit::End => target.end(client),
+        Unit::Opened(_) | Unit::Answer { .. } => panic!("clients answer nothing"),
     }
     Ok(())
 }
@@ -102,16 +107,16 @@ fn with_headers(mut head: String, step: &Step) -> String {
     head
 }
 
-fn hear(
-    ear: &mut Ear,
-    world: &mut dyn World,
+fn receive(
+    input: &mut ClientInput,
+    target: &mut dyn Target,
     step: &Step,
-    word: &Word,
+    word: &Unit,
     names: &mut Names,
 ) -> Result<(), String> {
     match word {
-        Word::Opened(subprotocol) => {
-            ear.is_session = true;
+        Unit::Opened(subprotocol) => {
+            input.is_session = true;
             let mut head = SWITCHING.to_vec();
             if !subprotocol.is_empty() {
                 head.extend(b"Sec-WebSocket-Protocol: ");
@@ -119,83 +124,94 @@ fn hear(
                 head.extend(b"\r\n");
             }
             head.extend(b"\r\n");
-            expect_bytes(ear, world, step, &Text::plain(head), names)
+            expect_bytes(input, target, step, &Text::plain(head), names)
         }
-        Word::Raw(bytes) => expect_bytes(ear, world, step, bytes, names),
-        Word::Frame(first_octet, payload) => {
-            let (octet, heard) = hear_frame(ear, world, step)?;
-            if octet == *first_octet && payload.matches(&heard, names) {
+        Unit::Raw(bytes) => expect_bytes(input, target, step, bytes, names),
+        Unit::Frame(first_octet, payload) => {
+            let (octet, received) = receive_frame(input, target, step)?;
+            if octet == *first_octet && payload.matches(&received, names) {
                 return Ok(());
             }
-            let heard = shown(&heard);
-            Err(format!("heard a frame {octet:02x} \"{heard}\""))
+            let received = shown(&received);
+            Err(format!("received a frame {octet:02x} \"{received}\""))
         }
-        Word::Answer { status, body } => {
-            ear.is_session = false;
-            hear_answer(ear, world, step, *status, body, names)
+        Unit::Answer { status, body } => {
+            input.is_session = false;
+            receive_response(input, target, step, *status, body, names)
         }
-        Word::End => {
-            while world.receive(step.client, &mut ear.heard)? {}
-            if ear.heard.is_empty() {
+        Unit::End => {
+            while target.receive(step.client, &mut input.received)? {}
+            if input.received.is_empty() {
                 return Ok(());
             }
-            Err(format!("heard \"{}\"", shown(&ear.heard)))
+            Err(format!("received \"{}\"", shown(&input.received)))
         }
-        Word::Open(_) | Word::Request { .. } => panic!("the gateway asks nothing"),
+        Unit::Open(_) | Unit::Request { .. } => panic!("the gateway sends no requests"),
     }
 }
 
-/// See the grammar for what silence means.
-fn hear_silence(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(), String> {
+/// Checks silence, as the grammar defines it.
+fn expect_silence(
+    input: &mut ClientInput,
+    target: &mut dyn Target,
+    step: &Step,
+) -> Result<(), String> {
     let mut names = Names::new();
-    if ear.is_session {
-        ear.silences += 1;
-        let payload = format!("silence {}", ear.silences).into_bytes();
-        world.send(step.client, &masked(0x89, &payload, MASK));
-        let pong = Word::Frame(0x8a, Text::plain(payload));
-        return hear(ear, world, step, &pong, &mut names);
+    if input.is_session {
+        input.silences += 1;
+        let payload = format!("silence {}", input.silences).into_bytes();
+        target.send(step.client, &masked(0x89, &payload, MASK));
+        let pong = Unit::Frame(0x8a, Text::plain(payload));
+        return receive(input, target, step, &pong, &mut names);
     }
     let request = "GET /silence HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    world.send(step.client, request.as_bytes());
+    target.send(step.client, request.as_bytes());
     let body = Text::plain("404 page not found\n");
-    hear_answer(ear, world, step, 404, &body, &mut names)
+    receive_response(input, target, step, 404, &body, &mut names)
 }
 
 fn expect_bytes(
-    ear: &mut Ear,
-    world: &mut dyn World,
+    input: &mut ClientInput,
+    target: &mut dyn Target,
     step: &Step,
     expected: &Text,
     names: &mut Names,
 ) -> Result<(), String> {
     let len = expected.len(names).ok_or("nothing has this name yet")?;
     let plain = expected.resolve(names).unwrap_or_default();
-    hear_until(ear, world, step, |heard| {
-        let differs = heard.iter().zip(&plain).any(|(a, b)| a != b);
-        (differs || heard.len() >= len).then_some(())
+    receive_until(input, target, step, |received| {
+        let differs = received.iter().zip(&plain).any(|(a, b)| a != b);
+        (differs || received.len() >= len).then_some(())
     })?;
-    if ear.heard.len() < len || !expected.matches(&ear.heard[..len], names) {
-        return Err(format!("heard \"{}\"", shown(&ear.heard)));
+    if input.received.len() < len || !expected.matches(&input.received[..len], names) {
+        return Err(format!("received \"{}\"", shown(&input.received)));
     }
-    ear.heard.drain(..len);
+    input.received.drain(..len);
     Ok(())
 }
 
-/// Hears one whole unmasked frame, its length in the shortest form.
-fn hear_frame(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(u8, Vec<u8>), String> {
-    let (head, end) = hear_until(ear, world, step, |heard| {
-        let (head, len) = match *heard.get(1)? {
+/// Receives a complete unmasked frame with its length in the shortest form.
+fn receive_frame(
+    input: &mut ClientInput,
+    target: &mut dyn Target,
+    step: &Step,
+) -> Result<(u8, Vec<u8>), String> {
+    let (head, end) = receive_until(input, target, step, |received| {
+        let (head, len) = match *received.get(1)? {
             126 => (
                 4,
-                u64::from(u16::from_be_bytes(heard.get(2..4)?.try_into().ok()?)),
+                u64::from(u16::from_be_bytes(received.get(2..4)?.try_into().ok()?)),
             ),
-            127 => (10, u64::from_be_bytes(heard.get(2..10)?.try_into().ok()?)),
+            127 => (
+                10,
+                u64::from_be_bytes(received.get(2..10)?.try_into().ok()?),
+            ),
             len => (2, u64::from(len)),
         };
         let end = head + usize::try_from(len).expect("64 bits");
-        // Nothing here is this long: it is masked, or no frame at all.
-        let is_frame = heard[1] < 0x80 && end < FRAME_BYTES_MAX;
-        (heard.len() >= end || !is_frame).then_some((head, if is_frame { end } else { 0 }))
+        // No frame of a transcript is this long: it is masked, or no frame.
+        let is_frame = received[1] < 0x80 && end < FRAME_BYTES_MAX;
+        (received.len() >= end || !is_frame).then_some((head, if is_frame { end } else { 0 }))
     })?;
     let is_short = match end.saturating_sub(head) {
         ..126 => head == 2,
@@ -203,79 +219,79 @@ fn hear_frame(ear: &mut Ear, world: &mut dyn World, step: &Step) -> Result<(u8, 
         _ => head == 10,
     };
     if end == 0 || !is_short {
-        return Err(format!("heard no frame: \"{}\"", shown(&ear.heard)));
+        return Err(format!("received no frame: \"{}\"", shown(&input.received)));
     }
-    let frame: Vec<u8> = ear.heard.drain(..end).collect();
+    let frame: Vec<u8> = input.received.drain(..end).collect();
     Ok((frame[0], frame[head..].to_vec()))
 }
 
-fn hear_answer(
-    ear: &mut Ear,
-    world: &mut dyn World,
+fn receive_response(
+    input: &mut ClientInput,
+    target: &mut dyn Target,
     step: &Step,
     status: u16,
     body: &Text,
     names: &mut Names,
 ) -> Result<(), String> {
-    let end = hear_until(ear, world, step, |heard| {
-        let at = heard.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let end = receive_until(input, target, step, |received| {
+        let at = received.windows(4).position(|four| four == b"\r\n\r\n")?;
         Some(at + 4)
     })?;
-    let head = String::from_utf8_lossy(&ear.heard[..end - 4]).into_owned();
+    let head = String::from_utf8_lossy(&input.received[..end - 4]).into_owned();
     let mut lines = head.split("\r\n");
     let status_line = lines.next().expect("at least one");
     let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
     if status_line.split(' ').nth(1) != Some(&*status.to_string()) {
-        return Err(format!("heard {head}"));
+        return Err(format!("received {head}"));
     }
 
     let length = headers.iter().find(|(name, _)| *name == "Content-Length");
     let len: usize = length.and_then(|(_, len)| len.parse().ok()).unwrap_or(0);
-    hear_until(ear, world, step, |heard| {
-        (heard.len() >= end + len).then_some(())
+    receive_until(input, target, step, |received| {
+        (received.len() >= end + len).then_some(())
     })?;
-    let answer: Vec<u8> = ear.heard.drain(..end + len).collect();
+    let answer: Vec<u8> = input.received.drain(..end + len).collect();
     if !body.is(b"*") && !body.matches(&answer[end..], names) {
-        return Err(format!("heard {head}\n\n{}", shown(&answer[end..])));
+        return Err(format!("received {head}\n\n{}", shown(&answer[end..])));
     }
 
-    let same = |((name, value), (heard_name, heard)): (&(String, String), &(&str, &str))| {
-        name == heard_name && (value == "*" || value == heard)
+    let same = |((name, value), (received_name, received)): (&(String, String), &(&str, &str))| {
+        name == received_name && (value == "*" || value == received)
     };
     let wanted = &step.headers;
     let all_same = wanted.len() == headers.len() && wanted.iter().zip(&headers).all(same);
     if !wanted.is_empty() && !all_same {
-        return Err(format!("heard {head}"));
+        return Err(format!("received {head}"));
     }
     Ok(())
 }
 
-/// Receives until `found` finds what it looks for.
-fn hear_until<T>(
-    ear: &mut Ear,
-    world: &mut dyn World,
+/// Receives until `found` returns a value.
+fn receive_until<T>(
+    input: &mut ClientInput,
+    target: &mut dyn Target,
     step: &Step,
     mut found: impl FnMut(&[u8]) -> Option<T>,
 ) -> Result<T, String> {
     loop {
-        if let Some(it) = found(&ear.heard) {
+        if let Some(it) = found(&input.received) {
             return Ok(it);
         }
-        let received = world.receive(step.client, &mut ear.heard);
-        let complaint = match received {
+        let received = target.receive(step.client, &mut input.received);
+        let error = match received {
             Ok(true) => continue,
-            Ok(false) => "heard the end".to_owned(),
-            Err(complaint) => complaint,
+            Ok(false) => "received the end".to_owned(),
+            Err(error) => error,
         };
-        return Err(format!("{complaint}, behind \"{}\"", shown(&ear.heard)));
+        return Err(format!("{error}, behind \"{}\"", shown(&input.received)));
     }
 }
 
-/// For a complaint; a long one would hide the others.
-fn shown(heard: &[u8]) -> String {
-    let end = heard.len().min(SHOWN_BYTES_MAX);
-    let rest = if end < heard.len() { " .." } else { "" };
-    format!("{}{rest}", heard[..end].escape_ascii())
+/// Escapes received bytes for an error, shortened to [`SHOWN_BYTES_MAX`].
+fn shown(received: &[u8]) -> String {
+    let end = received.len().min(SHOWN_BYTES_MAX);
+    let rest = if end < received.len() { " .." } else { "" };
+    format!("{}{rest}", received[..end].escape_ascii())
 }
 
 const SHOWN_BYTES_MAX: usize = 600;

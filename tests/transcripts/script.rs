@@ -1,50 +1,50 @@
-//! Reads a transcript's text into steps. The grammar is in `main.rs`.
+//! The parser of transcripts. The grammar is in `main.rs`.
 
 use crate::text::Text;
 
-/// One transcript.
+/// A transcript.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) name: String,
-    /// TOML, complete: [`PLAIN`] where it says nothing of routes.
+    /// The config in TOML, with [`PLAIN`] if the transcript has no routes.
     pub(crate) config: String,
-    /// Whether it is for a gateway with the handlers of `fixture.rs`.
+    /// True if the gateway needs the handlers of `fixture.rs`.
     pub(crate) wants_handlers: bool,
-    /// The names of its clients, in the order in which they come.
+    /// The names of the clients, in the order of their first steps.
     pub(crate) clients: Vec<String>,
     pub(crate) steps: Vec<Step>,
 }
 
-/// One line, with the header lines that belong to it.
+/// A step: a line with its header lines.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub(crate) line: usize,
     pub(crate) text: String,
-    /// Index into [`Script::clients`].
+    /// The index in [`Script::clients`].
     pub(crate) client: usize,
-    /// How often it is done.
+    /// The number of repetitions.
     pub(crate) count: usize,
     pub(crate) act: Act,
-    /// Name and value.
+    /// Names and values of the header lines.
     pub(crate) headers: Vec<(String, String)>,
 }
 
-/// What happens in a step.
+/// The action of a step.
 #[derive(Debug)]
 pub(crate) enum Act {
-    Say(Word),
-    Hear(Word),
+    Send(Unit),
+    Receive(Unit),
     Silence,
-    /// So many milliseconds pass.
+    /// Advances the clock by milliseconds.
     Pass(u32),
 }
 
-/// What a client says or hears.
+/// A sent or received unit.
 #[derive(Debug)]
-pub(crate) enum Word {
-    /// An upgrade request for this path.
+pub(crate) enum Unit {
+    /// An upgrade request for a path.
     Open(Text),
-    /// The granting of one, with the subprotocol that was agreed on, if any.
+    /// The 101 response, with the selected subprotocol or an empty text.
     Opened(Text),
     Request {
         method: String,
@@ -62,11 +62,11 @@ pub(crate) enum Word {
 }
 
 impl Script {
-    /// Reads a transcript.
+    /// Parses a transcript.
     ///
     /// # Panics
     ///
-    /// With file and line, if the grammar does not have it.
+    /// A line is invalid; the message has file and line.
     pub(crate) fn parse(name: &str, text: &str) -> Self {
         let mut script = Self {
             name: name.to_owned(),
@@ -83,20 +83,20 @@ impl Script {
                 "{name}:{number}: not in the grammar: {line}"
             );
         }
-        assert!(!script.steps.is_empty(), "{name}: says nothing");
+        assert!(!script.steps.is_empty(), "{name}: no steps");
         if !script.config.contains("routes") {
             script.config.push_str(PLAIN);
         }
         script
     }
 
-    /// Whether time passes in it.
+    /// Returns `true` if the transcript has a `~` step.
     pub(crate) fn takes_time(&self) -> bool {
         let mut acts = self.steps.iter().map(|step| &step.act);
         acts.any(|act| matches!(act, Act::Pass(_)))
     }
 
-    /// `None` if the grammar does not have such a line, or not here.
+    /// Parses a line. `None` if it is invalid, or invalid at this position.
     fn read_line(&mut self, number: usize, line: &str) -> Option<()> {
         if line.is_empty() || line.starts_with('#') {
         } else if line == "@ handlers" && self.steps.is_empty() {
@@ -137,7 +137,7 @@ impl Script {
     }
 }
 
-/// Reads `COUNTx`, and what follows.
+/// Parses an optional `COUNTx` and returns the count, 1 by default, and the rest.
 fn parse_count(text: &str) -> (usize, &str) {
     let found = text.split_once("x ");
     let count = found.and_then(|(digits, rest)| Some((digits.parse().ok()?, rest)));
@@ -150,20 +150,20 @@ fn parse_act(text: &str) -> Option<Act> {
     }
     let (direction, text) = text.split_once(' ')?;
     match direction {
-        ">" => Some(Act::Say(parse_word(text, true)?)),
-        "<" => Some(Act::Hear(parse_word(text, false)?)),
+        ">" => Some(Act::Send(parse_unit(text, true)?)),
+        "<" => Some(Act::Receive(parse_unit(text, false)?)),
         "~" => Some(Act::Pass(text.parse().ok()?)),
         _ => None,
     }
 }
 
-fn parse_word(text: &str, said: bool) -> Option<Word> {
+fn parse_unit(text: &str, is_sent: bool) -> Option<Unit> {
     let (kind, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let frame = |first_octet| Some(Word::Frame(first_octet, Text::parse(rest)?));
+    let frame = |first_octet| Some(Unit::Frame(first_octet, Text::parse(rest)?));
     match kind {
-        "open" if !said => Some(Word::Opened(Text::parse(rest)?)),
-        "open" if !rest.is_empty() => Some(Word::Open(Text::parse(rest)?)),
-        "end" if rest.is_empty() => Some(Word::End),
+        "open" if !is_sent => Some(Unit::Opened(Text::parse(rest)?)),
+        "open" if !rest.is_empty() => Some(Unit::Open(Text::parse(rest)?)),
+        "end" if rest.is_empty() => Some(Unit::End),
         "text" => frame(0x81),
         "binary" => frame(0x82),
         "ping" => frame(0x89),
@@ -171,26 +171,26 @@ fn parse_word(text: &str, said: bool) -> Option<Word> {
         "close" => {
             let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
             if code.is_empty() {
-                return Some(Word::Frame(0x88, Text::default()));
+                return Some(Unit::Frame(0x88, Text::default()));
             }
             let code = code.parse::<u16>().ok()?.to_be_bytes();
-            Some(Word::Frame(0x88, Text::parse(reason)?.behind(&code)))
+            Some(Unit::Frame(0x88, Text::parse(reason)?.behind(&code)))
         }
-        "frame" if said => {
+        "frame" if is_sent => {
             let (octet, payload) = rest.split_once(' ').unwrap_or((rest, ""));
             let octet = u8::from_str_radix(octet, 16).ok()?;
-            Some(Word::Frame(octet, Text::parse(payload)?))
+            Some(Unit::Frame(octet, Text::parse(payload)?))
         }
-        "raw" => Some(Word::Raw(Text::parse(rest)?)),
-        method if said && method.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+        "raw" => Some(Unit::Raw(Text::parse(rest)?)),
+        method if is_sent && method.bytes().all(|byte| byte.is_ascii_uppercase()) => {
             let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
-            Some(Word::Request {
+            Some(Unit::Request {
                 method: method.to_owned(),
                 path: Text::parse(path)?,
                 body: Text::parse(body)?,
             })
         }
-        status if !said => Some(Word::Answer {
+        status if !is_sent => Some(Unit::Answer {
             status: status.parse().ok()?,
             body: Text::parse(rest)?,
         }),
@@ -198,8 +198,8 @@ fn parse_word(text: &str, said: bool) -> Option<Word> {
     }
 }
 
-/// The routes of the default config without what the config has the gateway do by itself: the
-/// transcripts are about the languages.
+/// The routes of the default config without commands and channels, so that transcripts show only
+/// the dialects.
 pub(crate) const PLAIN: &str = "
     [[routes]]
     path = '/ws'

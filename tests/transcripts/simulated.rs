@@ -1,13 +1,12 @@
-//! A gateway without a kernel: hosts in memory, and the smallest driver that can drive them.
+//! A simulated target: hosts in memory with a minimal driver.
 //!
-//! Clients are placed on the shards in turn. What clients say before somebody listens arrives at
-//! once, and all shards act on it before anything is heard. Time stands still until a transcript
-//! lets it pass. The tasks of an embedder's handlers run while no host has anything to do; their
-//! timers do not.
+//! Clients are distributed over the shards round-robin. All sent bytes arrive, and all shards
+//! handle them, before a client receives. The clock advances only by steps of a transcript. Tasks
+//! of the embedder's handlers run while the hosts are idle; their timers do not.
 
 use crate::fixture;
 use crate::script::Script;
-use crate::world::World;
+use crate::target::Target;
 use campanile::config::{Config, Overrides};
 use campanile::gateway::Simulation;
 use campanile::host::Host;
@@ -22,22 +21,22 @@ use std::rc::Rc;
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
-/// Into how many pieces the octets of either direction are cut.
+/// The size of chunks in both directions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Chunks {
-    /// None: what is said at once arrives at once.
+    /// A write arrives whole.
     Whole,
-    /// As many as there are octets.
+    /// A write arrives in single octets.
     Octets,
 }
 
 /// Hosts in memory and the clients connected to them.
-pub(crate) struct SimulatedWorld {
+pub(crate) struct SimulatedTarget {
     hosts: Vec<Host>,
     clients: Vec<Option<Client>>,
     chunks: Chunks,
     now: Tick,
-    /// Where the tasks of all hosts are.
+    /// The tasks of all hosts.
     tasks: Rc<LocalSet>,
     runtime: Runtime,
 }
@@ -45,21 +44,21 @@ pub(crate) struct SimulatedWorld {
 struct Client {
     shard: usize,
     id: ConnectionId,
-    /// Sent by the client and not taken yet by the host, which may have stopped reading.
+    /// Bytes that the client has sent and the host, which may pause reading, has not received.
     outward: VecDeque<u8>,
     is_read: bool,
-    said_end: bool,
+    sent_end: bool,
     end_taken: bool,
     inward: Vec<u8>,
-    heard_end: bool,
+    received_end: bool,
     closed: bool,
 }
 
-impl SimulatedWorld {
+impl SimulatedTarget {
     pub(crate) fn new(script: &Script, shards: usize, chunks: Chunks) -> Self {
         let config = Config::from_toml(&script.name, &script.config, &Overrides::default());
         let config = config.unwrap_or_else(|error| panic!("{error}"));
-        // Mailboxes of one message each, so that nothing depends on there being room.
+        // Mailboxes of one message, so that no test depends on free space.
         let exchange = Exchange::simulated(shards, 1, u64::MAX, 64);
         let simulation = Simulation::new(fixture::builder_for(script, config), &exchange);
         let simulation = simulation.unwrap_or_else(|error| panic!("{}: {error}", script.name));
@@ -86,16 +85,16 @@ impl SimulatedWorld {
         }
     }
 
-    /// Ends what is left of every connection, and looks whether anything remains.
+    /// Ends all connections and checks that no state remains.
     ///
     /// # Panics
     ///
-    /// If something does.
+    /// Some state remains.
     pub(crate) fn finish(mut self) {
         for client in self.clients.iter_mut().flatten() {
-            client.said_end = true;
+            client.sent_end = true;
         }
-        self.settle();
+        self.run_until_idle();
         for host in &self.hosts {
             host.invariants();
             assert_eq!(host.connections_count(), 0, "a connection never ends");
@@ -114,52 +113,52 @@ impl SimulatedWorld {
             id: host.handle_accepted(&now).expect("a slot is free"),
             outward: VecDeque::new(),
             is_read: true,
-            said_end: false,
+            sent_end: false,
             end_taken: false,
             inward: Vec::new(),
-            heard_end: false,
+            received_end: false,
             closed: false,
         })
     }
 
-    /// Lets everybody work until nobody has anything to do.
-    fn settle(&mut self) {
+    /// Runs hosts and tasks until all are idle.
+    fn run_until_idle(&mut self) {
         let mut idle_rounds = 0;
         while idle_rounds < IDLE_ROUNDS_MAX {
-            if self.let_hosts_work() {
+            if self.run_hosts() {
                 idle_rounds = 0;
             } else {
                 idle_rounds += 1;
-                self.let_tasks_work();
+                self.run_tasks();
             }
         }
     }
 
-    /// Lets every host do what it can; returns whether there was anything, or will be.
-    fn let_hosts_work(&mut self) -> bool {
+    /// Runs every host. Returns `false` if none had work or will have.
+    fn run_hosts(&mut self) -> bool {
         let tasks = Rc::clone(&self.tasks);
         let entered = tasks.enter();
-        let mut worked = self.hand_in();
+        let mut worked = self.deliver_input();
         for shard in 0..self.hosts.len() {
             let host = &mut self.hosts[shard];
             let now = host.set_time(self.now);
             worked |= host.handle_arrivals(&now) > 0;
             host.flush_messages();
-            worked |= self.carry_out(shard);
+            worked |= self.execute_requests(shard);
         }
         drop(entered);
         let waiting = |host: &Host| host.has_arrivals() || host.wants_to_send();
         worked || self.hosts.iter().any(waiting)
     }
 
-    /// Lets every task that can go on do so once.
-    fn let_tasks_work(&self) {
+    /// Runs every ready task once.
+    fn run_tasks(&self) {
         let once = self.tasks.run_until(tokio::task::yield_now());
         self.runtime.block_on(once);
     }
 
-    /// Hands what clients have said to their hosts.
-    fn hand_in(&mut self) -> bool {
+    /// Delivers the clients' bytes to their hosts. Returns `false` if there were none.
+    fn deliver_input(&mut self) -> bool {
         let mut worked = false;
         for client in self.clients.iter_mut().flatten() {
             let host = &mut self.hosts[client.shard];
@@ -175,7 +174,7 @@ impl SimulatedWorld {
                 let now = host.set_time(self.now);
                 host.handle_received(&now, client.id, &mut bytes);
                 worked = true;
-            } else if client.said_end && !client.end_taken {
+            } else if client.sent_end && !client.end_taken {
                 client.end_taken = true;
                 let now = host.set_time(self.now);
                 host.handle_hangup(&now, client.id, false);
@@ -185,8 +184,8 @@ impl SimulatedWorld {
         worked
     }
 
-    /// Does what one host wants done to its sockets.
-    fn carry_out(&mut self, shard: usize) -> bool {
+    /// Executes a host's requests for its sockets. Returns `false` if there were none.
+    fn execute_requests(&mut self, shard: usize) -> bool {
         let mut worked = false;
         while self.send_next(shard) {
             worked = true;
@@ -201,7 +200,7 @@ impl SimulatedWorld {
                 self.hosts[shard].handle_unacknowledged(id, 0);
                 continue;
             }
-            client.heard_end = true;
+            client.received_end = true;
             if step != CloseStep::Shutdown {
                 client.closed = true;
                 let now = self.hosts[shard].set_time(self.now);
@@ -216,7 +215,9 @@ impl SimulatedWorld {
         let host = &mut self.hosts[shard];
         let mut lent = host.poll_send().map(|(id, bytes)| (id, bytes.to_vec()));
         if lent.is_none() {
-            lent = host.poll_answer().map(|(id, bytes)| (id, bytes.to_vec()));
+            lent = host
+                .poll_http_send()
+                .map(|(id, bytes)| (id, bytes.to_vec()));
         }
         let Some((id, mut bytes)) = lent else {
             return false;
@@ -225,7 +226,7 @@ impl SimulatedWorld {
             bytes.truncate(1);
         }
         let client = self.client_of(shard, id);
-        assert!(!client.heard_end, "nothing is sent behind the end");
+        assert!(!client.received_end, "nothing is sent behind the end");
         client.inward.extend(&bytes);
         let taken = u32::try_from(bytes.len()).expect("transcripts are short");
         let now = self.hosts[shard].set_time(self.now);
@@ -236,11 +237,11 @@ impl SimulatedWorld {
     fn client_of(&mut self, shard: usize, id: ConnectionId) -> &mut Client {
         let mut all = self.clients.iter_mut().flatten();
         let found = all.find(|it| it.shard == shard && it.id == id && !it.closed);
-        found.expect("hosts know only whom we connected")
+        found.expect("the client was connected here")
     }
 }
 
-impl World for SimulatedWorld {
+impl Target for SimulatedTarget {
     fn send(&mut self, client: usize, bytes: &[u8]) {
         let client = self.client(client);
         if !client.closed {
@@ -249,16 +250,16 @@ impl World for SimulatedWorld {
     }
 
     fn end(&mut self, client: usize) {
-        self.client(client).said_end = true;
+        self.client(client).sent_end = true;
     }
 
     fn receive(&mut self, client: usize, into: &mut Vec<u8>) -> Result<bool, String> {
-        self.settle();
+        self.run_until_idle();
         let client = self.client(client);
         if !client.inward.is_empty() {
             into.append(&mut client.inward);
             Ok(true)
-        } else if client.heard_end {
+        } else if client.received_end {
             Ok(false)
         } else {
             Err("nothing comes".to_owned())
@@ -266,10 +267,10 @@ impl World for SimulatedWorld {
     }
 
     fn pass(&mut self, ms: u32) -> Result<(), String> {
-        self.settle();
+        self.run_until_idle();
         let until = self.now.after(Ticks::from_ms(ms));
         while self.now < until {
-            // Nothing happens before the first deadline.
+            // Advance at most to the first deadline.
             let due = self.hosts.iter().filter_map(Host::poll_wake).min();
             let next = Tick(self.now.0 + 1);
             self.now = due.map_or(until, |due| due.clamp(next, until));
@@ -279,12 +280,12 @@ impl World for SimulatedWorld {
                 host.fire_deadlines(&now);
             }
             drop(entered);
-            self.settle();
+            self.run_until_idle();
         }
         Ok(())
     }
 }
 
-/// Rounds in a row in which only tasks work before nobody has anything to do: a task that goes on
-/// by itself so many times, without asking a host for anything, is taken for one that waits.
+/// The number of consecutive rounds with only tasks after which all count as idle. A task that runs
+/// longer without a request to a host would be missed.
 const IDLE_ROUNDS_MAX: u32 = 8;

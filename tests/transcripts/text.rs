@@ -1,42 +1,41 @@
-//! The texts of transcripts: octets, some of which may be chosen by the gateway.
+//! Texts of transcripts: octets and wildcards for values that the gateway chooses.
 //!
-//! What is heard is compared with a text, and what the text names has that name from then on; what
-//! is said takes what was named before.
+//! Received octets are matched with a text, which may store values under names. Sent texts use the
+//! stored values.
 
 use std::collections::BTreeMap;
 
-/// A text as it stands in a transcript.
+/// A text of a transcript.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Text(Vec<Piece>);
 
-/// What was heard where a text has a name.
+/// The stored values by name.
 pub(crate) type Names = BTreeMap<String, Vec<u8>>;
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Piece {
-    /// These.
+    /// Exactly these octets.
     Octets(Vec<u8>),
-    /// So many letters, digits, `$`, `@` and `-`.
+    /// This many letters, digits, `$`, `@` and `-`.
     Any(usize),
-    /// So many of the same without `-`: the characters of a `seqno`.
+    /// Like [`Piece::Any`] without `-`: the characters of a `seqno`.
     Letters(usize),
-    /// So many digits of lower-case hexadecimal numbers.
+    /// This many lower-case hexadecimal digits.
     Hex(usize),
-    /// So many as in [`Piece::Any`], which have a name from now on.
+    /// Like [`Piece::Any`]; the value is stored under a name.
     Named(String, usize),
-    /// What has this name.
+    /// The value stored under a name.
     Same(String),
 }
 
 impl Text {
-    /// These octets and no others.
+    /// Creates a text of exactly these octets.
     pub(crate) fn plain(octets: impl Into<Vec<u8>>) -> Self {
         Self(vec![Piece::Octets(octets.into())])
     }
 
-    /// Reads `\n \r \t \\ \xHH \xHH{COUNT}` and the wildcards `\*{COUNT} \a{COUNT} \h{COUNT}
-    /// \<NAME{COUNT}> \<NAME>`; everything else is itself. `None` if something else follows a
-    /// backslash.
+    /// Parses a text with the escapes `\n \r \t \\ \xHH \xHH{COUNT}` and the wildcards `\*{COUNT}
+    /// \a{COUNT} \h{COUNT} \<NAME{COUNT}> \<NAME>`. `None` if an escape is unknown.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut pieces = Vec::new();
         let mut octets = Vec::new();
@@ -71,23 +70,23 @@ impl Text {
         Some(Self(pieces))
     }
 
-    /// The same with some octets before it.
+    /// Returns the text with octets before it.
     pub(crate) fn behind(mut self, octets: &[u8]) -> Self {
         self.0.insert(0, Piece::Octets(octets.to_vec()));
         self
     }
 
-    /// Whether it has no octets.
+    /// Returns `true` if the text is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.iter().all(|piece| *piece == Piece::Octets(vec![]))
     }
 
-    /// Whether it is this.
+    /// Returns `true` if the text is exactly these octets.
     pub(crate) fn is(&self, octets: &[u8]) -> bool {
         self.0 == [Piece::Octets(octets.to_vec())]
     }
 
-    /// What is said; `None` if something has no name yet, or could be anything.
+    /// Returns the octets to send; `None` if a name is unknown or a wildcard has no value.
     pub(crate) fn resolve(&self, names: &Names) -> Option<Vec<u8>> {
         let mut all = Vec::new();
         for piece in &self.0 {
@@ -102,7 +101,7 @@ impl Text {
         Some(all)
     }
 
-    /// How many octets it has; `None` if something has no name yet.
+    /// Returns the length in octets; `None` if a name is unknown.
     pub(crate) fn len(&self, names: &Names) -> Option<usize> {
         let len = |piece: &Piece| match piece {
             Piece::Octets(octets) => Some(octets.len()),
@@ -115,9 +114,9 @@ impl Text {
         self.0.iter().map(len).sum()
     }
 
-    /// Compares all that was heard, and names what has a name.
-    pub(crate) fn matches(&self, heard: &[u8], names: &mut Names) -> bool {
-        let mut rest = heard;
+    /// Matches received octets and stores named values. Returns `true` if all octets match.
+    pub(crate) fn matches(&self, received: &[u8], names: &mut Names) -> bool {
+        let mut rest = received;
         for piece in &self.0 {
             let len = match piece {
                 Piece::Octets(octets) => octets.len(),
@@ -150,7 +149,7 @@ impl Text {
     }
 }
 
-/// What follows `\*`, `\a`, `\h` and `\<`.
+/// Parses the rest of a wildcard after `\*`, `\a`, `\h` or `\<`.
 fn wildcard(kind: char, text: &str) -> Option<(Piece, &str)> {
     if kind != '<' {
         let (count, rest) = braces(text)?;
@@ -172,12 +171,12 @@ fn wildcard(kind: char, text: &str) -> Option<(Piece, &str)> {
     Some((piece, rest))
 }
 
-/// Whether it is in the alphabet of a `seqno`.
+/// Returns `true` for characters of a `seqno`.
 fn is_letter(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"$@".contains(&octet)
 }
 
-/// A number in braces, and what follows.
+/// Parses a number in braces and returns it with the rest.
 fn braces(text: &str) -> Option<(usize, &str)> {
     let (digits, rest) = text.strip_prefix('{')?.split_once('}')?;
     Some((digits.parse().ok()?, rest))

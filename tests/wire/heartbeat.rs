@@ -1,10 +1,10 @@
-//! The heartbeat of `wsrv`, in real time: only messages keep a session.
+//! Tests of the heartbeat of `wsrv` in real time: only messages keep a session open.
 
 use crate::GATEWAY;
 use campanile_tests::client::{open, read_text};
 use tungstenite::{Bytes, Message};
 
-/// Neither the pongs count nor the pings of its own; were it otherwise, they would never end.
+/// Neither the client's pongs nor its pings count; otherwise the session would stay open forever.
 #[test]
 fn a_session_of_wsrv_that_only_pings_is_closed() {
     let process = GATEWAY.start(Some(CONFIG));
@@ -15,7 +15,7 @@ fn a_session_of_wsrv_that_only_pings_is_closed() {
             Message::Ping(_) => {
                 pings_count += 1;
                 assert!(pings_count <= PINGS_MAX, "it is not closed");
-                // The pong goes with it.
+                // The client's pong is sent along.
                 let ping = Message::Ping(Bytes::from_static(b"here"));
                 client.send(ping).expect("the gateway reads");
             }
@@ -36,8 +36,8 @@ fn a_session_of_wsrv_that_only_pings_is_closed() {
     assert!(log.contains(r#""idle_timeout": 1"#), "{log}");
 }
 
-/// As many pings as it answers with an empty message take longer than the idle time-out, so that
-/// these must have counted.
+/// The pings that the client answers with empty messages take longer than the idle timeout, so the
+/// messages must have counted.
 #[test]
 fn a_session_of_wsrv_that_sends_messages_stays() {
     let process = GATEWAY.start(Some(CONFIG));

@@ -1,8 +1,7 @@
-//! Hooks of the real executable in a bad hour: a process that was paused, one without descriptors,
-//! one that has to stop.
+//! Tests of hooks with a paused process, without descriptors, and during a stop.
 //!
-//! The backend's connections are read and answered by hand. Every wait has a time-out. A quiet
-//! spell is a read from a socket that must have nothing to read.
+//! The test reads and responds on the backend's connections itself. Every wait has a timeout. A
+//! pause is a read from a socket that must have nothing to read.
 
 use crate::GATEWAY;
 use campanile_tests::backend::Backend;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use tungstenite::Message;
 
 #[test]
-fn a_response_that_came_while_the_process_was_paused_is_in_time() {
+fn a_response_that_arrives_during_a_pause_is_in_time() {
     for shards in [1, 2] {
         let backend = Backend::start();
         let config = config(&backend, &["message"], "timeout_ms = 200\nretries_max = 0");
@@ -35,7 +34,7 @@ fn a_response_that_came_while_the_process_was_paused_is_in_time() {
 }
 
 #[test]
-fn a_response_that_comes_after_a_pause_has_its_time_again() {
+fn a_response_after_a_pause_has_the_full_timeout() {
     for shards in [1, 2] {
         let backend = Backend::start();
         let config = config(&backend, &["message"], "timeout_ms = 1000\nretries_max = 0");
@@ -47,7 +46,7 @@ fn a_response_that_comes_after_a_pause_has_its_time_again() {
         pause(&process.child);
         connection.expect_quiet(2 * LONG);
         resume(&process.child);
-        // The gateway has run since: what expired has expired.
+        // The gateway has run since the pause, so expired deadlines have fired.
         assert_eq!(backend_report(&process)["in_flight"], 1);
         connection.respond(r#"{"reply":{"data":"in time"}}"#);
         assert_eq!(reply(&mut session)["data"], "in time");
@@ -55,7 +54,7 @@ fn a_response_that_comes_after_a_pause_has_its_time_again() {
 }
 
 #[test]
-fn without_descriptors_a_hook_fails_at_once_and_says_why() {
+fn without_descriptors_a_hook_fails_at_once_with_the_reason() {
     let backend = Backend::start();
     let config = config(
         &backend,
@@ -67,10 +66,10 @@ fn without_descriptors_a_hook_fails_at_once_and_says_why() {
     let mut peer = Peer::connect(process.address);
     health(&mut peer);
     let pid = Pid::from_child(&process.child);
-    // Each number below the limit is taken by an open descriptor.
+    // All descriptors below the limit are open.
     let limit = |current| Rlimit {
         current: Some(current),
-        ..getrlimit(Resource::Nofile) // it has inherited the hard limit
+        ..getrlimit(Resource::Nofile) // The gateway has inherited the hard limit.
     };
     prlimit(Some(pid), Resource::Nofile, limit(lowest_free(pid))).expect("our child");
     ask(&mut session, "1");
@@ -99,7 +98,7 @@ fn without_descriptors_a_hook_fails_at_once_and_says_why() {
 }
 
 #[test]
-fn ends_that_could_not_be_told_before_the_stop_are_said() {
+fn close_hooks_not_sent_before_the_stop_are_logged() {
     let backend = Backend::start();
     let limits = "requests_in_flight_max = 1\nrequests_waiting_max = 2";
     let config = format!(
@@ -110,7 +109,7 @@ fn ends_that_could_not_be_told_before_the_stop_are_said() {
     let sessions: Vec<Client> = (0..5).map(|_| open(process.address, "/x")).collect();
     drop(sessions);
     let mut connection = backend.connection();
-    hook(&mut connection); // and never answered
+    hook(&mut connection); // It never gets a response.
     let mut peer = Peer::connect(process.address);
     let are_refused = (0..TRIES_MAX).any(|_| health(&mut peer)["hooks"]["close"]["refused"] == 2);
     assert!(are_refused, "{}", health(&mut peer));
@@ -130,7 +129,7 @@ fn ends_that_could_not_be_told_before_the_stop_are_said() {
     }
 }
 
-/// Longer than any time-out above by more than a busy machine is late.
+/// Longer than all timeouts above, with a margin for busy machines.
 const LONG: Duration = Duration::from_millis(1_200);
 
 const TRIES_MAX: usize = 10_000;
@@ -139,7 +138,7 @@ fn start(config: &str, shards: usize) -> Process {
     GATEWAY.start_on(shards, Some(config))
 }
 
-/// A config whose route `/x` has these hooks.
+/// Returns a config whose route `/x` has these hooks.
 fn config(backend: &Backend, hooks: &[&str], limits: &str) -> String {
     let (address, hooks) = (backend.address, json!(hooks));
     format!(
@@ -149,12 +148,12 @@ fn config(backend: &Backend, hooks: &[&str], limits: &str) -> String {
     )
 }
 
-/// The body of the next hook.
+/// Returns the body of the next hook request.
 fn hook(connection: &mut Peer) -> Value {
     connection.request().expect("it is not closed").json()
 }
 
-/// What `/health` says of the backend.
+/// Returns the state of the backend in `/health`.
 fn health(peer: &mut Peer) -> Value {
     let body = peer.get("/health").body;
     let mut report: Value = serde_json::from_str(&body).expect("JSON");
@@ -176,7 +175,7 @@ fn reply(session: &mut Client) -> Value {
     serde_json::from_str(&read_text(session)).expect("JSON")
 }
 
-/// The lowest number that no open descriptor of the process has.
+/// Returns the lowest free descriptor number of a process.
 fn lowest_free(pid: Pid) -> u64 {
     let folder = format!("/proc/{}/fd", pid.as_raw_nonzero());
     (0..1_000_000)

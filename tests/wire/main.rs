@@ -1,21 +1,23 @@
-//! The real executable spoken to by strangers: tungstenite's WebSocket client and raw sockets.
+//! Tests of the executable over real sockets: tungstenite's WebSocket client and raw TCP.
 //!
-//! What one conversation looks like is for the transcripts; here are crowds, limits, time-outs,
-//! signals and bytes that come in the wrong moment. Every test has a gateway of its own. No
-//! time is measured: where something has to come, it is waited for, and only `quiet` sleeps.
+//! They cover many clients, limits, timeouts, signals and unusual arrival of bytes; the transcripts
+//! cover the protocols. Every test has its own gateway. Tests wait for events and measure no time;
+//! only `deadlines` sleeps.
 
-mod bounds;
-mod cramped;
+mod deadlines;
+mod eviction;
 mod heartbeat;
 mod hooks;
+mod limits;
 mod message_time;
+mod minimum_limits;
 mod names;
-mod quiet;
 mod send_buffers;
-mod slow;
-mod strangers;
+mod slow_readers;
 
-use campanile_tests::client::{Client, closing, open, open_as, read_text, register, settle};
+use campanile_tests::client::{
+    Client, closing, expect_no_message, open, open_as, read_text, register,
+};
 use campanile_tests::executable;
 use campanile_tests::frame::{PING, TEXT, masked};
 use campanile_tests::http::{LOCAL, SWITCHING, post, upgrade};
@@ -50,8 +52,8 @@ fn pushes_reach_every_session_of_their_user_and_no_other() {
                         let user = format!("user{user}");
                         for event in ["a", "b"] {
                             let message = format!("{user} {event} {pusher} {round}");
-                            let told = peer.push(&user, event, &message);
-                            assert_eq!(told, sent_to(SESSIONS_COUNT / USERS_COUNT / 2));
+                            let response = peer.push(&user, event, &message);
+                            assert_eq!(response, sent_to(SESSIONS_COUNT / USERS_COUNT / 2));
                         }
                     }
                 }
@@ -74,11 +76,11 @@ fn pushes_reach_every_session_of_their_user_and_no_other() {
             );
             next_rounds[pusher] += 1;
         }
-        settle(client);
+        expect_no_message(client);
     }
 }
 
-/// The original lost 320 of these 2400 messages, and the pushers' connections with them.
+/// The original lost 320 of these 2,400 messages and closed the pushers' connections.
 #[test]
 fn parallel_pushes_to_one_client_lose_nothing() {
     const PUSHES_COUNT: usize = 300;
@@ -91,8 +93,8 @@ fn parallel_pushes_to_one_client_lose_nothing() {
             scope.spawn(move || {
                 let mut peer = Peer::connect(address);
                 for index in 0..PUSHES_COUNT {
-                    let told = peer.push("jack", "topic1", &format!("{pusher}:{index}"));
-                    assert_eq!(told, sent_to(1));
+                    let response = peer.push("jack", "topic1", &format!("{pusher}:{index}"));
+                    assert_eq!(response, sent_to(1));
                 }
             });
         }
@@ -103,7 +105,7 @@ fn parallel_pushes_to_one_client_lose_nothing() {
             list.push(index.parse().expect("a number"));
         }
     });
-    settle(&mut client);
+    expect_no_message(&mut client);
     let expected: Vec<usize> = (0..PUSHES_COUNT).collect();
     assert_eq!(received.len(), 8);
     for list in received.values() {
@@ -112,7 +114,7 @@ fn parallel_pushes_to_one_client_lose_nothing() {
 }
 
 #[test]
-fn a_session_speaks_for_several_users_and_its_first_event_of_each_counts() {
+fn a_session_may_be_bound_to_several_users_with_its_first_event_of_each() {
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "one");
     register(&mut client, "jack", "two");
@@ -124,7 +126,7 @@ fn a_session_speaks_for_several_users_and_its_first_event_of_each_counts() {
     assert_eq!(peer.push("jill", "two", "for jill"), sent_to(1));
     assert_eq!(read_text(&mut client), "for jack");
     assert_eq!(read_text(&mut client), "for jill");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
@@ -140,19 +142,19 @@ fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
 
     let mut peer = Peer::connect(process.address);
     let mut drop_them = |body: &str| peer.post("/drop", "", body).body;
-    let told = drop_them(r#"{"userId":"jack","event":"one"}"#);
-    assert_eq!(told, "dropped 20 connections");
-    let told = drop_them(r#"{"userId":"jack"}"#);
-    assert_eq!(told, "dropped 20 connections");
-    let told = drop_them(r#"{"userId":"jack"}"#);
-    assert_eq!(told, "dropped 0 connections");
+    let response = drop_them(r#"{"userId":"jack","event":"one"}"#);
+    assert_eq!(response, "dropped 20 connections");
+    let response = drop_them(r#"{"userId":"jack"}"#);
+    assert_eq!(response, "dropped 20 connections");
+    let response = drop_them(r#"{"userId":"jack"}"#);
+    assert_eq!(response, "dropped 0 connections");
 
     for client in dropped_first.iter_mut().chain(&mut dropped_then) {
         let expected = (1000, "dropped by the server".to_owned());
         assert_eq!(read_close(client), expected);
     }
     for client in &mut kept {
-        settle(client);
+        expect_no_message(client);
     }
     drop((dropped_first, dropped_then, kept));
     let log = process.stop().log;
@@ -160,7 +162,7 @@ fn a_drop_ends_the_sessions_of_a_user_on_every_shard() {
 }
 
 #[test]
-fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
+fn pushes_need_the_secret_and_registrations_a_known_token() {
     let process = GATEWAY.start(Some(
         r#"
         [[routes]]
@@ -187,7 +189,7 @@ fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
     let mut peer = Peer::connect(process.address);
     let body = push_body("jack", "e", "m");
     let mut post = |path: &str, headers: &str| {
-        // Whoever is refused unread may find the connection closed.
+        // After an error before the body the connection is closed.
         let answer = peer.post(path, headers, &body);
         if answer.status == 401 {
             assert_eq!(answer.body, "");
@@ -205,15 +207,15 @@ fn only_who_shows_the_secret_pushes_and_only_known_tokens_register() {
     let bearer = "Authorization: Bearer s3cret\r\n";
     assert_eq!(post("/push", bearer), (200, sent_to(1)));
     assert_eq!(read_text(&mut jack), "m");
-    settle(&mut other);
+    expect_no_message(&mut other);
     assert_eq!(post("/other/push", "x-api-key: k3y\r\n"), (200, sent_to(1)));
     assert_eq!(read_text(&mut other), "m");
-    settle(&mut jack);
-    settle(&mut nobody);
+    expect_no_message(&mut jack);
+    expect_no_message(&mut nobody);
 }
 
 #[test]
-fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
+fn bytes_after_the_upgrade_request_are_not_lost() {
     let process = GATEWAY.start(None);
     let mut pacer = open(process.address, "/echo");
     let said = [
@@ -227,29 +229,29 @@ fn what_comes_behind_the_upgrade_request_is_not_lost_wherever_it_is_cut() {
     for cut in 1..=said.len() {
         let mut peer = Peer::connect(process.address);
         peer.send(&said[..cut]);
-        // Time for the gateway to see the first part alone.
-        settle(&mut pacer);
+        // Give the gateway time to handle the first part.
+        expect_no_message(&mut pacer);
         peer.send(&said[cut..]);
         peers.push(peer);
     }
     for peer in &mut peers {
-        let mut heard = vec![0; answer.len()];
-        peer.read_exact(&mut heard);
+        let mut bytes = vec![0; answer.len()];
+        peer.read_exact(&mut bytes);
         assert_eq!(
-            heard.escape_ascii().to_string(),
+            bytes.escape_ascii().to_string(),
             answer.escape_ascii().to_string()
         );
     }
     let mut pusher = Peer::connect(process.address);
     assert_eq!(pusher.push("jack", "e", "m"), sent_to(said.len()));
     for peer in &mut peers {
-        let mut heard = [0; 3];
-        peer.read_exact(&mut heard);
-        assert_eq!(heard, *b"\x81\x01m");
+        let mut bytes = [0; 3];
+        peer.read_exact(&mut bytes);
+        assert_eq!(bytes, *b"\x81\x01m");
     }
 }
 
-/// One enter of the kernel hands over a few completions only; the others must not be forgotten.
+/// One `io_uring_enter` returns only some of the completions; the others must be handled, too.
 #[test]
 fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
     let process = GATEWAY.start_on(1, None);
@@ -270,7 +272,7 @@ fn five_hundred_sockets_that_become_readable_at_once_are_all_served() {
 }
 
 #[test]
-fn pipelined_pushes_are_answered_in_order() {
+fn pipelined_pushes_get_responses_in_order() {
     let process = GATEWAY.start(None);
     let mut clients: Vec<(usize, Client)> = Vec::new();
     for user in 0..4 {
@@ -299,7 +301,7 @@ fn pipelined_pushes_are_answered_in_order() {
 }
 
 #[test]
-fn who_sends_nothing_more_is_still_answered() {
+fn a_client_that_shuts_down_its_write_side_gets_its_response() {
     let process = GATEWAY.start(None);
     let mut client = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
@@ -315,7 +317,7 @@ fn who_sends_nothing_more_is_still_answered() {
     assert_eq!(peer.rest(), b"");
 }
 
-/// The code and reason of the close frame that comes next. It is answered, and the end awaited.
+/// Returns code and reason of the next frame, a close frame. Replies to it and waits for the end.
 #[track_caller]
 fn read_close(client: &mut Client) -> (u16, String) {
     let close = closing(client);

@@ -1,8 +1,8 @@
-//! The time that a message may take, in real time, against a client that says a byte now and then.
+//! Tests of the message timeout in real time with a client that sends single bytes.
 
 use super::{MASK, read_close};
 use crate::GATEWAY;
-use campanile_tests::client::{open, settle};
+use campanile_tests::client::{expect_no_message, open};
 use campanile_tests::frame::masked;
 use std::io::Write as _;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -10,10 +10,9 @@ use std::thread;
 use std::time::Duration;
 use tungstenite::{Bytes, Message};
 
-/// A fragment, a ping between, and the rest a byte at a time: each byte is input, so that no other
-/// time-out ends the session.
+/// A fragment, a ping, and the rest byte by byte: each byte is input, so no other timeout fires.
 #[test]
-fn a_message_that_trickles_is_closed_when_its_time_is_over() {
+fn a_message_that_exceeds_its_timeout_closes_the_session() {
     for shards in [1, 2] {
         let config = "heartbeat.message_timeout_ms = 300";
         let process = GATEWAY.start_on(shards, Some(config));
@@ -21,7 +20,7 @@ fn a_message_that_trickles_is_closed_when_its_time_is_over() {
         let mut beside = open(process.address, "/ws");
         let mut beginning = masked(0x01, b"{", MASK);
         beginning.extend(masked(0x89, b"still here", MASK));
-        // The head of a continuation that is the last frame, of the longest 16-bit length.
+        // The head of a final continuation frame with the largest 16-bit length.
         beginning.extend([0x80, 0xfe, 0xff, 0xff, 0, 0, 0, 0]);
         let mut socket = client.get_ref().try_clone().expect("a descriptor is left");
         let (enough, is_enough) = channel::<()>();
@@ -43,12 +42,12 @@ fn a_message_that_trickles_is_closed_when_its_time_is_over() {
         assert_eq!(read_close(&mut client), expected);
         drop(enough);
         trickle.join().expect("it ends well");
-        settle(&mut beside);
+        expect_no_message(&mut beside);
         drop((client, beside));
         let log = process.stop().log;
         assert!(log.contains(r#""message_timeout": 1"#), "{log}");
     }
 }
 
-/// Between two bytes; a message of 65,535 would take an hour.
+/// The pause between two bytes. A message of 65,535 bytes would take an hour.
 const PAUSE: Duration = Duration::from_millis(50);

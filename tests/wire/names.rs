@@ -1,8 +1,7 @@
-//! What clients may have the gateway remember: how each language refuses a name too many, how a
-//! session ends that cannot be told, and that all of it is forgotten.
+//! Tests of the limits on stored names: each dialect's error, closed sessions, and freed memory.
 
 use crate::GATEWAY;
-use campanile_tests::client::{Client, open, open_as, read_text, register, settle};
+use campanile_tests::client::{Client, expect_no_message, open, open_as, read_text, register};
 use campanile_tests::http::{LOCAL, Response, upgrade};
 use campanile_tests::peer::{Peer, sent_to};
 use tungstenite::Message;
@@ -14,7 +13,7 @@ fn long(number: usize) -> String {
     format!("{number:0900}")
 }
 
-/// Has a client of `wsrv` do something to a channel, and returns how that was answered.
+/// Sends a command of `wsrv` about a channel and returns the text of its response.
 fn ask(client: &mut Client, command: &str, channel: &str) -> String {
     let text = format!(r#"{{"cmd":"{command}","data":"{channel}"}}"#);
     client.send(Message::text(text)).expect("the gateway reads");
@@ -23,7 +22,7 @@ fn ask(client: &mut Client, command: &str, channel: &str) -> String {
     msg.split('"').next().expect("they end").to_owned()
 }
 
-/// Registers until the gateway closes; returns for how many.
+/// Registers users until the gateway closes the session. Returns their number and the close frame.
 fn register_for_all(client: &mut Client, from: usize) -> (usize, (u16, String)) {
     for number in from..from + 1_000 {
         let user = long(number);
@@ -50,17 +49,17 @@ fn register_for_all(client: &mut Client, from: usize) -> (usize, (u16, String)) 
 }
 
 #[test]
-fn hundreds_of_channels_are_for_everybody_by_default() {
+fn a_session_may_join_hundreds_of_channels_by_default() {
     let process = GATEWAY.start(None);
     let mut client = open(process.address, "/wsrv");
     for number in 0..500 {
         assert_eq!(ask(&mut client, "join", &format!("room {number}")), "ok");
     }
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
-fn a_channel_too_many_is_refused_in_words_and_one_left_makes_room() {
+fn a_channel_above_the_limit_is_an_error_until_another_is_left() {
     let process = GATEWAY.start_on(1, Some(SMALL));
     let mut client = open(process.address, "/wsrv");
     let mut count = 0;
@@ -75,18 +74,18 @@ fn a_channel_too_many_is_refused_in_words_and_one_left_makes_room() {
     assert_eq!(ask(&mut client, "leave", &long(0)), "ok");
     assert_eq!(ask(&mut client, "join", &long(count)), "ok");
     assert_eq!(ask(&mut client, "join", &long(0)), "too many names");
-    // Longer than names may be: there is no such channel.
+    // Longer than the limit of names: such a channel cannot exist.
     let longer = "x".repeat(1_001);
     assert_eq!(ask(&mut client, "join", &longer), "no channel is named");
-    settle(&mut client);
+    expect_no_message(&mut client);
 }
 
 #[test]
-fn a_session_that_registers_for_too_much_is_closed_and_forgotten() {
+fn a_session_above_the_limit_of_registrations_is_closed_and_its_names_freed() {
     let process = GATEWAY.start_on(1, Some(SMALL));
     let mut beside = open_as(process.address, "jack", "e");
     let mut peer = Peer::connect(process.address);
-    // More often than there would be room for if anything stayed.
+    // Often enough to fill the shard if names were not freed.
     for _ in 0..8 {
         let mut greedy = open(process.address, "/ws");
         let (count, close) = register_for_all(&mut greedy, 0);
@@ -102,14 +101,14 @@ fn a_session_that_registers_for_too_much_is_closed_and_forgotten() {
 }
 
 #[test]
-fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
+fn a_full_shard_returns_errors_or_closes_until_names_are_freed() {
     let process = GATEWAY.start_on(1, Some(SMALL));
     let mut talker = open(process.address, "/wsrv");
     let mut kept: Vec<Client> = Vec::new();
     let mut number = 0;
     let close = 'full: loop {
         let mut client = open(process.address, "/ws");
-        // The one for which there is no room is the first of its session.
+        // The registration above the limit is the first of its session.
         for _ in 0..3 {
             let user = long(number);
             number += 1;
@@ -137,13 +136,13 @@ fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
         "no room for another name"
     );
     for client in &mut kept {
-        settle(client);
+        expect_no_message(client);
     }
     kept.pop()
         .expect("some were let in")
         .close(None)
         .expect("it is open");
-    // The end of that session is handled before what its own connection brings next.
+    // The end of that session is handled before the input of the new connection.
     let mut newcomer = loop {
         let mut client = open(process.address, "/ws");
         let text = r#"{"token":"jack","event":"e"}"#;
@@ -164,7 +163,7 @@ fn a_full_shard_refuses_in_words_or_closes_and_has_room_again() {
 }
 
 #[test]
-fn a_token_is_a_user_up_to_its_own_bound_and_a_longer_one_is_nobody() {
+fn a_token_above_its_limit_is_no_user() {
     let process = GATEWAY.start(None);
     let token = "t".repeat(8_192);
     let mut client = open_as(process.address, &token, "e");
@@ -175,7 +174,7 @@ fn a_token_is_a_user_up_to_its_own_bound_and_a_longer_one_is_nobody() {
     assert_eq!(read_text(&mut client), "m");
     assert_eq!(peer.push(&format!("{token}t"), "e", "m"), sent_to(0));
     assert_eq!(peer.push("jack", &"e".repeat(1_025), "m"), sent_to(0));
-    settle(&mut client);
+    expect_no_message(&mut client);
 
     for (bytes, expected) in [(8_192, 101), (8_193, 401)] {
         let mut peer = Peer::connect(process.address);

@@ -1,4 +1,4 @@
-//! What the kernel holds for peers that do not read.
+//! Tests of the kernel's send buffers for peers that do not read.
 
 use crate::GATEWAY;
 use campanile_tests::client::{Client, open_as};
@@ -6,26 +6,26 @@ use campanile_tests::peer::{Peer, sent_to};
 use campanile_tests::process::Process;
 
 #[test]
-fn the_kernel_holds_little_for_whoever_does_not_read() {
+fn the_kernel_buffers_little_for_a_peer_that_does_not_read() {
     const UNSENT_BYTES_MAX: usize = 32 << 10;
     let process = GATEWAY.start_on(1, Some("limits.socket_unsent_bytes_max = 32768"));
-    held_is_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
+    expect_buffered_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
 }
 
 #[test]
-fn the_kernel_holds_little_by_default() {
+fn the_kernel_buffers_little_by_default() {
     const UNSENT_BYTES_MAX: usize = 128 << 10;
     let process = GATEWAY.start_on(1, Some(""));
-    held_is_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
+    expect_buffered_at_most(&process, UNSENT_BYTES_MAX + SEGMENT_BYTES_MAX);
 }
 
 #[test]
-fn the_kernel_holds_no_more_than_a_send_buffer() {
+fn the_kernel_buffers_at_most_the_send_buffer() {
     let process = GATEWAY.start_on(
         1,
         Some("[limits]\nsocket_unsent_bytes_max = 0\nsocket_send_buffer_bytes_max = 65536"),
     );
-    held_is_at_most(&process, 65_536 + SEGMENT_BYTES_MAX);
+    expect_buffered_at_most(&process, 65_536 + SEGMENT_BYTES_MAX);
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn a_reader_that_keeps_up_gets_sixteen_mebibytes_whole() {
     assert!(message.into_data() == large.as_bytes());
 }
 
-/// Publishes four mebibytes to sessions that read nothing, and looks at what their sockets hold.
+/// Publishes 4 MiB to sessions that read nothing, and checks the send queues of their sockets.
 #[track_caller]
-fn held_is_at_most(process: &Process, bytes_max: usize) {
+fn expect_buffered_at_most(process: &Process, bytes_max: usize) {
     const SESSIONS_COUNT: usize = 20;
     let address = process.address;
     let sessions: Vec<Client> = (0..SESSIONS_COUNT)
@@ -52,21 +52,20 @@ fn held_is_at_most(process: &Process, bytes_max: usize) {
     assert_eq!(peer.push("jack", "e", &large), sent_to(SESSIONS_COUNT));
     let mut held = Vec::new();
     for _ in 0..LOOKS_MAX {
-        // What has just been sent counts until it is acknowledged.
+        // Sent bytes count until they are acknowledged.
         held = send_queues(address.port());
         held.retain(|&bytes| bytes > 0);
         if held.len() >= SESSIONS_COUNT && held.iter().all(|&bytes| bytes <= bytes_max) {
             drop(sessions);
             return;
         }
-        // A turn of the shard, in which it sends what the sockets have room for.
+        // Runs a turn of the shard, in which it fills the sockets.
         assert_eq!(peer.push("nobody", "e", "m"), sent_to(0));
     }
     panic!("more than {bytes_max}, or too few: {held:?}");
 }
 
-/// What the kernel holds for each connection that was accepted on a port and is established: bytes
-/// that were not acknowledged (`tx_queue`).
+/// Returns the unacknowledged bytes (`tx_queue`) of each established connection accepted on a port.
 fn send_queues(port: u16) -> Vec<usize> {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("there is a kernel");
     let local = format!(":{port:04X}");
@@ -81,6 +80,6 @@ fn send_queues(port: u16) -> Vec<usize> {
     queues
 }
 
-/// The largest piece that the kernel makes of what it is given.
+/// The largest segment that the kernel builds, in bytes.
 const SEGMENT_BYTES_MAX: usize = 64 << 10;
 const LOOKS_MAX: u32 = 1_000;

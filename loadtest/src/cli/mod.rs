@@ -1,6 +1,6 @@
-//! The command line: what can be asked of this program, explained to whoever asks.
+//! The command line: subcommands and their help texts.
 
-mod words;
+mod help;
 
 use std::ffi::OsString;
 
@@ -15,11 +15,11 @@ use crate::scenario::arguments::{
     PushArguments, RpcArguments, SlowArguments,
 };
 
-/// Measures push gateways from outside, and judges every message
+/// Measures push gateways over the network and verifies every message
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_long_help = words::LOADTEST)]
+#[command(version, max_term_width = 100, after_long_help = help::LOADTEST)]
 pub(crate) struct Arguments {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -27,88 +27,90 @@ pub(crate) struct Arguments {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Push by HTTP to users' sessions
+    /// Push by HTTP to the sessions of users
     ///
     /// Opens sessions, registers each for a user, and pushes to one user after the other. By
-    /// default a session a user; --users 1 makes every push a fan-out to all.
+    /// default each user has one session; with --users 1 every push goes to all sessions.
     #[command(verbatim_doc_comment)]
     Push(PushArguments),
 
     /// Publish to channels, by a member or by HTTP
     ///
-    /// All sessions are members of a channel, dealt out in turn if there are several.
-    ///   --via client   one of them publishes, by the protocol's own words (the publisher gets its
-    ///                  own message too and is counted)
-    ///   --via http     a backend does, by the server's API
-    ///   --via library  a program that embeds the gateway does: its example `publisher`
+    /// Every session is a member of one channel; several channels get equal numbers of members.
+    ///   --via client   a member publishes, by the protocol's own command (it receives its own
+    ///                  message too, which is counted)
+    ///   --via http     a backend publishes, by the server's API
+    ///   --via library  a program that embeds the gateway publishes: its example `publisher`
     #[command(verbatim_doc_comment)]
     Channel(ChannelArguments),
 
-    /// Give commands and wait for their replies
+    /// Send commands and wait for their replies
     ///
-    /// Each session in turn gives a command that is answered with its own data: `echo` of the
-    /// dialects, an echo server's echo, or for NATS a message to itself.
+    /// Each session in turn sends a command whose reply carries the command's data: `echo` of the
+    /// dialects, the echo of an echo server, or for NATS a message to itself.
     #[command(verbatim_doc_comment)]
     Rpc(RpcArguments),
 
-    /// Connect and register, a storm of it
+    /// Connect and register many sessions at once
     ///
-    /// Opens all sessions, --at-a-time under way at once, then ends the server (if this program
-    /// started it), starts it again and opens all at once. Tells how long each took and what it
-    /// cost the server.
+    /// Opens all sessions, at most --at-a-time concurrently, then stops the server (if this program
+    /// started it), starts it again and opens all at once. Reports the duration of both and the
+    /// server's CPU time.
     #[command(verbatim_doc_comment)]
     Connect(ConnectArguments),
 
-    /// What an idle session costs in memory, in the server's process and in the kernel
+    /// Measure the memory of an idle session, in the server's process and in the kernel
     Idle(IdleArguments),
 
-    /// Members come and go while others publish
+    /// Members join and leave while others publish
     ///
-    /// What a client can know is between when it was surely a member and when it surely was not:
-    /// every message published while it surely was must come, none may that was published while it
-    /// surely was not. Protocols that answer joins and leaves do it on connections that stay; with
-    /// the others, joining is connecting and leaving is closing.
+    /// A client knows two kinds of intervals: in one it is certainly a member, in the other it is
+    /// certainly not. It must receive every message published in the first kind and none published
+    /// in the second. With protocols that confirm joins and leaves the connections stay open; with
+    /// the others a client joins by connecting and leaves by closing.
     #[command(verbatim_doc_comment)]
     Churn(ChurnArguments),
 
     /// Some sessions read slowly or not at all
     ///
-    /// Tells the latencies of the others and what became of the slow: kept, closed with which code,
-    /// or cut. A slow session that is let go may miss what came after; nobody else may.
+    /// Reports the latencies of the other sessions, and for each slow session whether it was kept,
+    /// closed (with the code) or aborted. Only a slow session that was closed or aborted may miss
+    /// messages, and only those after its end.
     #[command(verbatim_doc_comment)]
     Slow(SlowArguments),
 
-    /// Publications by HTTP and by clients, and commands, in proportions
+    /// Run publications by HTTP, publications by clients, and commands, in given proportions
     Mixed(MixedArguments),
 
-    /// Measure what the kernel alone costs
+    /// Measure the cost of the kernel alone (the floor)
     ///
-    /// Starts a bare `io_uring` loop that, for each request as long as an HTTP push, sends the
-    /// frame of 128 bytes payload at its end to every socket, answers, and does nothing else. What
-    /// a gateway costs beyond this is its own doing. The client's own cost per delivery is printed
-    /// beside it: that is its ceiling.
+    /// Starts a bare `io_uring` loop. For each request, which is as long as an HTTP push, it sends
+    /// the frame at the request's end (128 bytes of payload) to every socket and responds; it does
+    /// nothing else. The cost of a gateway above this floor is the gateway's own. The client's own
+    /// cost per delivery is printed too: it limits the rate that can be measured.
     Floor(FloorArguments),
 
     /// Measure every promised figure and print the table
     ///
-    /// A ratio is the median over alternating pairs of a second each, first the floor and then the
-    /// gateway, with its 95 % bootstrap interval; it holds when the interval's lower end is within
-    /// the bound. The gateway runs with one shard. Ends with 1 if a figure does not hold.
+    /// A ratio is the median over pairs of measurements of one second each, first the floor and
+    /// then the gateway, with its 95 % bootstrap interval. A figure holds if the interval's lower
+    /// end is at most the limit. The gateway runs with one shard. The exit status is 1 if a figure
+    /// does not hold.
     Figures(FiguresArguments),
 
-    /// Compare servers, in turn, against the floor of each round
-    #[command(verbatim_doc_comment, after_long_help = words::COMPARE)]
+    /// Compare servers, one after the other, with the floor of each round
+    #[command(verbatim_doc_comment, after_long_help = help::COMPARE)]
     Compare(CompareArguments),
 
-    /// The floor's server process
+    /// Run the server of the floor
     #[command(hide = true)]
     FloorServer(FloorServerArguments),
 
-    /// The latency floor's server process
+    /// Run the server of the latency floor
     #[command(hide = true)]
     EpollServer,
 
-    /// Become another program that ends when the caller does
+    /// Execute another program that is killed when the caller exits
     #[command(hide = true)]
     Tied {
         /// The program and its arguments
@@ -116,7 +118,7 @@ pub(crate) enum Command {
         program: Vec<OsString>,
     },
 
-    /// A client process that runs rounds on command
+    /// Run a client process that measures rounds on command
     #[command(hide = true)]
     Reader(ReaderArguments),
 }
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_cannot_work_are_refused_at_the_door() {
+    fn arguments_out_of_range_are_errors() {
         for wrong in [
             ["push", "--bytes", "63"],
             ["push", "--clients", "0"],

@@ -8,13 +8,13 @@ use super::config::Measure;
 use crate::report::Destination;
 use crate::values::{at_least_one, message_bytes, seconds};
 
-/// The arguments of `compare`; what is given here goes before the file.
+/// The arguments of `compare`. They override the file.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompareArguments {
-    /// The servers and the measures
+    /// File with the servers and measures
     pub(crate) file: PathBuf,
 
-    /// Take only these measures
+    /// Run only these measures
     #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
     pub(crate) measures: Vec<Measure>,
 
@@ -22,27 +22,27 @@ pub(crate) struct CompareArguments {
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
 
-    /// Rounds of the measures that are short
+    /// Rounds of the short measures: all but those of --long-rounds
     #[arg(long, value_parser = at_least_one)]
     pub(crate) rounds: Option<usize>,
 
-    /// Rounds of those that are long: knee, connect and idle
+    /// Rounds of the long measures: knee, connect and idle
     #[arg(long, value_parser = at_least_one)]
     pub(crate) long_rounds: Option<usize>,
 
-    /// Seconds of a round
+    /// Duration of a round in seconds
     #[arg(long, value_parser = seconds)]
     pub(crate) round_seconds: Option<f64>,
 
-    /// Subscribers in the cells of fanout
+    /// Numbers of subscribers in the cells of fanout
     #[arg(long, value_delimiter = ',', value_parser = at_least_one)]
     pub(crate) subscribers: Vec<usize>,
 
-    /// Bytes in a message
+    /// Message sizes in bytes
     #[arg(long, value_delimiter = ',', value_parser = message_bytes)]
     pub(crate) bytes: Vec<usize>,
 
-    /// Publications outstanding
+    /// Numbers of outstanding publications
     #[arg(long, value_delimiter = ',', value_parser = at_least_one)]
     pub(crate) outstanding: Vec<usize>,
 

@@ -1,16 +1,16 @@
-//! What is compared, and how: a TOML file, explained by `loadtest compare --help`.
+//! The TOML file of a comparison, which `loadtest compare --help` explains.
 
 use serde::Deserialize;
 
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::protocol::{App, Name, Options};
-use crate::rounds::Asking;
+use crate::rounds::MessageSource;
 
-/// The file.
+/// A comparison file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
-    /// How the file came to be, for the report.
+    /// A note for the report.
     #[serde(default)]
     pub(crate) note: Option<String>,
     #[serde(default = "rounds")]
@@ -34,14 +34,14 @@ pub(crate) struct Config {
     pub(crate) long_rounds: usize,
     #[serde(default = "p99_max_ms")]
     pub(crate) p99_max_ms: f64,
-    /// A cell whose batch would put more bytes than this into sockets is left out.
+    /// Maximum bytes of one batch over all subscribers. Cells above it are skipped.
     #[serde(default = "batch_bytes_max")]
     pub(crate) batch_bytes_max: usize,
     #[serde(rename = "server")]
     pub(crate) servers: Vec<ServerConfig>,
 }
 
-/// What can be measured.
+/// A measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
@@ -50,19 +50,19 @@ pub(crate) enum Measure {
     Fanout,
     /// Round trip of one command on one connection
     Rpc,
-    /// Most deliveries a second with p99 below the bound
+    /// Most deliveries a second with p99 below the limit
     Knee,
-    /// Latencies at half of what the slowest server bears
+    /// Latencies at half the rate that the slowest server reaches
     HalfLoad,
-    /// CPU per connect
+    /// CPU per connection
     Connect,
     /// Memory per idle connection
     Idle,
-    /// CPU per delivery and latency of other ways to run the first server
+    /// CPU per delivery and latency of variants of the first server
     Shards,
 }
 
-/// One server.
+/// A server of the comparison.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerConfig {
@@ -71,7 +71,7 @@ pub(crate) struct ServerConfig {
     pub(crate) command: Vec<String>,
     pub(crate) protocol: String,
     #[serde(default = "via")]
-    pub(crate) via: Asking,
+    pub(crate) via: MessageSource,
     #[serde(default)]
     path: Option<String>,
     #[serde(default)]
@@ -80,32 +80,33 @@ pub(crate) struct ServerConfig {
     publish_header: Option<String>,
     #[serde(default)]
     app: Option<String>,
-    /// What `rpc` speaks, and where; without it the server has no part in that measure.
+    /// The protocol of the measure `rpc`; `None` excludes the server from it.
     #[serde(default)]
     pub(crate) rpc_protocol: Option<String>,
     #[serde(default)]
     rpc_path: Option<String>,
-    /// Publishing connections for each outstanding publication: 1, or 0 to pipeline all on one.
+    /// 0: all outstanding publications are pipelined on one connection. Else each has its own.
     #[serde(default = "one")]
     pub(crate) connections: usize,
-    /// What the report says it is.
+    /// The version for the report.
     #[serde(default)]
     pub(crate) version: Option<String>,
-    /// For another way to run the first server: what it takes part in. It is nobody to lose to.
+    /// The measures of a variant of the first server; `None` for other servers. A variant does not
+    /// count in the table of losses.
     #[serde(default)]
     measures: Option<Vec<Measure>>,
 }
 
 impl Config {
-    /// Reads and checks the file's text.
+    /// Parses and checks the text of a comparison file.
     ///
     /// # Errors
     ///
-    /// It is no such file; the message says where.
+    /// The TOML is invalid (the message has the line), or a value is out of range.
     pub(crate) fn parse(text: &str) -> Outcome<Self> {
-        let config: Self = toml::from_str(text).attempt("read the comparison")?;
+        let config: Self = toml::from_str(text).attempt("parse the comparison file")?;
         if config.servers.is_empty() {
-            return Err(Failure::new("the comparison names no [[server]]"));
+            return Err(Failure::new("the comparison file has no [[server]]"));
         }
         for server in &config.servers {
             server.protocol()?;
@@ -121,7 +122,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Those that take part in `measure`, the first of them first.
+    /// Returns the servers of `measure`, in the order of the file.
     pub(crate) fn taking_part(&self, measure: Measure) -> impl Iterator<Item = &ServerConfig> {
         let takes_part = move |index: usize, server: &ServerConfig| match &server.measures {
             Some(measures) => measures.contains(&measure),
@@ -131,9 +132,11 @@ impl Config {
         servers.filter_map(move |(index, server)| takes_part(index, server).then_some(server))
     }
 
+    /// Checks the ranges of all numbers.
+    ///
     /// # Errors
     ///
-    /// A number cannot work.
+    /// A number is 0, a list is empty, or a message size is out of range.
     pub(crate) fn check(&self) -> Outcome<()> {
         let is_some = |list: &[usize]| !list.is_empty() && list.iter().all(|n| *n > 0);
         let works = self.rounds > 0
@@ -147,38 +150,38 @@ impl Config {
             Ok(())
         } else {
             Err(Failure::new(
-                "rounds, long_rounds, round_seconds, subscribers, bytes (64 and more) and \
-                 outstanding must be above 0",
+                "rounds, long_rounds, round_seconds, subscribers and outstanding must be above 0, \
+                 bytes from 64 to 1048576",
             ))
         }
     }
 }
 
 impl ServerConfig {
-    /// Whether it is the first server, run in another way.
+    /// Returns `true` for a variant of the first server.
     pub(crate) const fn is_variant(&self) -> bool {
         self.measures.is_some()
     }
 
-    /// What it speaks.
+    /// Returns the server's protocol.
     ///
     /// # Errors
     ///
-    /// There is no such protocol.
+    /// The name is unknown.
     pub(crate) fn protocol(&self) -> Outcome<Name> {
         name(&self.protocol)
     }
 
-    /// What it speaks in `rpc`, if it has a part in that.
+    /// Returns the server's protocol in the measure `rpc`; `None` if it is excluded.
     ///
     /// # Errors
     ///
-    /// There is no such protocol.
+    /// The name is unknown.
     pub(crate) fn rpc(&self) -> Outcome<Option<Name>> {
         self.rpc_protocol.as_deref().map(name).transpose()
     }
 
-    /// What is to be said about the protocol, of `rpc` or of the rest.
+    /// Returns the options of the protocol, for the measure `rpc` or for the others.
     pub(crate) fn options(&self, is_rpc: bool) -> Options {
         let words = self.app.as_deref().unwrap_or_default();
         let mut words = words.splitn(3, ':').map(str::to_owned);
@@ -197,8 +200,11 @@ impl ServerConfig {
 
 fn name(text: &str) -> Outcome<Name> {
     use clap::ValueEnum as _;
-    Name::from_str(text, false)
-        .map_err(|_| Failure::new(format!("there is no protocol `{text}`; see --help")))
+    Name::from_str(text, false).map_err(|_| {
+        Failure::new(format!(
+            "unknown protocol `{text}`; see `loadtest push --help`"
+        ))
+    })
 }
 
 fn rounds() -> usize {
@@ -242,8 +248,8 @@ fn p99_max_ms() -> f64 {
 fn batch_bytes_max() -> usize {
     1 << 30
 }
-fn via() -> Asking {
-    Asking::Http
+fn via() -> MessageSource {
+    MessageSource::Http
 }
 fn one() -> usize {
     1
@@ -274,17 +280,17 @@ mod tests {
     "#;
 
     #[test]
-    fn what_is_left_out_has_a_default() {
+    fn missing_keys_have_defaults() {
         let config = Config::parse(TEXT).expect("well formed");
         assert_eq!((config.rounds, config.subscribers.len()), (3, 2));
-        assert_eq!(config.servers[0].via, Asking::Http);
+        assert_eq!(config.servers[0].via, MessageSource::Http);
         assert_eq!(config.servers[0].rpc(), Ok(None));
-        assert_eq!(config.servers[1].via, Asking::Client);
+        assert_eq!(config.servers[1].via, MessageSource::Client);
         assert_eq!(config.servers[1].rpc(), Ok(Some(Name::Nats)));
     }
 
     #[test]
-    fn another_way_to_run_the_first_takes_part_only_where_it_says() {
+    fn a_variant_takes_part_only_in_its_measures() {
         let config = Config::parse(TEXT).expect("well formed");
         let names = |measure| -> Vec<&str> {
             let servers = config.taking_part(measure);
@@ -296,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_at_the_door() {
+    fn invalid_values_are_errors() {
         for (right, wrong) in [
             ("rounds = 3", "rounds = 0"),
             ("rounds = 3", "round = 3"),

@@ -1,4 +1,4 @@
-//! One of the servers that are compared: started on the server's core, spoken to, stopped.
+//! A server under comparison: its process, and the client processes for it.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
@@ -12,9 +12,9 @@ use crate::cores::Cores;
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::gateway;
 use crate::protocol::Name;
-use crate::rounds::{Asking, Reader, ReaderOptions};
+use crate::rounds::{MessageSource, Reader, ReaderOptions};
 
-/// A running server; stopped when dropped.
+/// A running server. Dropping it stops the process and removes its log.
 #[derive(Debug)]
 pub(super) struct Contender<'a> {
     config: &'a ServerConfig,
@@ -24,11 +24,12 @@ pub(super) struct Contender<'a> {
 }
 
 impl<'a> Contender<'a> {
-    /// Starts it and waits until it takes connections.
+    /// Starts the server on the server's core and waits until it accepts connections.
     ///
     /// # Errors
     ///
-    /// It does not within thirty seconds; the message shows what it printed.
+    /// The server cannot be started, exits, or does not listen within 30 s. The message has its
+    /// output.
     pub(super) fn start(config: &'a ServerConfig, cores: &Cores) -> Outcome<Self> {
         let port = free_port()?;
         let stamp = clock::now_ns();
@@ -39,7 +40,7 @@ impl<'a> Contender<'a> {
         );
         let log = std::env::temp_dir().join(log);
         let file = File::create(&log).attempt(&format!("create {}", log.display()))?;
-        let errors = file.try_clone().attempt("share the log")?;
+        let errors = file.try_clone().attempt("duplicate the log's descriptor")?;
         let own = std::env::current_exe().attempt("find this program's own executable")?;
         let mut command = Command::new(own);
         command.arg("tied");
@@ -61,25 +62,27 @@ impl<'a> Contender<'a> {
         Ok(contender)
     }
 
+    /// Returns the server's name in the comparison file.
     pub(super) fn name(&self) -> &'a str {
         &self.config.name
     }
 
+    /// Returns the server's process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens, with a path if the protocol's own is not meant.
+    /// Returns the server's URL, with the path if the file names one.
     pub(super) fn url(&self, is_rpc: bool) -> String {
         let path = self.config.options(is_rpc).path.unwrap_or_default();
         format!("ws://127.0.0.1:{}{path}", self.port)
     }
 
-    /// A client process with `clients` sessions, for windows of `outstanding`.
+    /// Starts a client process with `clients` sessions, for `outstanding` publications at a time.
     ///
     /// # Errors
     ///
-    /// A session cannot be opened, or is no member within ten seconds.
+    /// A session cannot be opened, or is not a member within 10 s.
     pub(super) fn reader(
         &self,
         clients: usize,
@@ -103,12 +106,13 @@ impl<'a> Contender<'a> {
         })
     }
 
-    /// A client process that gives commands on one connection; `None` for a server without.
+    /// Starts a client process that sends commands on one connection; `None` if the server has no
+    /// `rpc_protocol`.
     ///
     /// # Errors
     ///
     /// The session cannot be opened.
-    pub(super) fn asker(&self, bytes: usize) -> Outcome<Option<Reader>> {
+    pub(super) fn rpc_reader(&self, bytes: usize) -> Outcome<Option<Reader>> {
         let Some(protocol) = self.config.rpc()? else {
             return Ok(None);
         };
@@ -117,7 +121,7 @@ impl<'a> Contender<'a> {
             pid: self.pid(),
             protocol,
             options: self.config.options(true),
-            via: Asking::Rpc,
+            via: MessageSource::Rpc,
             clients: 1,
             bytes,
             publishers: 1,
@@ -126,11 +130,11 @@ impl<'a> Contender<'a> {
         reader.map(Some)
     }
 
-    /// Runs a command of this very program against it and returns a figure of its report.
+    /// Runs another command of this program on the server and returns a figure of its report.
     ///
     /// # Errors
     ///
-    /// The command fails or its report has no such figure.
+    /// The command fails, or its report lacks the figure.
     pub(super) fn figure(&self, arguments: &[&str], figure: &str) -> Outcome<f64> {
         let own = std::env::current_exe().attempt("find this program's own executable")?;
         let protocol: Name = self.config.protocol()?;
@@ -146,13 +150,13 @@ impl<'a> Contender<'a> {
             .args(["--pid", &self.pid().to_string(), "--json"])
             .args(["--app", &format!("{}:{}:{}", app.id, app.key, app.secret)])
             .output()
-            .attempt("run this very program")?;
+            .attempt("run this program's own executable")?;
         let errors = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
             return Err(Failure::new(errors.trim().to_owned()));
         }
         let report: serde_json::Value =
-            serde_json::from_slice(&output.stdout).attempt("read a report")?;
+            serde_json::from_slice(&output.stdout).attempt("parse a report")?;
         let value = report["figures"][figure].as_f64();
         value.ok_or_else(|| Failure::new(format!("a report has no figure `{figure}`")))
     }
@@ -164,7 +168,7 @@ impl<'a> Contender<'a> {
                 return Ok(());
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(self.failure(&format!("ended ({status}) before it listened")));
+                return Err(self.failure(&format!("exited ({status}) before it listened")));
             }
             clock::pause(Duration::from_millis(20));
         }
@@ -187,14 +191,14 @@ impl<'a> Contender<'a> {
 impl Drop for Contender<'_> {
     fn drop(&mut self) {
         gateway::stop(&mut self.child);
-        // Only a file in the temporary folder is left behind if this fails.
+        // If it fails, only a file in the temporary folder remains.
         let _removed = fs::remove_file(&self.log);
     }
 }
 
 fn free_port() -> Outcome<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).attempt("look for a free port")?;
-    let address = listener.local_addr().attempt("ask for the port")?;
+    let address = listener.local_addr().attempt("get the port")?;
     Ok(address.port())
 }
 

@@ -1,4 +1,6 @@
-//! Where the first server loses: every figure in which another's interval is on the better side.
+//! The table of losses: the figures in which another server is better than the first.
+//!
+//! Another server is better if the intervals do not overlap.
 
 use std::collections::BTreeSet;
 
@@ -10,22 +12,22 @@ use crate::report::Table;
 #[derive(Debug)]
 pub(super) struct Losses {
     first: String,
-    /// The first server run in other ways: it does not lose to itself.
+    /// The names of variants of the first server, which are not listed.
     variants: BTreeSet<String>,
     rows: Vec<Vec<String>>,
 }
 
-/// Which of two figures is the better one.
+/// The better direction of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Better {
-    /// The smaller.
+    /// Smaller is better.
     Less,
-    /// The larger.
+    /// Larger is better.
     More,
 }
 
 impl Losses {
-    /// None yet.
+    /// Creates an empty table.
     pub(super) fn of(config: &Config) -> Self {
         let variants = config.servers.iter().filter(|server| server.is_variant());
         let first = config.servers.first();
@@ -36,7 +38,7 @@ impl Losses {
         }
     }
 
-    /// Looks for some in one figure of all servers.
+    /// Adds the servers that are better than the first, which is `servers[0]`, in one figure.
     pub(super) fn add(&mut self, what: &str, figure: &str, servers: &[Compared], better: Better) {
         let worse = match better {
             Better::Less => Against::Less,
@@ -54,7 +56,7 @@ impl Losses {
         }
     }
 
-    /// All of them; one line that says so if there are none.
+    /// Returns the table. Without losses it has one row that says so.
     pub(super) fn into_table(self) -> Table {
         let Self { first, rows, .. } = self;
         let of_first = format!("of {first}'s");
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_better_elsewhere_is_a_loss_but_not_to_itself() {
+    fn a_better_server_is_a_loss_unless_it_is_a_variant() {
         let config = Config::parse(TEXT).expect("well formed");
         let mut losses = Losses::of(&config);
         losses.add("rpc", "p50", &compared(0.9, 0.5), Better::Less);

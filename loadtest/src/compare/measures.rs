@@ -1,4 +1,4 @@
-//! The measures of a comparison: each takes its rounds from all servers in turn and fills a table.
+//! The measures of a comparison. Each runs its rounds on all servers in turn and fills a table.
 
 mod load;
 
@@ -10,10 +10,10 @@ use crate::cores::Cores;
 use crate::failure::{Failure, Outcome};
 use crate::floor::{self, Shape};
 use crate::report::{Chart, Line, Report, Scale, Table};
-use crate::rounds::{Judged, Order, Reader, Round};
+use crate::rounds::{Order, Reader, Round, Verification};
 use crate::stats::{Interval, duration, float, median};
 
-/// The comparison under way.
+/// A running comparison.
 pub(super) struct Bench<'a> {
     config: &'a Config,
     cores: &'a Cores,
@@ -21,7 +21,7 @@ pub(super) struct Bench<'a> {
     losses: Losses,
 }
 
-/// A server that takes part in a measure, with its clients and its rounds so far.
+/// A server in a measure, with its client process and its rounds so far.
 struct Part<'a> {
     contender: Contender<'a>,
     reader: Reader,
@@ -29,20 +29,22 @@ struct Part<'a> {
     values: Vec<f64>,
 }
 
-/// A measure that another command of this program takes, one server after the other.
+/// A measure by another command of this program, one server after the other.
 struct OneByOne<'a> {
     measure: Measure,
     title: &'a str,
     key: &'a str,
-    /// All but the number of sessions, which is the last.
+    /// The arguments without the last, the number of sessions.
     arguments: &'a [&'a str],
     sessions: usize,
-    /// Its name in the command's report.
+    /// The figure's key in the command's report.
     figure: &'a str,
-    word: fn(f64) -> String,
+    /// Formats a value with its unit.
+    label: fn(f64) -> String,
 }
 
 impl<'a> Bench<'a> {
+    /// Creates a comparison that adds to `report`.
     pub(super) fn new(config: &'a Config, cores: &'a Cores, report: Report) -> Self {
         Self {
             config,
@@ -52,13 +54,14 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// Returns the report, with the table of losses first.
     pub(super) fn into_report(mut self) -> Report {
         self.report.put_first(self.losses.into_table());
         self.report
     }
 
-    /// Takes every measure that is asked for. A server that fails one is left out of it; a cell of
-    /// fan-outs whose floor fails is wrong.
+    /// Runs the configured measures. A server that fails is left out of the measure with a warning;
+    /// a failed floor is an error of the report.
     pub(super) fn measure_all(&mut self) {
         let mut measures = self.config.measures.clone();
         measures.sort_unstable();
@@ -76,7 +79,7 @@ impl<'a> Bench<'a> {
                     arguments: &["connect", "--repeat", "1", "--clients"],
                     sessions: self.config.connect_sessions,
                     figure: "storm: server_cpu_ns_per_session",
-                    word: duration,
+                    label: duration,
                 }),
                 Measure::Idle => self.one_by_one(&OneByOne {
                     measure,
@@ -85,7 +88,7 @@ impl<'a> Bench<'a> {
                     arguments: &["idle", "--clients"],
                     sessions: self.config.idle_sessions,
                     figure: "process_bytes_per_session",
-                    word: |bytes| format!("{bytes:.0} bytes"),
+                    label: |bytes| format!("{bytes:.0} bytes"),
                 }),
                 Measure::Shards => self.shards(),
             }
@@ -104,16 +107,17 @@ impl<'a> Bench<'a> {
                     };
                     if clients * bytes * frames > self.config.batch_bytes_max {
                         self.report
-                            .warn(format!("{}: left out, too many bytes", title(shape)));
+                            .warn(format!("{}: skipped, above batch_bytes_max", title(shape)));
                     } else if let Err(failure) = self.fanout(shape) {
-                        self.report.complain(format!("{}: {failure}", title(shape)));
+                        self.report
+                            .record_error(format!("{}: {failure}", title(shape)));
                     }
                 }
             }
         }
     }
 
-    /// One cell of the table of fan-outs.
+    /// Measures one cell of `fanout` and adds its table.
     fn fanout(&mut self, shape: Shape) -> Outcome<()> {
         let what = title(shape);
         eprintln!("{what}");
@@ -134,12 +138,12 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        let judged = floor_reader.judge()?;
-        if !judged.verdict.is_clean() {
+        let verification = floor_reader.check()?;
+        if !verification.delivery_errors.is_clean() {
             return Err(Failure::new("the floor lost messages"));
         }
-        let floor_line = line("floor", judged.curve);
-        self.judge(&what, &mut parts, vec![floor_line]);
+        let floor_line = line("floor", verification.curve);
+        self.check(&what, &mut parts, vec![floor_line]);
         self.chart_throughput(&what, &floors, &parts);
         self.add_fanout(&what, shape, &floors, &parts);
         Ok(())
@@ -165,7 +169,7 @@ impl<'a> Bench<'a> {
             for one in [cpu, p50, p99] {
                 row.push(duration(one.value));
                 row.push(interval(one.ratio));
-                row.push(one.against.word().to_owned());
+                row.push(one.against.label().to_owned());
             }
             row.push(format!("{:.0}", 1e9 / cpu.value));
             row.push(duration(client));
@@ -200,16 +204,16 @@ impl<'a> Bench<'a> {
         self.add_table(what, &heads, rows);
     }
 
-    /// The round trip of one command.
+    /// Measures the round trip of one command.
     fn rpc(&mut self) {
         let what = "round trip of one command of 64 bytes on one connection".to_owned();
         eprintln!("{what}");
-        let parts = self.parts(Measure::Rpc, &what, &|contender| contender.asker(64));
+        let parts = self.parts(Measure::Rpc, &what, &|contender| contender.rpc_reader(64));
         let order = Order::batches(1, self.config.round_seconds);
         self.latencies(&what, "rpc", parts, order);
     }
 
-    /// Has every server carry out `order` in all rounds, and compares them with the first.
+    /// Runs `order` in all rounds on every server and compares the latencies with the first's.
     fn latencies(&mut self, what: &str, key: &str, mut parts: Vec<Part<'_>>, order: Order) {
         for number in 0..self.config.rounds {
             self.round(what, &mut parts, number, |part| {
@@ -217,11 +221,11 @@ impl<'a> Bench<'a> {
                 Ok(())
             });
         }
-        self.judge(what, &mut parts, Vec::new());
+        self.check(what, &mut parts, Vec::new());
         self.add_latencies(what, key, &parts);
     }
 
-    /// CPU, p50 and p99 of servers against the first.
+    /// Adds the table of p50, p99 and CPU time relative to the first server.
     fn add_latencies(&mut self, what: &str, key: &str, parts: &[Part<'_>]) {
         let Some(first) = parts.first() else {
             return;
@@ -251,7 +255,7 @@ impl<'a> Bench<'a> {
             for one in [p50, p99, cpu] {
                 row.push(duration(one.value));
                 row.push(interval(one.ratio));
-                row.push(one.against.word().to_owned());
+                row.push(one.against.label().to_owned());
             }
             rows.push(row);
             let name = &p50.name;
@@ -265,7 +269,7 @@ impl<'a> Bench<'a> {
         self.add_table(what, &heads, rows);
     }
 
-    /// A figure of another command, each time of a server that was started for it.
+    /// Measures a figure by another command. Every round starts its server anew.
     fn one_by_one(&mut self, measure: &OneByOne<'_>) {
         let sessions = measure.sessions.to_string();
         let what = format!("{}, {sessions} connections", measure.title);
@@ -292,17 +296,17 @@ impl<'a> Bench<'a> {
             }
         }
         all.retain(|samples| samples.values.len() == self.config.long_rounds);
-        self.add_samples(&what, measure.key, &all, Better::Less, &measure.word);
+        self.add_samples(&what, measure.key, &all, Better::Less, &measure.label);
     }
 
-    /// A table of one value of each server, against the first's.
+    /// Adds the table of one value per server, relative to the first.
     fn add_samples(
         &mut self,
         what: &str,
         key: &str,
         all: &[Samples],
         better: Better,
-        word: &dyn Fn(f64) -> String,
+        label: &dyn Fn(f64) -> String,
     ) {
         let Some(first) = all.first() else {
             return;
@@ -313,8 +317,8 @@ impl<'a> Bench<'a> {
         for one in compared {
             self.report
                 .figure(&format!("{key} {}", one.name), one.value);
-            let (ratio, against) = (interval(one.ratio), one.against.word().to_owned());
-            rows.push(vec![one.name, word(one.value), ratio, against]);
+            let (ratio, against) = (interval(one.ratio), one.against.label().to_owned());
+            rows.push(vec![one.name, label(one.value), ratio, against]);
         }
         self.add_table(
             what,
@@ -329,11 +333,11 @@ impl<'a> Bench<'a> {
             heads: heads.iter().map(|head| (*head).to_owned()).collect(),
             rows,
         };
-        eprintln!("{}", table.as_text()); // at once: a later measure may fail or be interrupted
+        eprintln!("{}", table.as_text()); // A later measure may fail or be interrupted.
         self.report.table(table);
     }
 
-    /// Starts every server and its clients; one that fails is left out.
+    /// Starts the servers of `measure` and their clients. A server that fails is left out.
     fn parts(
         &mut self,
         measure: Measure,
@@ -351,7 +355,7 @@ impl<'a> Bench<'a> {
                     rounds: Vec::new(),
                     values: Vec::new(),
                 }),
-                Ok((None, _)) => {} // it has nothing of the kind
+                Ok((None, _)) => {} // The server does not support the measure.
                 Err(failure) => self
                     .report
                     .warn(format!("{what}: {}: {failure}", server.name)),
@@ -360,7 +364,8 @@ impl<'a> Bench<'a> {
         parts
     }
 
-    /// Has every server do one round, in an order that differs from round to round.
+    /// Runs one round on every server. The order rotates from round to round. A server that fails
+    /// is removed with a warning.
     fn round(
         &mut self,
         what: &str,
@@ -383,23 +388,28 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Says aloud who lost a message, and draws everyone's latencies.
-    fn judge(&mut self, what: &str, parts: &mut [Part<'_>], mut lines: Vec<Line>) {
+    /// Verifies the messages of all servers, reports errors, and adds the chart of latencies.
+    fn check(&mut self, what: &str, parts: &mut [Part<'_>], mut lines: Vec<Line>) {
         for part in parts {
             let name = part.contender.name();
-            let complaints: u64 = part.rounds.iter().map(|round| round.complaints).sum();
-            match part.reader.judge() {
-                Ok(judged) => {
-                    let Judged { verdict, curve } = judged;
+            let errors: u64 = part.rounds.iter().map(|round| round.errors).sum();
+            match part.reader.check() {
+                Ok(verified) => {
+                    let Verification {
+                        delivery_errors,
+                        curve,
+                    } = verified;
                     lines.push(line(name, curve));
-                    if verdict.is_clean() && complaints == 0 {
+                    if delivery_errors.is_clean() && errors == 0 {
                         continue;
                     }
-                    let verdict = verdict.words();
-                    let text = format!("{what}: {name}: {verdict}, {complaints} complaints");
-                    self.report.complain(text);
+                    let delivery_errors = delivery_errors.summary();
+                    let text = format!("{what}: {name}: {delivery_errors}, {errors} other errors");
+                    self.report.record_error(text);
                 }
-                Err(failure) => self.report.complain(format!("{what}: {name}: {failure}")),
+                Err(failure) => self
+                    .report
+                    .record_error(format!("{what}: {name}: {failure}")),
             }
         }
         self.report.chart(Chart {
@@ -412,7 +422,7 @@ impl<'a> Bench<'a> {
         });
     }
 
-    /// Draws what was delivered in each round.
+    /// Adds the chart of deliveries per second in each round.
     fn chart_throughput(&mut self, what: &str, floors: &[Round], parts: &[Part<'_>]) {
         let over_rounds = |name: &str, rounds: &[Round]| {
             let rates = rounds.iter().map(|round| round.deliveries_per_s);
@@ -434,7 +444,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// What a round came to, in one number.
+/// A figure of a round.
 type Value = fn(&Round) -> f64;
 
 fn values(rounds: &[Round], value: Value) -> Vec<f64> {
@@ -449,7 +459,7 @@ fn samples(parts: &[Part<'_>], value: Value) -> Vec<Samples> {
     samples.collect()
 }
 
-/// The floor's row in a table of fan-outs.
+/// Returns the floor's row in a table of `fanout`.
 fn floor_row(floors: &[Round]) -> Vec<String> {
     let median_of = |value| median(&values(floors, value));
     let cpu = median_of(Round::server_ns_each);
@@ -489,5 +499,5 @@ fn interval(interval: Interval) -> String {
     format!("{median:.3} [{low:.3}, {high:.3}]")
 }
 
-/// Seeds every bootstrap: the same samples give the same table.
+/// The seed of every bootstrap, constant so that equal samples give equal tables.
 const SEED: u64 = 0x6361_6d70;

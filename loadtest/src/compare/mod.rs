@@ -1,8 +1,8 @@
-//! `loadtest compare`: several servers in turn, round by round, against the floor of each round.
+//! `loadtest compare`: measures several servers in turn, relative to the floor of each round.
 //!
-//! The engine behind `scripts/compare.sh`. Every server runs on the server's core, one client
-//! process for each runs on the client's, and only one pair is at work at a time. A server that
-//! fails a measure is left out of that one, and the report says so.
+//! `scripts/compare.sh` uses it. All servers run on the server's core and have one client process
+//! each on the client's core; only one pair is active at a time. A server that fails a measure is
+//! left out of it, with a warning in the report.
 
 mod arguments;
 mod config;
@@ -21,11 +21,11 @@ use crate::cores::Cores;
 use crate::failure::{Attempt as _, Outcome};
 use crate::report::Report;
 
-/// Runs the command.
+/// Runs the command. Returns `false` if the report contains an error.
 ///
 /// # Errors
 ///
-/// The file cannot be read, or the report cannot be written.
+/// The comparison file cannot be read or is invalid, or the report cannot be written.
 pub(crate) fn run(arguments: &CompareArguments) -> Outcome<bool> {
     let path = &arguments.file;
     let text = fs::read_to_string(path).attempt(&format!("read {}", path.display()))?;
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Outcome<bool> {
     override_with(&mut config, arguments);
     config.check()?;
     let cores = Cores::find()?;
-    cores.stand_on_client()?;
+    cores.pin_to_client()?;
 
     let mut report = Report::new("comparison of push servers");
     if let Some(note) = &config.note {

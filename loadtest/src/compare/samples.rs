@@ -1,45 +1,46 @@
-//! Samples of several servers from the same rounds, and what may be said of them. Pure.
+//! Comparison of samples of several servers from the same rounds. The functions are pure.
 //!
-//! What is compared is never two servers' figures from different times, but each server's ratio to
-//! the base of the same round: the floor where there is one, else the first server. A ratio has a
-//! 95 % interval by bootstrap over the rounds; where two servers' intervals overlap they are equal.
+//! Values of different rounds are never compared. Each value becomes a ratio to the base of its
+//! round: the floor if there is one, else the first server. A ratio has a 95 % bootstrap interval
+//! over the rounds. Two servers with overlapping intervals are equal.
 
 use crate::stats::{Interval, median};
 
-/// One server's samples, a round each.
+/// The samples of one server, one per round.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Samples {
     pub(super) name: String,
     pub(super) values: Vec<f64>,
 }
 
-/// What a row of a table says about one server.
+/// The comparison of one server with the first: a row of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Compared {
     pub(super) name: String,
-    /// The median of its own values.
+    /// The median of the server's values.
     pub(super) value: f64,
-    /// Its ratios to the base.
+    /// The interval of the ratios to the base.
     pub(super) ratio: Interval,
-    /// Against the first server.
+    /// The result against the first server.
     pub(super) against: Against,
 }
 
-/// How a server compares with the first.
+/// The result of a comparison with the first server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Against {
-    /// It is the first.
+    /// The server is the first.
     Itself,
     /// The intervals overlap.
     Equal,
-    /// Its ratio is lower.
+    /// The ratio is lower.
     Less,
-    /// Its ratio is higher.
+    /// The ratio is higher.
     More,
 }
 
 impl Against {
-    pub(super) const fn word(self) -> &'static str {
+    /// Returns the word for tables.
+    pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Itself => "-",
             Self::Equal => "equal",
@@ -49,11 +50,11 @@ impl Against {
     }
 }
 
-/// Compares `servers` with each other over `base`, which has a value for each round.
+/// Compares `servers` with the first of them, relative to `base`, which has one value per round.
 ///
 /// # Panics
 ///
-/// A server has another number of rounds than the base, or none.
+/// The number of a server's samples differs from the base's or is zero.
 pub(super) fn compare(servers: &[Samples], base: &[f64], seed: u64) -> Vec<Compared> {
     let mut all: Vec<Compared> = Vec::new();
     for server in servers {
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_equal_and_what_does_not_is_less_or_more() {
+    fn overlapping_intervals_are_equal() {
         let base = [1.0, 2.0, 1.0, 2.0, 1.0];
         let servers = [
             samples("first", &[1.1, 2.2, 1.2, 2.1, 1.1]),
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_that_was_slow_for_all_changes_no_ratio() {
+    fn a_round_that_is_slow_for_all_changes_no_ratio() {
         let quiet = compare(&[samples("a", &[2.0, 2.0, 2.0])], &[1.0, 1.0, 1.0], 1);
         let noisy = compare(&[samples("a", &[2.0, 20.0, 2.0])], &[1.0, 10.0, 1.0], 1);
         assert_eq!(quiet[0].ratio, noisy[0].ratio);

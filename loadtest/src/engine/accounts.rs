@@ -1,38 +1,38 @@
-//! What an engine has to show in the end: what each session received, what each publisher sent.
+//! The records of received and published messages that an engine hands over after its phases.
 
 use std::collections::BTreeMap;
 
-use super::pipe::End;
+use super::churn::{MembershipLog, Published};
+use super::pipe::EndCause;
 use super::session::{Pace, Session};
-use super::wander::{Published, Wandering};
 use super::{Engine, run};
-use crate::judge::{Judge, Verdict};
+use crate::delivery_check::{DeliveryCheck, DeliveryErrors};
 use crate::protocol::Member;
 
-/// One session's account.
+/// The record of one session.
 #[derive(Debug)]
 pub(crate) struct SessionAccount {
     pub(crate) member: Member,
     pub(crate) pace: Pace,
-    /// How it ended; `None` while it has not.
-    pub(crate) end: Option<End>,
-    pub(crate) wandering: Option<Box<Wandering>>,
-    judge: Judge,
-    asked: u32,
+    /// The end of the session; `None` if it is still open.
+    pub(crate) end: Option<EndCause>,
+    pub(crate) membership_log: Option<Box<MembershipLog>>,
+    check: DeliveryCheck,
+    commands_sent: u32,
 }
 
-/// One engine's accounts, or those of several.
+/// The records of one engine or of several.
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     pub(crate) sessions: Vec<SessionAccount>,
-    /// By group: who sent it how much.
+    /// Per group: publishers and the number of messages that each sent to it.
     sent: BTreeMap<usize, Vec<(u32, u64)>>,
-    /// Publications with their times, where members come and go.
+    /// Publications with their times; empty unless `Setup::keeps_times`.
     pub(crate) published: Vec<Published>,
 }
 
 impl Engine {
-    /// Closes the books. The sessions go on, with nothing in theirs.
+    /// Takes the records. The sessions stay open and begin new, empty records.
     pub(crate) fn accounts(&mut self) -> Accounts {
         let mut accounts = Accounts {
             published: std::mem::take(&mut self.published),
@@ -46,15 +46,19 @@ impl Engine {
         for session in &mut self.sessions {
             let has_ended = session.has_ended();
             let Session { state, .. } = session;
-            let speaker = run::speaker_of(state.member);
-            accounts.note_sent(state.member.group, speaker, std::mem::take(&mut state.said));
+            let publisher = run::publisher_of(state.member);
+            accounts.note_sent(
+                state.member.group,
+                publisher,
+                std::mem::take(&mut state.messages_sent),
+            );
             accounts.sessions.push(SessionAccount {
                 member: state.member,
                 pace: state.pace,
                 end: state.end.filter(|_| has_ended),
-                wandering: state.wandering.take(),
-                judge: std::mem::take(&mut state.judge),
-                asked: std::mem::take(&mut state.asked),
+                membership_log: state.membership_log.take(),
+                check: std::mem::take(&mut state.check),
+                commands_sent: std::mem::take(&mut state.commands_sent),
             });
         }
         accounts
@@ -62,7 +66,7 @@ impl Engine {
 }
 
 impl Accounts {
-    /// Adds another engine's.
+    /// Adds the records of another engine.
     pub(crate) fn add(&mut self, other: Self) {
         self.sessions.extend(other.sessions);
         self.published.extend(other.published);
@@ -71,25 +75,28 @@ impl Accounts {
         }
     }
 
-    /// The verdict over all sessions but those that come and go, who are judged by when they were
-    /// there. One that reads slowly and was let go may miss the end.
-    pub(crate) fn verdict(&self) -> Verdict {
-        let mut all = Verdict::default();
+    /// Returns the delivery errors of all sessions except those that join and leave, which need
+    /// the times of their memberships. A slow session that was disconnected may miss the end.
+    pub(crate) fn errors(&self) -> DeliveryErrors {
+        let mut all = DeliveryErrors::default();
         for session in self
             .sessions
             .iter()
-            .filter(|session| session.wandering.is_none())
+            .filter(|session| session.membership_log.is_none())
         {
             let mut sent = self
                 .sent
                 .get(&session.member.group)
                 .cloned()
                 .unwrap_or_default();
-            if session.asked > 0 {
-                sent.push((run::asker_of(session.member), u64::from(session.asked)));
+            if session.commands_sent > 0 {
+                sent.push((
+                    run::commander_of(session.member),
+                    u64::from(session.commands_sent),
+                ));
             }
             let is_whole = session.pace == Pace::Eager || session.end.is_none();
-            all.add(session.judge.verdict(&sent, is_whole));
+            all.add(session.check.errors(&sent, is_whole));
         }
         all
     }

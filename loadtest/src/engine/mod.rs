@@ -1,24 +1,24 @@
-//! The client: many sessions and publishing connections on one epoll, read as cheaply as can be.
+//! The load generator: many sessions and publishing connections on one epoll instance.
 //!
-//! An engine belongs to one thread; [`crate::team`] runs several side by side. It opens sessions,
-//! publishes on a schedule or in a window (`run.rs`), looks at every frame and judges every
-//! message. Nothing in it waits but `epoll_wait`.
+//! An engine belongs to one thread; [`crate::team`] runs several in parallel. An engine opens
+//! sessions, publishes on a schedule or in a window (`run.rs`), decodes every frame and verifies
+//! every message. It blocks only in `epoll_wait`.
 //!
 //! ```text
 //!              Engine
-//!   sessions ----- Pipe ---- Frames ---- Protocol::read ---- Judge, Tally
-//!   publishers --- Pipe ---- Answers --- Protocol::answered - Tally
+//!   sessions ----- Pipe ---- Frames ---- Protocol::read ---- DeliveryCheck, Counters
+//!   publishers --- Pipe ---- Responses --- Protocol::parse_response - Counters
 //! ```
 
 mod accounts;
+mod churn;
+mod counters;
 mod pipe;
 mod publisher;
 mod run;
 mod schedule;
 mod session;
 mod steps;
-mod tally;
-mod wander;
 
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +31,8 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub(crate) use self::accounts::{Accounts, SessionAccount};
+pub(crate) use self::churn::{Membership, MembershipLog, Published};
+pub(crate) use self::counters::Counters;
 use self::pipe::Pipe;
 use self::publisher::Publisher;
 pub(crate) use self::run::{Load, Mix, Phase};
@@ -38,44 +40,42 @@ pub(crate) use self::schedule::Arrivals;
 pub(crate) use self::session::Pace;
 use self::session::{Context, Session, State};
 pub(crate) use self::steps::Until;
-pub(crate) use self::tally::Tally;
-pub(crate) use self::wander::{Membership, Published, Wandering};
 use crate::clock::{self, SECOND_NS};
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::protocol::{Member, Protocol, Purpose};
 use crate::stats::count;
 use crate::wire::Target;
 
-/// What every engine of a run needs to know.
+/// The settings that all engines of a run share.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// Where the server listens.
+    /// The server's address.
     pub(crate) target: Target,
-    /// How it is spoken to.
+    /// The server's protocol.
     pub(crate) protocol: Arc<dyn Protocol>,
-    /// How many sessions each group has, over all engines.
+    /// The number of sessions of each group, over all engines.
     pub(crate) groups: Arc<[u32]>,
-    /// Bytes in a message.
+    /// Message size in bytes.
     pub(crate) bytes: usize,
-    /// How many of the first engine's sessions publish, where clients do.
-    pub(crate) speakers: usize,
-    /// Local addresses to connect from, in turn; empty for the kernel's choice.
+    /// The number of the first engine's sessions that publish, if clients publish.
+    pub(crate) client_publishers: usize,
+    /// Local addresses to connect from, in turn; if empty, the kernel chooses.
     pub(crate) sources: Vec<Ipv4Addr>,
-    /// Whether answers must tell as many receivers as the group has.
+    /// True if the receivers that a response reports must equal the group's size.
     pub(crate) counts_receivers: bool,
-    /// Whether the times of publications are kept, for members come and go.
+    /// True if the times of publications are kept, because members join and leave.
     pub(crate) keeps_times: bool,
-    /// Whether sessions may end without a complaint.
+    /// True if the end of a session is no error.
     pub(crate) may_end: bool,
 }
 
-/// What the engines of a run tell each other.
+/// Counters that all engines of a run share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// One per place in a window: receivers and answers that are still awaited.
+    /// Per slot of a window: deliveries and responses that are still missing.
     slots: Vec<AtomicU32>,
-    /// Messages that sessions are owed by what has been published.
-    owed: AtomicU64,
+    /// Deliveries that the publications so far must cause.
+    expected: AtomicU64,
     /// Messages that sessions have received.
     pub(crate) delivered: AtomicU64,
     /// Engines that are still publishing.
@@ -84,117 +84,122 @@ pub(crate) struct Shared {
     probed: AtomicUsize,
     /// Sessions that are open, over all engines.
     pub(crate) open: AtomicUsize,
-    /// One per engine, rung when a place in its window has become free elsewhere.
-    bells: Vec<OwnedFd>,
+    /// One eventfd per engine, written when another engine has freed a slot of its window.
+    wake_events: Vec<OwnedFd>,
 }
 
 impl Shared {
-    /// For `engines` engines.
+    /// Creates the counters for `engines` engines.
     ///
     /// # Errors
     ///
-    /// There is no eventfd to be had.
+    /// An eventfd cannot be created.
     pub(crate) fn new(engines: usize) -> Outcome<Self> {
-        let bells = (0..engines).map(|_| {
-            eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).attempt("make an eventfd")
+        let wake_events = (0..engines).map(|_| {
+            eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).attempt("create an eventfd")
         });
         Ok(Self {
             slots: (0..engines * SLOTS_MAX)
                 .map(|_| AtomicU32::new(0))
                 .collect(),
-            owed: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             publishing: AtomicUsize::new(0),
             probed: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
-            bells: bells.collect::<Outcome<_>>()?,
+            wake_events: wake_events.collect::<Outcome<_>>()?,
         })
     }
 
-    /// Says that all engines are about to run a phase.
+    /// Prepares the counters for a phase. Call before any engine begins it.
     pub(crate) fn begin_phase(&self) {
-        self.publishing.store(self.bells.len(), Ordering::SeqCst);
-        // What the last phase lost is not owed by this one.
+        self.publishing
+            .store(self.wake_events.len(), Ordering::SeqCst);
+        // Do not wait for messages that the previous phase lost.
         let delivered = self.delivered.load(Ordering::SeqCst);
-        self.owed.store(delivered, Ordering::SeqCst);
+        self.expected.store(delivered, Ordering::SeqCst);
     }
 
-    /// Notes that a publication is owed to `receivers` sessions and, besides, `answers` answers; a
-    /// place in a window is taken until all have come.
-    fn owe(&self, slot: u16, receivers: u32, answers: u32) {
-        self.owed.fetch_add(u64::from(receivers), Ordering::Relaxed);
+    /// Counts a publication with `receivers` deliveries and `responses` responses. Its slot, if
+    /// any, is in use until all have arrived.
+    fn expect_deliveries(&self, slot: u16, receivers: u32, responses: u32) {
+        self.expected
+            .fetch_add(u64::from(receivers), Ordering::Relaxed);
         if let Some(left) = self.slots.get(usize::from(slot)) {
-            left.store(receivers + answers, Ordering::Relaxed);
+            left.store(receivers + responses, Ordering::Relaxed);
         }
     }
 
-    /// Takes one from what a place in a window waits for.
-    fn arrive(&self, slot: u16, engine: usize) {
+    /// Counts an arrival for a slot. Wakes the slot's engine if it was the last.
+    fn count_arrival(&self, slot: u16, engine: usize) {
         let slot = usize::from(slot);
         let Some(left) = self.slots.get(slot) else {
             return;
         };
         let before = left.fetch_sub(1, Ordering::Relaxed);
         if before == 1 && slot / SLOTS_MAX != engine {
-            // A bell that cannot be rung rings already.
-            let _rung = rustix::io::write(&self.bells[slot / SLOTS_MAX], &RING);
+            // A write fails only if the eventfd is readable already.
+            let _rung = rustix::io::write(&self.wake_events[slot / SLOTS_MAX], &EVENTFD_ONE);
         }
     }
 }
 
-/// Sessions and publishing connections, all watched by one epoll.
+/// Sessions and publishing connections of one thread, on one epoll instance.
 pub(crate) struct Engine {
     setup: Setup,
     shared: Arc<Shared>,
-    /// Which of the run's engines this is.
+    /// The index of this engine in the run.
     number: usize,
     address: SocketAddr,
     epoll: OwnedFd,
     scratch: Vec<u8>,
     sessions: Vec<Session>,
     publishers: Vec<Publisher>,
-    /// Sessions with bytes to be written.
+    /// Indexes of sessions with unwritten bytes.
     unwritten: Vec<usize>,
-    tally: Tally,
-    /// From connect to member, in nanoseconds.
+    counters: Counters,
+    /// Times from connect to membership, in nanoseconds.
     opening: Histogram<u64>,
-    /// Sessions that are open, of this engine.
+    /// Number of open sessions of this engine.
     open: usize,
-    /// Whose turn it is to publish, and to whom.
+    /// Counter that selects the next publisher and group round-robin.
     turn: usize,
-    /// The message being written.
+    /// Buffer for the message being written.
     text: String,
-    /// Where sessions connect from.
+    /// Counter that selects the next of `Setup::sources`.
     next_source: usize,
-    /// Publications, where members come and go.
+    /// Publications with their times; empty unless `Setup::keeps_times`.
     published: Vec<Published>,
-    /// Sessions that come and go, and how often one did.
-    wanderers: Vec<usize>,
-    pub(crate) moved: u64,
-    /// Whose heartbeat is next, and when the last was.
-    beat: usize,
-    beat_ns: u64,
-    /// Sessions that do not read as they come, and when they next read their portion.
+    /// Indexes of sessions that join and leave.
+    churning: Vec<usize>,
+    /// Number of joins and leaves.
+    pub(crate) membership_changes: u64,
+    /// The session that sent the last heartbeat.
+    last_heartbeat: usize,
+    /// Time of the last heartbeat.
+    last_heartbeat_ns: u64,
+    /// Indexes of slow sessions.
     paced: Vec<usize>,
+    /// Time of the slow sessions' next read.
     paced_ns: u64,
 }
 
 impl Engine {
-    /// An engine without sessions.
+    /// Creates engine `number`, without sessions.
     ///
     /// # Errors
     ///
-    /// The host is unknown, or there is no epoll to be had.
+    /// The host name does not resolve, or an epoll instance cannot be created.
     pub(crate) fn new(setup: &Setup, shared: &Arc<Shared>, number: usize) -> Outcome<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC).attempt("make an epoll")?;
-        let bell = EventData::new_u64(BELL);
+        let epoll = epoll::create(CreateFlags::CLOEXEC).attempt("create an epoll instance")?;
+        let wake_event = EventData::new_u64(WAKE_EVENT);
         epoll::add(
             &epoll,
-            &shared.bells[number],
-            bell,
+            &shared.wake_events[number],
+            wake_event,
             EventFlags::IN | EventFlags::ET,
         )
-        .attempt("watch an eventfd")?;
+        .attempt("add an eventfd to epoll")?;
         Ok(Self {
             setup: setup.clone(),
             shared: Arc::clone(shared),
@@ -205,27 +210,27 @@ impl Engine {
             sessions: Vec::new(),
             publishers: Vec::new(),
             unwritten: Vec::new(),
-            tally: Tally::new(0),
+            counters: Counters::new(0),
             opening: crate::stats::latencies(),
             open: 0,
             turn: 0,
             text: String::new(),
             next_source: number,
             published: Vec::new(),
-            wanderers: Vec::new(),
-            moved: 0,
-            beat: 0,
-            beat_ns: clock::now_ns(),
+            churning: Vec::new(),
+            membership_changes: 0,
+            last_heartbeat: 0,
+            last_heartbeat_ns: clock::now_ns(),
             paced: Vec::new(),
             paced_ns: 0,
         })
     }
 
-    /// Opens a session for each of `members`, `at_a_time` handshakes under way at once.
+    /// Opens a session for each of `members`, at most `at_a_time` concurrently.
     ///
     /// # Errors
     ///
-    /// One is refused, or nothing happens for ten seconds.
+    /// A session is rejected, or no session opens for 10 s.
     pub(crate) fn open(
         &mut self,
         members: &[Member],
@@ -235,7 +240,7 @@ impl Engine {
         let mut left = members.iter();
         let wanted = self.open + members.len();
         let mut opening = self.sessions.len() - self.open;
-        let mut deadline = clock::now_ns() + PATIENCE_NS;
+        let mut deadline = clock::now_ns() + TIMEOUT_NS;
         while self.open < wanted {
             while opening < at_a_time
                 && let Some(member) = left.next()
@@ -247,14 +252,14 @@ impl Engine {
             self.wait(SECOND_NS)?;
             opening -= (self.open - before).min(opening);
             if self.open > before {
-                deadline = clock::now_ns() + PATIENCE_NS;
-            } else if let Some(why) = self.tally.first_complaint() {
+                deadline = clock::now_ns() + TIMEOUT_NS;
+            } else if let Some(why) = self.counters.first_error() {
                 return Err(Failure::new(format!(
                     "a session could not be opened: {why}"
                 )));
             } else if clock::now_ns() > deadline {
                 return Err(Failure::new(format!(
-                    "{} of {wanted} sessions are open, and nothing happens",
+                    "no further session opens: {} of {wanted} are open",
                     self.open
                 )));
             }
@@ -262,7 +267,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens a session for each of `members` that reads at `pace` once it is open.
+    /// Opens a session for each of `members`. Once open, they read at `pace`.
     ///
     /// # Errors
     ///
@@ -273,21 +278,21 @@ impl Engine {
             self.paced.push(self.sessions.len());
             self.connect_session(*member, Purpose::Receive, pace)?;
         }
-        let deadline = clock::now_ns() + PATIENCE_NS;
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         while !self.sessions[from..].iter().all(Session::is_open) {
             if clock::now_ns() > deadline {
-                return Err(Failure::new("the slow sessions do not get open"));
+                return Err(Failure::new("the slow sessions do not open within 10 s"));
             }
             self.wait(SECOND_NS)?;
         }
         Ok(())
     }
 
-    /// Opens `connections` publishing connections, each with up to `depth` requests unanswered.
+    /// Opens `connections` publishing connections, each with at most `depth` requests in flight.
     ///
     /// # Errors
     ///
-    /// One cannot be made.
+    /// A socket cannot be created or `connect` fails at once.
     pub(crate) fn add_publishers(&mut self, connections: usize, depth: usize) -> Outcome<()> {
         for _ in 0..connections {
             let number = self.publishers.len();
@@ -298,65 +303,66 @@ impl Engine {
         Ok(())
     }
 
-    /// How long opening took, session by session.
+    /// Returns the times that sessions took to open, in nanoseconds.
     pub(crate) const fn opening(&self) -> &Histogram<u64> {
         &self.opening
     }
 
-    /// Takes what has come while there was nothing to do, so that no server takes us for gone.
+    /// Sends due heartbeats and processes what has arrived. Call it at least once a second between
+    /// phases, or servers close the sessions as dead.
     ///
     /// # Errors
     ///
-    /// The kernel fails us.
-    pub(crate) fn rest(&mut self) -> Outcome<()> {
-        self.beat();
+    /// `epoll_wait` failed.
+    pub(crate) fn keep_alive(&mut self) -> Outcome<()> {
+        self.send_heartbeats();
         self.wait(0)
     }
 
-    /// Has sessions send the heartbeats that are due, evenly over the interval.
-    fn beat(&mut self) {
+    /// Sends the heartbeats that are due. The sessions' heartbeats are spread over the interval.
+    fn send_heartbeats(&mut self) {
         let Some(heartbeat) = self.setup.protocol.heartbeat() else {
             return;
         };
         let sessions = count(self.sessions.len());
-        let since_ns = clock::now_ns() - self.beat_ns;
+        let since_ns = clock::now_ns() - self.last_heartbeat_ns;
         let due = (since_ns.saturating_mul(sessions) / HEARTBEAT_NS).min(sessions);
         if due == 0 {
             return;
         }
-        self.beat_ns += since_ns;
+        self.last_heartbeat_ns += since_ns;
         let kind = self.setup.protocol.kind();
         for _ in 0..due {
-            self.beat = (self.beat + 1) % self.sessions.len();
-            if self.sessions[self.beat].is_open() {
-                self.sessions[self.beat].say(heartbeat, kind);
-                self.unwritten.push(self.beat);
+            self.last_heartbeat = (self.last_heartbeat + 1) % self.sessions.len();
+            if self.sessions[self.last_heartbeat].is_open() {
+                self.sessions[self.last_heartbeat].enqueue(heartbeat, kind);
+                self.unwritten.push(self.last_heartbeat);
             }
         }
     }
 
-    /// Forgets all sessions, whatever they are doing; their connections are cut.
-    pub(crate) fn forget_sessions(&mut self) {
+    /// Aborts and removes all sessions and resets the counters.
+    pub(crate) fn drop_sessions(&mut self) {
         self.sessions.clear();
         self.unwritten.clear();
-        self.wanderers.clear();
+        self.churning.clear();
         self.paced.clear();
         self.shared.open.fetch_sub(self.open, Ordering::Relaxed);
         self.open = 0;
         self.opening.reset();
-        self.tally = Tally::new(0);
+        self.counters = Counters::new(0);
     }
 
-    /// Waits until the server has ended every session.
+    /// Waits until the server has closed every session.
     ///
     /// # Errors
     ///
-    /// It does not within ten seconds.
+    /// A session is still open after 10 s.
     pub(crate) fn wait_until_ended(&mut self) -> Outcome<()> {
-        let deadline = clock::now_ns() + PATIENCE_NS;
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         while self.open > 0 {
             if clock::now_ns() > deadline {
-                return Err(Failure::new(format!("{} sessions do not end", self.open)));
+                return Err(Failure::new(format!("{} sessions stay open", self.open)));
             }
             self.wait(SECOND_NS / 10)?;
         }
@@ -372,12 +378,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Opens session `index` again, with its books.
+    /// Opens session `index` again. It keeps the history of its memberships.
     fn reconnect_session(&mut self, index: usize) -> Outcome<()> {
         let pipe = self.connect(count(index), None)?;
         let old = &self.sessions[index].state;
         let mut state = State::new(index, old.member, old.purpose, old.pace);
-        state.wandering = self.sessions[index].state.wandering.take();
+        state.membership_log = self.sessions[index].state.membership_log.take();
         self.sessions[index] = Session::new(pipe, state, &self.setup);
         Ok(())
     }
@@ -389,14 +395,14 @@ impl Engine {
         };
         self.next_source += 1;
         let pipe = Pipe::connect(self.address, source, receive_buffer)?;
-        // Edge-triggered: one read per arrival, and none to find out that there is no more.
+        // Edge-triggered: one read per arrival, without a second one that returns EAGAIN.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(&self.epoll, pipe.stream(), EventData::new_u64(data), flags)
-            .attempt("watch a socket")?;
+            .attempt("add a socket to epoll")?;
         Ok(pipe)
     }
 
-    /// Waits for what comes next and takes it; comes back after `timeout_ns` at the latest.
+    /// Waits at most `timeout_ns` for events and processes them.
     fn wait(&mut self, timeout_ns: u64) -> Outcome<()> {
         self.write_all_unwritten();
         let mut room = [MaybeUninit::<Event>::uninit(); EVENTS_MAX];
@@ -409,34 +415,34 @@ impl Engine {
         for event in events {
             let data = event.data.u64();
             let flags = event.flags;
-            if data == BELL {
+            if data == WAKE_EVENT {
                 let mut rung = [0; 8];
-                // Read dry or not: the window is looked at after each wait.
-                let _read = rustix::io::read(&self.shared.bells[self.number], &mut rung);
+                // The result is irrelevant: the window is checked after each wait.
+                let _read = rustix::io::read(&self.shared.wake_events[self.number], &mut rung);
             } else if data & PUBLISHER_BIT == 0 {
                 self.serve_session(index(data), flags)?;
             } else {
                 self.serve_publisher(index(data & !PUBLISHER_BIT), flags)?;
             }
         }
-        for (publisher, sequence, now_ns) in std::mem::take(&mut self.tally.returns) {
+        for (publisher, sequence, now_ns) in std::mem::take(&mut self.counters.own_receipts) {
             let is_it =
                 |one: &&mut Published| one.publisher == publisher && one.sequence == sequence;
             if let Some(published) = self.published.iter_mut().rev().find(is_it) {
-                published.answered_ns = Some(now_ns);
+                published.responded_ns = Some(now_ns);
             }
         }
-        let fresh = self.tally.take_fresh();
+        let fresh = self.counters.take_fresh();
         if fresh > 0 {
             self.shared.delivered.fetch_add(fresh, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Writes what sessions and publishers have been given to say.
+    /// Writes the pending bytes of all sessions and publishers.
     fn write_all_unwritten(&mut self) {
         for index in &self.unwritten {
-            // A session that has ended meanwhile is found out by reading.
+            // A write error is ignored: the next read reports how the session ended.
             self.sessions[*index].pipe.flush();
         }
         self.unwritten.clear();
@@ -445,11 +451,11 @@ impl Engine {
 
     fn serve_session(&mut self, index: usize, flags: EventFlags) -> Outcome<()> {
         let Some(session) = self.sessions.get_mut(index) else {
-            return Ok(()); // forgotten meanwhile
+            return Ok(()); // removed since the event was queued
         };
         let was_open = session.is_open();
-        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-        let mut context = Context::new(setup, shared, self.number, tally);
+        let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+        let mut context = Context::new(setup, shared, self.number, counters);
         session.serve(flags, &mut self.scratch, &mut context);
         match (was_open, session.is_open()) {
             (false, true) => {
@@ -471,12 +477,12 @@ impl Engine {
 
     fn serve_publisher(&mut self, index: usize, flags: EventFlags) -> Outcome<()> {
         let publisher = &mut self.publishers[index];
-        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-        let mut context = Context::new(setup, shared, self.number, tally);
+        let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+        let mut context = Context::new(setup, shared, self.number, counters);
         let has_ended = publisher.serve(flags, &mut self.scratch, &mut context);
-        for (published, now_ns) in std::mem::take(&mut self.tally.answers) {
+        for (published, now_ns) in std::mem::take(&mut self.counters.responses) {
             if let Some(published) = self.published.get_mut(published) {
-                published.answered_ns = Some(now_ns);
+                published.responded_ns = Some(now_ns);
             }
         }
         if has_ended {
@@ -488,16 +494,20 @@ impl Engine {
 }
 
 fn index(data: u64) -> usize {
-    usize::try_from(data).expect("it was made from an index")
+    usize::try_from(data).expect("the epoll data was made from an index")
 }
 
-/// The number one, as an eventfd counts, which is so in either order of bytes.
-const RING: [u8; 8] = [1; 8];
-const BELL: u64 = u64::MAX;
+/// A nonzero number to add to an eventfd, the same in either byte order.
+const EVENTFD_ONE: [u8; 8] = [1; 8];
+/// The epoll data of the engine's eventfd.
+const WAKE_EVENT: u64 = u64::MAX;
+/// Set in the epoll data of publishing connections, whose other bits are the index.
 const PUBLISHER_BIT: u64 = 1 << 63;
 const EVENTS_MAX: usize = 512;
 const SCRATCH_BYTES: usize = 256 * 1024;
+/// The interval between heartbeats of one session.
 const HEARTBEAT_NS: u64 = 10 * SECOND_NS;
-const PATIENCE_NS: u64 = 10 * SECOND_NS;
-/// The largest window of one engine.
+/// The timeout for opening, probing and single steps.
+const TIMEOUT_NS: u64 = 10 * SECOND_NS;
+/// The largest window of one engine, in publications.
 pub(crate) const SLOTS_MAX: usize = 1024;

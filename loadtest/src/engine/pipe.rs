@@ -1,4 +1,4 @@
-//! A non-blocking TCP connection with what is still to be written to it.
+//! A non-blocking TCP connection with a write buffer.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -7,20 +7,20 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::failure::{Attempt as _, Outcome};
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum End {
-    /// With a close frame of this code; `None` for one without.
+pub(crate) enum EndCause {
+    /// The server sent a close frame with this code; `None` if the frame has no code.
     Closed(Option<u16>),
-    /// Without a close frame.
-    Cut,
-    /// By a reset.
+    /// End of stream without a close frame.
+    Eof,
+    /// A read failed, as after a TCP reset.
     Reset,
-    /// It was never made.
-    Refused,
+    /// The TCP connection or the upgrade failed.
+    ConnectFailed,
 }
 
-/// The connection.
+/// A non-blocking TCP connection.
 #[derive(Debug)]
 pub(super) struct Pipe {
     stream: TcpStream,
@@ -28,23 +28,25 @@ pub(super) struct Pipe {
     is_connected: bool,
 }
 
-/// What a read came to.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// So many bytes; whether the buffer was filled, so that there may be more.
+    /// The number of bytes read, and `true` if they filled the buffer: more may be available.
     Bytes(usize, bool),
-    /// Nothing for now.
+    /// Nothing is available now.
     Nothing,
-    /// The end.
-    Ended(End),
+    /// The connection has ended.
+    Ended(EndCause),
 }
 
 impl Pipe {
-    /// Begins to connect to `address`, from `source` if there is one.
+    /// Begins to connect to `address`, from the local address `source` if given.
+    ///
+    /// `receive_buffer` sets `SO_RCVBUF` in bytes.
     ///
     /// # Errors
     ///
-    /// The kernel refuses at once.
+    /// A system call failed; errors of the handshake come from [`Pipe::finish_connecting`].
     pub(super) fn connect(
         address: SocketAddr,
         source: Option<Ipv4Addr>,
@@ -57,7 +59,7 @@ impl Pipe {
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None);
-        let socket = socket.attempt("make a socket")?;
+        let socket = socket.attempt("create a socket")?;
         if let Some(bytes) = receive_buffer {
             sockopt::set_socket_recv_buffer_size(&socket, bytes).attempt("set SO_RCVBUF")?;
         }
@@ -77,27 +79,29 @@ impl Pipe {
         })
     }
 
+    /// Returns the socket.
     pub(super) const fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
+    /// Returns `true` after the TCP handshake.
     pub(super) const fn is_connected(&self) -> bool {
         self.is_connected
     }
 
-    /// What is to be written; [`Pipe::flush`] writes it.
+    /// Returns the write buffer. [`Pipe::flush`] writes it.
     pub(super) const fn unwritten(&mut self) -> &mut Vec<u8> {
         &mut self.unwritten
     }
 
-    /// Finds out what became of connecting; `None` while it is under way.
-    pub(super) fn finish_connecting(&mut self) -> Option<Result<(), End>> {
+    /// Checks the TCP handshake. `None` while it is in progress, `Err` if it failed.
+    pub(super) fn finish_connecting(&mut self) -> Option<Result<(), EndCause>> {
         if self.is_connected {
             return Some(Ok(()));
         }
         match sockopt::socket_error(&self.stream) {
             Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return Some(Err(End::Refused)),
+            Ok(Err(_)) | Err(_) => return Some(Err(EndCause::ConnectFailed)),
         }
         if self.stream.peer_addr().is_err() {
             return None;
@@ -106,9 +110,9 @@ impl Pipe {
         Some(Ok(()))
     }
 
-    /// Writes what the socket takes; the rest waits for the next event.
+    /// Writes as much as the socket accepts; the rest waits for the next event.
     ///
-    /// An error is left for reading to find, which tells how the connection ended.
+    /// A write error discards the buffer and is not reported: the next read returns the end.
     pub(super) fn flush(&mut self) {
         if !self.is_connected {
             return;
@@ -127,47 +131,49 @@ impl Pipe {
         self.unwritten.drain(..written);
     }
 
+    /// Reads once into `scratch`.
     pub(super) fn read(&mut self, scratch: &mut [u8]) -> Read {
         loop {
             return match self.stream.read(scratch) {
-                Ok(0) => Read::Ended(End::Cut),
+                Ok(0) => Read::Ended(EndCause::Eof),
                 Ok(bytes) => Read::Bytes(bytes, bytes == scratch.len()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Nothing,
-                Err(_) => Read::Ended(End::Reset),
+                Err(_) => Read::Ended(EndCause::Reset),
             };
         }
     }
 
-    /// Has the kernel acknowledge what is read, each time it is.
+    /// Has the kernel acknowledge received segments at once (`TCP_QUICKACK`).
     ///
-    /// Left alone it does so where a client has only upgraded, and acknowledges every second
-    /// packet where it has also said a word, which joining takes in some protocols and not in
-    /// others. The server's kernel then keeps what it sent for longer, which costs it up to a tenth
-    /// more per delivery: a difference between protocols, not between servers.
+    /// By default Linux does so for a client that has only upgraded, but delays acknowledgements,
+    /// to every second segment, for one that has also sent a message. Some protocols need a message
+    /// to join, others do not. Delayed acknowledgements make the server's kernel keep sent data
+    /// longer, which costs up to 10 % more CPU per delivery. Without this option the load test
+    /// would measure that difference between protocols.
     ///
     /// # Errors
     ///
-    /// The kernel refuses.
+    /// `setsockopt` failed.
     pub(super) fn acknowledge_at_once(&self) -> Outcome<()> {
         sockopt::set_tcp_quickack(&self.stream, true).attempt("set TCP_QUICKACK")
     }
 
-    /// Ends the connection both ways; what the server still says can be read.
+    /// Shuts down the write side. Data from the server can still be read.
     pub(super) fn shut_down(&self) {
-        // It fails only where it has ended already.
+        // It fails only if the connection has ended already.
         let _shut = self.stream.shutdown(std::net::Shutdown::Write);
     }
 }
 
-impl std::fmt::Display for End {
+impl std::fmt::Display for EndCause {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Closed(Some(code)) => write!(formatter, "closed with {code}"),
             Self::Closed(None) => formatter.write_str("closed without a code"),
-            Self::Cut => formatter.write_str("cut without a close frame"),
+            Self::Eof => formatter.write_str("aborted without a close frame"),
             Self::Reset => formatter.write_str("reset"),
-            Self::Refused => formatter.write_str("refused"),
+            Self::ConnectFailed => formatter.write_str("refused"),
         }
     }
 }

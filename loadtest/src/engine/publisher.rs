@@ -1,8 +1,8 @@
-//! One keep-alive HTTP connection that publishes: a queue of requests, answered in order.
+//! A keep-alive HTTP connection that publishes, with a queue of requests.
 //!
-//! Up to `depth` requests are unanswered at once; the rest waits here, and its waiting shows as
-//! lateness and latency, for what is due does not wait. Where the server closes the connection
-//! behind an answer, as some do, another is made and the queue goes on.
+//! At most `depth` requests are in flight; later ones wait in the queue. The wait counts as
+//! lateness and latency, because both begin at the due time. Some servers close the connection
+//! after a response; then a new connection is opened and the queue continues.
 
 use std::collections::VecDeque;
 
@@ -11,69 +11,70 @@ use rustix::event::epoll::EventFlags;
 use super::pipe::{Pipe, Read};
 use super::session::Context;
 use crate::clock;
-use crate::protocol::Answered;
+use crate::protocol::PublishResult;
 use crate::stamp::NO_SLOT;
-use crate::wire::http::Answers;
+use crate::wire::http::Responses;
 
-/// The connection and its queue.
+/// A publishing connection and its queue.
 #[derive(Debug)]
 pub(super) struct Publisher {
     pipe: Pipe,
-    answers: Answers,
+    responses: Responses,
     depth: usize,
     queue: VecDeque<(Vec<u8>, Request)>,
-    unanswered: VecDeque<Request>,
-    /// Messages sent to each group.
+    in_flight: VecDeque<Request>,
+    /// Number of messages sent to each group.
     pub(super) sent: Vec<u32>,
-    /// Whether the last answer said that it was.
+    /// True if a response announced that the server closes the connection.
     is_closing: bool,
 }
 
-/// A request on its way.
+/// A queued request or one in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
-    /// Who is to receive it; `None` for a probe, which is not counted.
+    /// The number of sessions that must receive the message; `None` for a probe (not counted).
     pub(super) receivers: Option<u32>,
-    /// Its place in the window.
+    /// The slot in the window, or `NO_SLOT`.
     pub(super) slot: u16,
-    /// When it was due.
+    /// Due time in nanoseconds.
     pub(super) due_ns: u64,
-    /// Where its times are kept, if members come and go.
+    /// The index of the publication in `Engine::published`, if times are kept.
     pub(super) published: Option<usize>,
 }
 
 impl Publisher {
+    /// Creates a publisher with at most `depth` requests in flight.
     pub(super) fn new(pipe: Pipe, depth: usize, groups: usize) -> Self {
         Self {
             pipe,
-            answers: Answers::default(),
+            responses: Responses::default(),
             depth,
             queue: VecDeque::new(),
-            unanswered: VecDeque::new(),
+            in_flight: VecDeque::new(),
             sent: vec![0; groups],
             is_closing: false,
         }
     }
 
-    /// Queues a request; it is written with the next flush if its turn has come.
+    /// Queues a request. The next flush writes it if fewer than `depth` are in flight.
     pub(super) fn push(&mut self, bytes: Vec<u8>, request: Request, context: &mut Context<'_>) {
         self.queue.push_back((bytes, request));
         self.pump(context);
     }
 
-    /// Whether nothing is queued or unanswered.
+    /// Returns `true` if no request is queued or in flight.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.unanswered.is_empty()
+        self.queue.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Goes on over a new connection.
+    /// Continues on a new connection.
     pub(super) fn reconnected(&mut self, pipe: Pipe) {
         self.pipe = pipe;
-        self.answers = Answers::default();
+        self.responses = Responses::default();
         self.is_closing = false;
     }
 
-    /// Takes what has happened on the socket; `true` when the connection has ended.
+    /// Handles an epoll event. Returns `true` if the connection must be replaced.
     pub(super) fn serve(
         &mut self,
         flags: EventFlags,
@@ -89,7 +90,7 @@ impl Publisher {
                     context,
                     &format!("a publishing connection to {authority} was {end}"),
                 );
-                return false; // again and again would only be refused again
+                return false; // a new attempt would fail the same way
             }
         }
         if flags.intersects(EventFlags::OUT) {
@@ -99,9 +100,9 @@ impl Publisher {
         let mut has_ended = false;
         loop {
             match self.pipe.read(scratch) {
-                Read::Bytes(bytes, true) => self.answers.extend(&scratch[..bytes]),
+                Read::Bytes(bytes, true) => self.responses.extend(&scratch[..bytes]),
                 Read::Bytes(bytes, false) => {
-                    self.answers.extend(&scratch[..bytes]);
+                    self.responses.extend(&scratch[..bytes]);
                     if !flags.intersects(EventFlags::RDHUP) {
                         break;
                     }
@@ -113,54 +114,63 @@ impl Publisher {
                 }
             }
         }
-        self.take_answers(has_ended, context);
-        if has_ended && !self.unanswered.is_empty() {
+        self.take_responses(has_ended, context);
+        if has_ended && !self.in_flight.is_empty() {
             self.fail(
                 context,
-                "a publishing connection was ended before it answered",
+                "the server closed a publishing connection before it responded",
             );
         }
         self.pump(context);
         has_ended || self.is_closing
     }
 
-    fn take_answers(&mut self, at_end: bool, context: &mut Context<'_>) {
+    fn take_responses(&mut self, at_end: bool, context: &mut Context<'_>) {
         loop {
-            let answer = match self.answers.next(at_end) {
-                Ok(Some(answer)) => answer,
+            let response = match self.responses.next(at_end) {
+                Ok(Some(response)) => response,
                 Ok(None) => return,
-                Err(shown) => return self.fail(context, &format!("no HTTP answer: `{shown}`")),
+                Err(shown) => {
+                    return self.fail(context, &format!("not an HTTP response: `{shown}`"));
+                }
             };
-            self.is_closing |= answer.is_last;
-            let Some(request) = self.unanswered.pop_front() else {
-                return context.tally.complain(|| "an answer to nothing".to_owned());
+            self.is_closing |= response.is_last;
+            let Some(request) = self.in_flight.pop_front() else {
+                return context
+                    .counters
+                    .record_error(|| "a response without a request".to_owned());
             };
-            context.tally.events += 1;
+            context.counters.events += 1;
             let protocol = &context.setup.protocol;
-            let answered = protocol.answered(answer.status, &answer.body);
+            let answered = protocol.parse_response(response.status, &response.body);
             let Some(receivers) = request.receivers else {
-                continue; // a probe: whether it arrives is what counts
+                continue; // A probe: only its delivery counts.
             };
             if request.slot != NO_SLOT {
-                context.shared.arrive(request.slot, context.engine);
+                context.shared.count_arrival(request.slot, context.engine);
             }
             if let Some(published) = request.published {
-                context.tally.answers.push((published, clock::now_ns()));
+                context
+                    .counters
+                    .responses
+                    .push((published, clock::now_ns()));
             }
             match answered {
-                Answered::Reached(n)
+                PublishResult::Reached(n)
                     if context.setup.counts_receivers && n != u64::from(receivers) =>
                 {
-                    context
-                        .tally
-                        .complain(|| format!("a publication reached {n} of {receivers} sessions"));
+                    context.counters.record_error(|| {
+                        format!("a publication reached {n} of {receivers} sessions")
+                    });
                 }
-                Answered::Taken | Answered::Reached(_) => context.tally.answered += 1,
-                Answered::Refused => context.tally.complain(|| {
-                    let body = &answer.body[..answer.body.len().min(200)];
+                PublishResult::Accepted | PublishResult::Reached(_) => {
+                    context.counters.succeeded += 1;
+                }
+                PublishResult::Failed => context.counters.record_error(|| {
+                    let body = &response.body[..response.body.len().min(200)];
                     format!(
-                        "a publication was answered {}: `{}`",
-                        answer.status,
+                        "a publication got the status {}: `{}`",
+                        response.status,
                         body.escape_ascii()
                     )
                 }),
@@ -168,37 +178,37 @@ impl Publisher {
         }
     }
 
-    /// Sends from the queue what may be unanswered at once.
+    /// Moves requests from the queue to the write buffer until `depth` are in flight.
     fn pump(&mut self, context: &mut Context<'_>) {
         if !self.pipe.is_connected() || self.is_closing {
             return;
         }
-        while self.unanswered.len() < self.depth
+        while self.in_flight.len() < self.depth
             && let Some((bytes, request)) = self.queue.pop_front()
         {
             self.pipe.unwritten().extend_from_slice(&bytes);
             if request.receivers.is_some() {
                 let now_ns = clock::now_ns();
-                context.tally.publish(request.due_ns, now_ns);
-                context.tally.asked += 1;
+                context.counters.publish(request.due_ns, now_ns);
+                context.counters.requests += 1;
             }
-            self.unanswered.push_back(request);
+            self.in_flight.push_back(request);
         }
     }
 
-    /// Writes what has been pumped, all of it at once.
+    /// Writes the write buffer.
     pub(super) fn flush(&mut self) {
         if !self.pipe.unwritten().is_empty() {
             self.pipe.flush();
         }
     }
 
-    /// Gives up what is unanswered.
+    /// Records an error and drops the requests in flight, so that their slots become free.
     fn fail(&mut self, context: &mut Context<'_>, why: &str) {
-        context.tally.complain(|| why.to_owned());
-        for request in self.unanswered.drain(..) {
+        context.counters.record_error(|| why.to_owned());
+        for request in self.in_flight.drain(..) {
             if request.slot != NO_SLOT {
-                context.shared.arrive(request.slot, context.engine);
+                context.shared.count_arrival(request.slot, context.engine);
             }
         }
     }

@@ -1,56 +1,56 @@
-//! One phase: publish on a schedule or in a window, then wait until all has come.
+//! Phases: an engine publishes on a schedule or in a window, then waits for all deliveries.
 
 use std::sync::atomic::Ordering;
 
+use super::churn::Published;
 use super::publisher::Request;
 use super::schedule::{Arrivals, Schedule};
 use super::session::{Context, Pace};
-use super::wander::Published;
-use super::{Engine, PATIENCE_NS, SLOTS_MAX, Tally};
+use super::{Counters, Engine, SLOTS_MAX, TIMEOUT_NS};
 use crate::clock::{self, MILLISECOND_NS, SECOND_NS};
 use crate::failure::{Failure, Outcome};
 use crate::procfs;
-use crate::protocol::{Member, Way};
+use crate::protocol::{Capability, Member};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::stats::{SplitMix, count, float};
 
-/// How much is asked of the server.
+/// The load on the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Load {
-    /// So many publications a second, whatever becomes of them.
+    /// An open loop: `rate` publications a second, sent without regard to earlier ones.
     Open { rate: f64, arrivals: Arrivals },
-    /// So many under way at once: the next when one has been received by all.
+    /// A closed loop: the next publication when one of `outstanding` has been received by all.
     Closed { outstanding: usize },
-    /// So many at once: the next so many when all have been received by all.
+    /// A closed loop of batches: the next `outstanding` when all have been received by all.
     Batches { outstanding: usize },
 }
 
-/// In which proportions publications go which way.
+/// The proportions of publications by HTTP, publications by clients, and commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mix {
     pub(crate) http: u32,
     pub(crate) client: u32,
-    pub(crate) ask: u32,
+    pub(crate) command: u32,
 }
 
-/// A phase. Moments are of the monotonic clock.
+/// A phase of a run. Times are nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
     pub(crate) load: Load,
     pub(crate) mix: Mix,
-    /// When the first is due.
+    /// Due time of the first publication.
     pub(crate) begin_ns: u64,
-    /// When measuring begins; before it is the warm-up.
+    /// End of the warm-up: messages that are due earlier are not measured.
     pub(crate) from_ns: u64,
-    /// When the last is due.
+    /// End of publishing: all due times are below it.
     pub(crate) until_ns: u64,
-    /// For how long nothing may move before the rest counts as lost.
-    pub(crate) patience_ns: u64,
-    /// Seeds the arrivals, the mix and who comes and goes.
+    /// Time without progress after which missing messages count as lost.
+    pub(crate) idle_timeout_ns: u64,
+    /// Seed of the arrivals, the mix, and the sessions that join and leave.
     pub(crate) seed: u64,
-    /// Comings and goings a second, over all engines.
+    /// Joins and leaves per second, over all engines.
     pub(crate) moves: f64,
-    /// Over how many engines `rate` and `moves` are spread, where all of them publish.
+    /// The number of engines that share `rate` (if all publish) and `moves`.
     pub(crate) engines: usize,
 }
 
@@ -61,18 +61,18 @@ impl Phase {
 }
 
 impl Engine {
-    /// Runs a phase; returns what was counted in it.
+    /// Runs a phase and returns its counters.
     ///
     /// # Errors
     ///
-    /// The kernel fails us. What the server does wrong is counted.
-    pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Tally> {
-        clock::be_punctual()?;
+    /// A system call failed. Errors of the server are counted in the tally.
+    pub(crate) fn run(&mut self, phase: &Phase) -> Outcome<Counters> {
+        clock::set_timer_slack()?;
         let waited_ns = procfs::own_waited_ns()?;
         let began_ns = clock::now_ns();
-        let complaints = std::mem::replace(&mut self.tally, Tally::new(phase.from_ns));
-        if complaints.complaints().1 > 0 {
-            self.tally.add(&complaints); // between phases nothing should have happened
+        let errors = std::mem::replace(&mut self.counters, Counters::new(phase.from_ns));
+        if errors.errors().1 > 0 {
+            self.counters.add(&errors); // Errors between phases count in this phase.
         }
         let mut prng = SplitMix(phase.seed ^ count(self.number) << 32);
         if phase.is_published_by(self.number) {
@@ -96,23 +96,23 @@ impl Engine {
                 }
             }
         } else {
-            self.move_until(phase, &mut prng)?;
+            self.churn_until_end(phase, &mut prng)?;
         }
         self.shared.publishing.fetch_sub(1, Ordering::SeqCst);
-        self.drain(phase.patience_ns)?;
-        self.tally.waited_ns = procfs::own_waited_ns()?.saturating_sub(waited_ns);
-        self.tally.ran_ns = clock::now_ns() - began_ns;
-        Ok(std::mem::replace(&mut self.tally, Tally::new(0)))
+        self.drain(phase.idle_timeout_ns)?;
+        self.counters.waited_ns = procfs::own_waited_ns()?.saturating_sub(waited_ns);
+        self.counters.ran_ns = clock::now_ns() - began_ns;
+        Ok(std::mem::replace(&mut self.counters, Counters::new(0)))
     }
 
-    /// The open loop.
+    /// Runs the open loop.
     fn publish_on(
         &mut self,
         mut schedule: Schedule,
         phase: &Phase,
         prng: &mut SplitMix,
     ) -> Outcome<()> {
-        let mut moves = self.moves(phase, prng);
+        let mut moves = self.churn_schedule(phase, prng);
         while schedule.due_ns() < phase.until_ns {
             let mut now_ns = clock::now_ns();
             let mut at_once = 0;
@@ -124,7 +124,7 @@ impl Engine {
                 schedule.advance();
                 at_once += 1;
             }
-            self.move_some(&mut moves, phase, prng)?;
+            self.run_due_churn(&mut moves, phase, prng)?;
             now_ns = clock::now_ns();
             let next_ns = schedule.due_ns().min(moves.due_ns());
             self.wait_paced(next_ns.saturating_sub(now_ns))?;
@@ -132,7 +132,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The closed loop: a window of `outstanding`, filled one by one or only when it is empty.
+    /// Runs the closed loop: a window of `outstanding` slots, refilled slot by slot or, with
+    /// `is_batch`, only when all are free.
     fn publish_in(
         &mut self,
         outstanding: usize,
@@ -142,15 +143,15 @@ impl Engine {
     ) -> Outcome<()> {
         let outstanding = outstanding.min(SLOTS_MAX);
         let first = self.number * SLOTS_MAX;
-        let mut moves = self.moves(phase, prng);
-        let mut quiet = Quiet::new(self.tally.events);
+        let mut moves = self.churn_schedule(phase, prng);
+        let mut idle = IdleTimer::new(self.counters.events);
         while clock::now_ns() < phase.begin_ns {
             self.wait_paced(phase.begin_ns.saturating_sub(clock::now_ns()))?;
         }
         loop {
             let now_ns = clock::now_ns();
             if now_ns >= phase.until_ns
-                || quiet.for_ns(self.tally.events, now_ns) > phase.patience_ns
+                || idle.for_ns(self.counters.events, now_ns) > phase.idle_timeout_ns
             {
                 return Ok(());
             }
@@ -158,22 +159,26 @@ impl Engine {
             let free: Vec<usize> = (first..first + outstanding).filter(is_free).collect();
             if !free.is_empty() && (!is_batch || free.len() == outstanding) {
                 for slot in free {
-                    let slot = u16::try_from(slot).expect("engines and slots are few");
+                    let slot = u16::try_from(slot).expect("32 engines of 1024 slots fit");
                     self.publish(phase, now_ns, slot, prng);
                 }
             }
-            self.move_some(&mut moves, phase, prng)?;
+            self.run_due_churn(&mut moves, phase, prng)?;
             self.wait_paced(20 * MILLISECOND_NS)?;
         }
     }
 
-    /// Publishes the next message.
+    /// Sends the next publication or command, of a kind that `phase.mix` selects.
     fn publish(&mut self, phase: &Phase, due_ns: u64, slot: u16, prng: &mut SplitMix) {
-        let Mix { http, client, ask } = phase.mix;
-        let drawn = match http + client + ask {
+        let Mix {
+            http,
+            client,
+            command,
+        } = phase.mix;
+        let drawn = match http + client + command {
             0 => return,
-            // One way needs no dice.
-            total if total == http.max(client).max(ask) => 0,
+            // Only one kind has a share: no random number is needed.
+            total if total == http.max(client).max(command) => 0,
             total => u32::try_from(prng.below(index(total))).unwrap_or(0),
         };
         if drawn < http {
@@ -181,7 +186,7 @@ impl Engine {
         } else if drawn < http + client {
             self.publish_by_client(due_ns, slot);
         } else {
-            self.ask(due_ns, slot);
+            self.command_message(due_ns, slot);
         }
     }
 
@@ -205,7 +210,7 @@ impl Engine {
             sequence,
             due_ns,
         };
-        self.shared.owe(slot, receivers, 1);
+        self.shared.expect_deliveries(slot, receivers, 1);
         stamp.write(self.setup.bytes, &mut self.text);
         let (setup, seconds) = (&self.setup, clock::unix_seconds());
         let authority = &setup.target.authority;
@@ -220,7 +225,7 @@ impl Engine {
                 sequence,
                 group,
                 sent_ns: clock::now_ns(),
-                answered_ns: None,
+                responded_ns: None,
             });
         }
         let request = Request {
@@ -229,56 +234,60 @@ impl Engine {
             due_ns,
             published,
         };
-        let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-        let mut context = Context::new(setup, shared, self.number, tally);
-        let bytes = bytes.expect("the way was asked for only where it is offered");
+        let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+        let mut context = Context::new(setup, shared, self.number, counters);
+        let bytes = bytes.expect("the protocol offers publishing by HTTP");
         publisher.push(bytes, request, &mut context);
     }
 
     fn publish_by_client(&mut self, due_ns: u64, slot: u16) {
-        let speakers = self.setup.speakers.clamp(1, self.sessions.len().max(1));
-        let Some(number) = self.next_open(speakers) else {
+        let client_publishers = self
+            .setup
+            .client_publishers
+            .clamp(1, self.sessions.len().max(1));
+        let Some(number) = self.next_open(client_publishers) else {
             return self
-                .tally
-                .complain(|| "no session is open to publish".to_owned());
+                .counters
+                .record_error(|| "no session is open to publish".to_owned());
         };
         let state = &mut self.sessions[number].state;
         let member = state.member;
         let receivers = self.setup.groups[member.group];
-        let sequence = state.said;
-        state.said += 1;
-        let publisher = speaker_of(member);
+        let sequence = state.messages_sent;
+        state.messages_sent += 1;
+        let publisher = publisher_of(member);
         if self.setup.keeps_times {
             self.published.push(Published {
                 publisher,
                 sequence,
                 group: member.group,
                 sent_ns: clock::now_ns(),
-                answered_ns: None,
+                responded_ns: None,
             });
         }
-        self.speak(number, publisher, sequence, due_ns, slot, receivers);
+        self.enqueue_stamped(number, publisher, sequence, due_ns, slot, receivers);
     }
 
-    fn ask(&mut self, due_ns: u64, slot: u16) {
+    fn command_message(&mut self, due_ns: u64, slot: u16) {
         let Some(number) = self.next_open(self.sessions.len()) else {
             return self
-                .tally
-                .complain(|| "no session is open to ask".to_owned());
+                .counters
+                .record_error(|| "no session is open to send a command".to_owned());
         };
         let state = &mut self.sessions[number].state;
-        let publisher = asker_of(state.member);
-        let sequence = state.asked;
-        state.asked += 1;
-        self.speak(number, publisher, sequence, due_ns, slot, 1);
+        let publisher = commander_of(state.member);
+        let sequence = state.commands_sent;
+        state.commands_sent += 1;
+        self.enqueue_stamped(number, publisher, sequence, due_ns, slot, 1);
     }
 
-    /// Has a session say a stamped message.
+    /// Enqueues a stamped message on session `number`: a command if `publisher` is one of
+    /// [`commander_of`], else a publication.
     #[expect(
         clippy::too_many_arguments,
-        reason = "they are one stamp and who receives it"
+        reason = "they are one stamp and its receivers"
     )]
-    fn speak(
+    fn enqueue_stamped(
         &mut self,
         number: usize,
         publisher: u32,
@@ -295,21 +304,22 @@ impl Engine {
             sequence,
             due_ns,
         };
-        self.shared.owe(slot, receivers, 0);
+        self.shared.expect_deliveries(slot, receivers, 0);
         stamp.write(self.setup.bytes, &mut self.text);
         let protocol = &self.setup.protocol;
-        let payload = if publisher >= ASKERS_FROM {
-            protocol.ask(member, &self.text)
+        let payload = if publisher >= COMMANDERS_FROM {
+            protocol.command_message(member, &self.text)
         } else {
-            protocol.say(member.group, &self.text)
+            protocol.publish_message(member.group, &self.text)
         };
-        let payload = payload.expect("the way was asked for only where it is offered");
-        self.sessions[number].say(&payload, protocol.kind());
+        let payload = payload.expect("the protocol offers this kind of message");
+        self.sessions[number].enqueue(&payload, protocol.kind());
         self.unwritten.push(number);
-        self.tally.publish(due_ns, clock::now_ns());
+        self.counters.publish(due_ns, clock::now_ns());
     }
 
-    /// The next of the first `sessions` sessions that is open, in turn.
+    /// Returns the next open one of the first `sessions` sessions, round-robin; `None` if all have
+    /// ended.
     fn next_open(&mut self, sessions: usize) -> Option<usize> {
         for _ in 0..sessions {
             let number = self.turn % sessions;
@@ -321,9 +331,9 @@ impl Engine {
         None
     }
 
-    /// Waits, and lets slow sessions read their portion ten times a second.
+    /// Waits at most `timeout_ns` or 20 ms for events. Lets slow sessions read ten times a second.
     pub(super) fn wait_paced(&mut self, timeout_ns: u64) -> Outcome<()> {
-        self.beat();
+        self.send_heartbeats();
         self.wait(timeout_ns.min(20 * MILLISECOND_NS))?;
         self.read_paced(clock::now_ns(), false);
         Ok(())
@@ -341,43 +351,44 @@ impl Engine {
                 Pace::Slow(bytes) => (bytes / 10).max(1),
                 Pace::Never | Pace::Eager => continue,
             };
-            let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-            let mut context = Context::new(setup, shared, self.number, tally);
-            let flags = rustix::event::epoll::EventFlags::RDHUP; // as far as there is
+            let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+            let mut context = Context::new(setup, shared, self.number, counters);
+            let flags = rustix::event::epoll::EventFlags::RDHUP; // Read until nothing is left.
             session.read(&mut self.scratch, budget, flags, &mut context);
         }
     }
 
-    /// Lets slow sessions read all that there is, until nothing more comes.
+    /// Lets slow sessions read without a limit until nothing arrives for 500 ms.
     ///
     /// # Errors
     ///
-    /// The kernel fails us.
+    /// `epoll_wait` failed.
     pub(crate) fn catch_up(&mut self) -> Outcome<()> {
-        let mut quiet = Quiet::new(self.tally.events);
-        while quiet.for_ns(self.tally.events, clock::now_ns()) < SECOND_NS / 2 {
+        let mut idle = IdleTimer::new(self.counters.events);
+        while idle.for_ns(self.counters.events, clock::now_ns()) < SECOND_NS / 2 {
             self.read_paced(clock::now_ns(), true);
             self.wait(10 * MILLISECOND_NS)?;
         }
         Ok(())
     }
 
-    /// Waits until all is answered and delivered, or nothing has moved for `patience_ns`.
-    fn drain(&mut self, patience_ns: u64) -> Outcome<()> {
-        let mut quiet = Quiet::new(self.progress());
+    /// Waits until all publications have responses and are delivered, or `idle_timeout_ns` pass
+    /// without progress.
+    fn drain(&mut self, idle_timeout_ns: u64) -> Outcome<()> {
+        let mut idle = IdleTimer::new(self.progress());
         loop {
             self.wait_paced(10 * MILLISECOND_NS)?;
             let is_complete = self.shared.publishing.load(Ordering::SeqCst) == 0
                 && self.publishers.iter().all(super::Publisher::is_idle)
                 && self.shared.delivered.load(Ordering::SeqCst)
-                    >= self.shared.owed.load(Ordering::SeqCst);
-            // Also when all is there: a duplicate may be on its way.
-            let quiet_ns = quiet.for_ns(self.progress(), clock::now_ns());
-            if quiet_ns
+                    >= self.shared.expected.load(Ordering::SeqCst);
+            // Wait a little even if all has arrived: a duplicate may follow.
+            let idle_ns = idle.for_ns(self.progress(), clock::now_ns());
+            if idle_ns
                 > if is_complete {
                     DUPLICATE_NS
                 } else {
-                    patience_ns
+                    idle_timeout_ns
                 }
             {
                 return Ok(());
@@ -385,37 +396,36 @@ impl Engine {
         }
     }
 
-    /// Grows while anything happens in any engine.
+    /// Returns a number that changes whenever an engine makes progress.
     fn progress(&self) -> u64 {
         let publishing = count(self.shared.publishing.load(Ordering::SeqCst));
         let delivered = self.shared.delivered.load(Ordering::SeqCst);
-        self.tally.events + delivered - publishing.min(delivered)
+        self.counters.events + delivered - publishing.min(delivered)
     }
 
-    /// Publishes probes until every session of every engine has received one: becoming a member may
-    /// not be answered, and need not have happened everywhere when it is.
+    /// Publishes probes until every session of every engine has received one.
+    ///
+    /// Not every protocol confirms a join, and a server may confirm it before all of its threads
+    /// know the member.
     ///
     /// # Errors
     ///
-    /// One does not within ten seconds.
-    pub(crate) fn probe(&mut self, way: Way, sessions: usize) -> Outcome<()> {
-        let deadline = clock::now_ns() + PATIENCE_NS;
+    /// A session has received no probe within 10 s.
+    pub(crate) fn probe(&mut self, capability: Capability, sessions: usize) -> Outcome<()> {
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         let mut again_ns = 0;
         while self.shared.probed.load(Ordering::Relaxed) < sessions {
             let now_ns = clock::now_ns();
             if now_ns > deadline {
                 let probed = self.shared.probed.load(Ordering::Relaxed);
-                let why = self
-                    .tally
-                    .first_complaint()
-                    .unwrap_or("nothing was refused");
+                let why = self.counters.first_error().unwrap_or("no request failed");
                 return Err(Failure::new(format!(
                     "a publication reaches {probed} of {sessions} sessions ({why})"
                 )));
             }
             let is_idle = self.publishers.iter().all(super::Publisher::is_idle);
             if now_ns >= again_ns && is_idle {
-                self.send_probes(way);
+                self.send_probes(capability);
                 again_ns = now_ns + PROBE_AGAIN_NS;
             }
             self.wait_paced(10 * MILLISECOND_NS)?;
@@ -423,16 +433,16 @@ impl Engine {
         Ok(())
     }
 
-    fn send_probes(&mut self, way: Way) {
+    fn send_probes(&mut self, capability: Capability) {
         let protocol = std::sync::Arc::clone(&self.setup.protocol);
-        if way == Way::Client {
-            let mut has_spoken = vec![false; self.setup.groups.len()];
+        if capability == Capability::Client {
+            let mut has_published = vec![false; self.setup.groups.len()];
             for (number, session) in self.sessions.iter_mut().enumerate() {
                 let group = session.state.member.group;
-                if !std::mem::replace(&mut has_spoken[group], true)
-                    && let Some(probe) = protocol.say(group, PROBE)
+                if !std::mem::replace(&mut has_published[group], true)
+                    && let Some(probe) = protocol.publish_message(group, PROBE)
                 {
-                    session.say(&probe, protocol.kind());
+                    session.enqueue(&probe, protocol.kind());
                     self.unwritten.push(number);
                 }
             }
@@ -449,8 +459,8 @@ impl Engine {
             else {
                 return;
             };
-            let (setup, shared, tally) = (&self.setup, &*self.shared, &mut self.tally);
-            let mut context = Context::new(setup, shared, self.number, tally);
+            let (setup, shared, counters) = (&self.setup, &*self.shared, &mut self.counters);
+            let mut context = Context::new(setup, shared, self.number, counters);
             let request = Request {
                 receivers: None,
                 slot: NO_SLOT,
@@ -462,14 +472,14 @@ impl Engine {
     }
 }
 
-/// For how long nothing has happened.
+/// A timer of the time since the last event.
 #[derive(Debug)]
-struct Quiet {
+struct IdleTimer {
     events: u64,
     since_ns: u64,
 }
 
-impl Quiet {
+impl IdleTimer {
     fn new(events: u64) -> Self {
         Self {
             events,
@@ -486,26 +496,26 @@ impl Quiet {
     }
 }
 
-/// The publisher that a session is, of what all of its group receive.
-pub(super) fn speaker_of(member: Member) -> u32 {
-    SPEAKERS_FROM + narrow(member.session)
+/// Returns the publisher number of a session for publications to its group.
+pub(super) fn publisher_of(member: Member) -> u32 {
+    PUBLISHERS_FROM + narrow(member.session)
 }
 
-/// The publisher that a session is, of what comes back to it alone.
-pub(super) fn asker_of(member: Member) -> u32 {
-    ASKERS_FROM + narrow(member.session)
+/// Returns the publisher number of a session for commands, whose replies only it receives.
+pub(super) fn commander_of(member: Member) -> u32 {
+    COMMANDERS_FROM + narrow(member.session)
 }
 
 fn narrow(index: usize) -> u32 {
-    u32::try_from(index).expect("sessions and groups are fewer")
+    u32::try_from(index).expect("counts of sessions and groups fit in 32 bits")
 }
 
 fn index(number: u32) -> usize {
-    usize::try_from(number).expect("a usize has 32 bits at least")
+    usize::try_from(number).expect("a usize has at least 32 bits")
 }
 
-const SPEAKERS_FROM: u32 = 0x1_0000;
-const ASKERS_FROM: u32 = 0x8_0000;
+const PUBLISHERS_FROM: u32 = 0x1_0000;
+const COMMANDERS_FROM: u32 = 0x8_0000;
 const AT_ONCE_MAX: u32 = 64;
 const PROBE_AGAIN_NS: u64 = 100 * MILLISECOND_NS;
 const DUPLICATE_NS: u64 = 50 * MILLISECOND_NS;

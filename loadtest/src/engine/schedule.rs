@@ -1,24 +1,24 @@
-//! When each publication is due: fixed before the first is sent, whatever becomes of them.
+//! The due times of an open loop. They do not depend on deliveries.
 //!
-//! An open loop. A closed one sends the next after the last was answered and so stops asking
-//! exactly when the server stalls; here a stall shows in the latency of everything that was due.
-//! Pure: times are nanoseconds, randomness comes from a seed.
+//! A closed loop stops publishing exactly when the server stalls, so the stall is measured once at
+//! most. In an open loop the stall shows in the latency of every message that was due meanwhile.
+//! The functions are pure: times are nanoseconds, random numbers come from a seed.
 
 use clap::ValueEnum;
 
 use crate::clock::SECOND_NS;
 use crate::stats::{SplitMix, float};
 
-/// How publications follow each other.
+/// The distribution of the intervals between publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Arrivals {
-    /// At equal distances
+    /// Equal intervals
     Constant,
-    /// As if each came from somebody else: exponential distances
+    /// Exponential intervals, as of independent publishers
     Poisson,
 }
 
-/// Publications at a rate.
+/// A sequence of due times.
 #[derive(Debug)]
 pub(super) struct Schedule {
     begin_ns: u64,
@@ -30,7 +30,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` publications a second from `begin_ns` on.
+    /// Creates a schedule of `rate` publications a second; the first is due at `begin_ns`.
     pub(super) fn new(begin_ns: u64, rate: f64, arrivals: Arrivals, seed: u64) -> Self {
         Self {
             begin_ns,
@@ -42,16 +42,16 @@ impl Schedule {
         }
     }
 
-    /// When the next is due.
+    /// Returns the due time of the next publication.
     pub(super) const fn due_ns(&self) -> u64 {
         self.due_ns
     }
 
-    /// Goes on to the one after it.
+    /// Advances to the publication after it.
     pub(super) fn advance(&mut self) {
         self.index += 1;
         self.due_ns = match self.arrivals {
-            // From the start, so that rounding does not add up.
+            // Computed from the start, so that rounding errors do not accumulate.
             Arrivals::Constant => self.begin_ns + whole(float(self.index) * 1e9 / self.rate),
             Arrivals::Poisson => {
                 let distance = -(1.0 - self.prng.unit()).ln() * 1e9 / self.rate;
@@ -61,12 +61,12 @@ impl Schedule {
     }
 }
 
-/// Nanoseconds, at most a century.
+/// Rounds nanoseconds down, to at most 100 years.
 fn whole(ns: f64) -> u64 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "positive, and clamped to what fits"
+        reason = "clamped to the range of u64"
     )]
     let whole = ns.clamp(0.0, 3.2e18) as u64;
     whole.min(100 * 366 * 86_400 * SECOND_NS)
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn poisson_arrivals_keep_the_rate_and_differ_in_distance() {
+    fn poisson_arrivals_keep_the_rate_and_have_exponential_intervals() {
         let mut schedule = Schedule::new(0, 1000.0, Arrivals::Poisson, 5);
         let mut distances = Vec::new();
         for _ in 0..100_000 {
@@ -100,7 +100,7 @@ mod tests {
         }
         let mean_ns = schedule.due_ns() / 100_000;
         assert!((980_000..1_020_000).contains(&mean_ns), "{mean_ns}");
-        // Of exponential distances 1 - 1/e are below the mean.
+        // A share of 1 - 1/e of exponential intervals is below the mean.
         let short = distances.iter().filter(|ns| **ns < 1_000_000).count();
         assert!((62_000..64_500).contains(&short), "{short}");
     }

@@ -1,30 +1,31 @@
-//! One session: from connect to member to its end, everything it is sent looked at.
+//! A session, from connect to its end. Every frame is decoded and every message verified.
 //!
 //! ```text
 //!   Connecting -> Upgrading -> Greeting -> Joining -> Open -> Ended
-//!                      (what a protocol does not have is skipped)
+//!                  (steps that a protocol lacks are skipped)
 //! ```
 
 use rustix::event::epoll::EventFlags;
 
-use super::pipe::{End, Pipe, Read};
-use super::run::speaker_of;
-use super::wander::Wandering;
-use super::{Setup, Shared, Tally};
+use super::churn::MembershipLog;
+use super::pipe::{EndCause, Pipe, Read};
+use super::run::publisher_of;
+use super::{Counters, Setup, Shared};
 use crate::clock;
-use crate::judge::{Judge, Received};
-use crate::protocol::{Heard, Kind, Member, Purpose};
+use crate::delivery_check::{DeliveryCheck, Received};
+use crate::protocol::{Member, MessageType, Purpose, ServerMessage};
 use crate::stamp::{NO_SLOT, PROBE, Stamp};
 use crate::wire::frames::{self, Event, Frames};
 use crate::wire::{self, SAMPLE_ACCEPT, http};
 
-/// What the engine lends to whoever takes what has come.
+/// The parts of the engine that sessions and publishers use while they handle an event.
 pub(super) struct Context<'a> {
     pub(super) setup: &'a Setup,
     pub(super) shared: &'a Shared,
+    /// The index of the engine.
     pub(super) engine: usize,
-    pub(super) tally: &'a mut Tally,
-    /// When the bytes at hand were read.
+    pub(super) counters: &'a mut Counters,
+    /// The time at which the current bytes were read.
     pub(super) now_ns: u64,
 }
 
@@ -33,31 +34,31 @@ impl<'a> Context<'a> {
         setup: &'a Setup,
         shared: &'a Shared,
         engine: usize,
-        tally: &'a mut Tally,
+        counters: &'a mut Counters,
     ) -> Self {
         Self {
             setup,
             shared,
             engine,
-            tally,
+            counters,
             now_ns: 0,
         }
     }
 }
 
-/// How eagerly a session reads once it is open.
+/// The rate at which an open session reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Whatever comes, as it comes.
+    /// Reads all bytes as they arrive.
     Eager,
-    /// So many bytes a second, in ten portions.
+    /// Reads this many bytes a second, in ten portions.
     Slow(usize),
-    /// Nothing.
+    /// Never reads.
     Never,
 }
 
 impl Pace {
-    /// The room in the kernel that a session of this pace is given.
+    /// Returns the session's `SO_RCVBUF` in bytes; `None` for the kernel's default.
     pub(super) const fn receive_buffer_bytes(self) -> Option<usize> {
         match self {
             Self::Eager => None,
@@ -66,42 +67,43 @@ impl Pace {
     }
 }
 
-/// The session.
+/// A session and its connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) pipe: Pipe,
     frames: Frames,
-    /// What the protocol keeps of a stream.
+    /// Bytes that the protocol keeps between reads, for messages split over frames.
     rest: Vec<u8>,
     pub(super) state: State,
 }
 
-/// All of a session but its connection.
+/// The state of a session, without its connection.
 #[derive(Debug)]
 pub(super) struct State {
-    /// Which of its engine's sessions it is.
+    /// The index in `Engine::sessions`.
     pub(super) index: usize,
     pub(super) member: Member,
     pub(super) purpose: Purpose,
     stage: Stage,
     pub(super) pace: Pace,
     begun_ns: u64,
-    pub(super) judge: Judge,
-    /// Messages that it published itself.
-    pub(super) said: u32,
-    /// Commands that it gave.
-    pub(super) asked: u32,
+    pub(super) check: DeliveryCheck,
+    /// Number of messages that the session published.
+    pub(super) messages_sent: u32,
+    /// Number of commands that the session sent.
+    pub(super) commands_sent: u32,
+    /// True if the session has received a probe.
     pub(super) is_probed: bool,
-    /// How it ended; while it has not, the code of a close frame that has come.
-    pub(super) end: Option<End>,
-    /// Its comings and goings, where there are any.
-    pub(super) wandering: Option<Box<Wandering>>,
+    /// The end of the session. Before `Stage::Ended`, the code of a received close frame.
+    pub(super) end: Option<EndCause>,
+    /// The session's memberships, if it joins and leaves during the run.
+    pub(super) membership_log: Option<Box<MembershipLog>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     Connecting,
-    /// The answer to the upgrade request, as far as it has come.
+    /// The bytes of the upgrade's response so far.
     Upgrading(Vec<u8>),
     Greeting,
     Joining,
@@ -110,7 +112,7 @@ enum Stage {
 }
 
 impl Session {
-    /// A session that is connecting and will upgrade.
+    /// Creates a session on a connecting socket and enqueues its upgrade request.
     pub(super) fn new(mut pipe: Pipe, state: State, setup: &Setup) -> Self {
         if let Some(upgrade) = setup.protocol.upgrade(state.member, state.purpose) {
             let request = wire::upgrade_request(&setup.target, &upgrade);
@@ -124,22 +126,23 @@ impl Session {
         }
     }
 
-    /// Whether it is a member, as far as the server lets a client know.
+    /// Returns `true` if the session is a member, as far as the protocol confirms it.
     pub(super) fn is_open(&self) -> bool {
         self.state.stage == Stage::Open
     }
 
-    /// Whether it is over.
+    /// Returns `true` if the connection has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.state.stage == Stage::Ended
     }
 
+    /// Returns the time at which connecting began.
     pub(super) const fn begun_ns(&self) -> u64 {
         self.state.begun_ns
     }
 
-    /// Says `payload`; it is written with the next flush.
-    pub(super) fn say(&mut self, payload: &[u8], kind: Kind) {
+    /// Enqueues a message. The next flush writes it.
+    pub(super) fn enqueue(&mut self, payload: &[u8], kind: MessageType) {
         put_message(
             payload,
             kind,
@@ -148,14 +151,14 @@ impl Session {
         );
     }
 
-    /// Says goodbye and stops writing.
+    /// Sends a close frame with code 1000.
     pub(super) fn close(&mut self) {
         let mask = mask_of(self.state.member.session);
         frames::put_masked(frames::CLOSE, &[0x03, 0xe8], mask, self.pipe.unwritten());
         self.pipe.flush();
     }
 
-    /// Takes what has happened on the socket.
+    /// Handles an epoll event. Slow sessions do not read here once they are open.
     pub(super) fn serve(
         &mut self,
         flags: EventFlags,
@@ -166,7 +169,7 @@ impl Session {
             match self.pipe.finish_connecting() {
                 None => return,
                 Some(Ok(())) if self.pipe.unwritten().is_empty() => {
-                    self.state.stage = Stage::Open; // the floor wants no upgrade
+                    self.state.stage = Stage::Open; // The floor has no upgrade.
                 }
                 Some(Ok(())) => self.state.stage = Stage::Upgrading(Vec::new()),
                 Some(Err(end)) => return self.finish(end, context),
@@ -181,7 +184,7 @@ impl Session {
         }
     }
 
-    /// Reads until there is no more, or at least `budget` bytes have been.
+    /// Reads until nothing is available or `budget` bytes are read, and processes the bytes.
     pub(super) fn read(
         &mut self,
         scratch: &mut [u8],
@@ -225,11 +228,11 @@ impl Session {
         if !is_upgraded(&head[..end]) {
             let shown = head[..head.len().min(300)].escape_ascii();
             context
-                .tally
-                .complain(|| format!("an upgrade was answered `{shown}`"));
-            return self.finish(End::Refused, context);
+                .counters
+                .record_error(|| format!("an upgrade request got the response `{shown}`"));
+            return self.finish(EndCause::ConnectFailed, context);
         }
-        self.state.be_upgraded(self.pipe.unwritten(), context);
+        self.state.upgraded(self.pipe.unwritten(), context);
         if end < head.len() {
             self.feed(&head[end..], context);
         }
@@ -246,7 +249,9 @@ impl Session {
         let protocol = &*context.setup.protocol;
         let fed = frames.feed(bytes, &mut |event| match event {
             Event::Message(payload) => {
-                protocol.read(rest, payload, &mut |heard| state.hear(&heard, out, context));
+                protocol.read(rest, payload, &mut |message| {
+                    state.handle(&message, out, context);
+                });
             }
             Event::Ping(payload) => {
                 let mask = mask_of(state.member.session);
@@ -259,30 +264,30 @@ impl Session {
                     let mask = mask_of(state.member.session);
                     frames::put_masked(frames::CLOSE, payload, mask, out);
                 }
-                state.end = Some(End::Closed(code));
+                state.end = Some(EndCause::Closed(code));
             }
         });
         if let Err(wrong) = fed {
             let session = self.state.member.session;
             context
-                .tally
-                .complain(|| format!("session {session}: {wrong}"));
-            self.finish(End::Cut, context);
+                .counters
+                .record_error(|| format!("session {session}: {wrong}"));
+            self.finish(EndCause::Eof, context);
         } else if self.state.end.is_some() {
             self.pipe.flush();
             self.pipe.shut_down();
         }
     }
 
-    /// The session is over.
-    fn finish(&mut self, end: End, context: &mut Context<'_>) {
+    /// Ends the session. An end that the run does not allow is recorded as an error.
+    fn finish(&mut self, end: EndCause, context: &mut Context<'_>) {
         let was_open = self.is_open();
         self.state.stage = Stage::Ended;
         self.state.end = Some(end);
-        context.tally.events += 1;
+        context.counters.events += 1;
         let session = self.state.member.session;
-        if let Some(wandering) = &mut self.state.wandering {
-            wandering.ended(clock::now_ns());
+        if let Some(membership_log) = &mut self.state.membership_log {
+            membership_log.ended(clock::now_ns());
         } else if self.state.pace == Pace::Eager && !context.setup.may_end {
             let when = if was_open {
                 "early"
@@ -290,14 +295,14 @@ impl Session {
                 "before it was open"
             };
             context
-                .tally
-                .complain(|| format!("session {session} was {end}, {when}"));
+                .counters
+                .record_error(|| format!("session {session} was {end}, {when}"));
         }
     }
 }
 
 impl State {
-    /// Of a session that begins now.
+    /// Creates the state of a session that begins to connect now.
     pub(super) fn new(index: usize, member: Member, purpose: Purpose, pace: Pace) -> Self {
         Self {
             index,
@@ -306,95 +311,104 @@ impl State {
             stage: Stage::Connecting,
             pace,
             begun_ns: clock::now_ns(),
-            judge: Judge::default(),
-            said: 0,
-            asked: 0,
+            check: DeliveryCheck::default(),
+            messages_sent: 0,
+            commands_sent: 0,
             is_probed: false,
             end: None,
-            wandering: None,
+            membership_log: None,
         }
     }
 
-    /// The session is open: a member now, unless that takes words that are never answered.
+    /// Called when the session is open. Records the join if the protocol confirms joins or the
+    /// connection itself is the join.
     pub(super) fn connected(&mut self, now_ns: u64, setup: &Setup) {
         let opening = setup.protocol.opening(self.member, self.purpose);
-        if let Some(wandering) = &mut self.wandering
+        if let Some(membership_log) = &mut self.membership_log
             && self.purpose == Purpose::Receive
-            && (opening.answered || opening.message.is_none())
+            && (opening.is_confirmed || opening.message.is_none())
         {
-            wandering.confirmed(now_ns);
+            membership_log.confirmed(now_ns);
         }
     }
 
-    /// The 101 has come.
-    fn be_upgraded(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
+    /// Called on status 101. Joins, or waits for the server's greeting first.
+    fn upgraded(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
         let opening = context.setup.protocol.opening(self.member, self.purpose);
-        if opening.greeted {
+        if opening.has_greeting {
             self.stage = Stage::Greeting;
         } else {
-            self.introduce(out, context);
+            self.send_join(out, context);
         }
     }
 
-    /// Says what makes a member.
-    fn introduce(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
+    /// Sends the message that joins the group, if the protocol has one.
+    fn send_join(&mut self, out: &mut Vec<u8>, context: &Context<'_>) {
         let protocol = &context.setup.protocol;
         let opening = protocol.opening(self.member, self.purpose);
         self.stage = Stage::Open;
         if let Some(message) = opening.message {
             put_message(&message, protocol.kind(), self.member.session, out);
-            if opening.answered {
+            if opening.is_confirmed {
                 self.stage = Stage::Joining;
             }
         }
     }
 
-    fn hear(&mut self, heard: &Heard<'_>, out: &mut Vec<u8>, context: &mut Context<'_>) {
-        match heard {
-            Heard::Greeting if self.stage == Stage::Greeting => self.introduce(out, context),
-            Heard::Joined if self.stage == Stage::Joining => self.stage = Stage::Open,
-            Heard::Joined | Heard::Left => {
-                if let Some(wandering) = &mut self.wandering {
-                    wandering.confirmed(context.now_ns);
+    /// Applies a decoded message of the server.
+    fn handle(
+        &mut self,
+        message: &ServerMessage<'_>,
+        out: &mut Vec<u8>,
+        context: &mut Context<'_>,
+    ) {
+        match message {
+            ServerMessage::Greeting if self.stage == Stage::Greeting => {
+                self.send_join(out, context);
+            }
+            ServerMessage::Joined if self.stage == Stage::Joining => self.stage = Stage::Open,
+            ServerMessage::Joined | ServerMessage::Left => {
+                if let Some(membership_log) = &mut self.membership_log {
+                    membership_log.confirmed(context.now_ns);
                 }
             }
-            Heard::Message(message) => self.receive(message, context),
-            Heard::Wants(bytes) => {
+            ServerMessage::Message(message) => self.receive(message, context),
+            ServerMessage::Ping(bytes) => {
                 let kind = context.setup.protocol.kind();
                 put_message(bytes, kind, self.member.session, out);
             }
-            Heard::Refused(why) => {
+            ServerMessage::Error(why) => {
                 let session = self.member.session;
                 context
-                    .tally
-                    .complain(|| format!("session {session} was refused: {why}"));
+                    .counters
+                    .record_error(|| format!("session {session} received an error: {why}"));
             }
-            Heard::Greeting | Heard::Taken => {}
+            ServerMessage::Greeting | ServerMessage::Accepted => {}
         }
     }
 
     fn receive(&mut self, message: &[u8], context: &mut Context<'_>) {
         match Stamp::read(message, context.setup.bytes) {
             Some(stamp) if count_of(stamp.group) == self.member.group => {
-                if let Some(wandering) = &mut self.wandering {
-                    wandering.received(stamp.publisher, stamp.sequence, context.now_ns);
-                    context.tally.deliver(stamp.due_ns, context.now_ns);
-                    return; // nobody waits for it
+                if let Some(membership_log) = &mut self.membership_log {
+                    membership_log.received(stamp.publisher, stamp.sequence, context.now_ns);
+                    context.counters.deliver(stamp.due_ns, context.now_ns);
+                    return; // No slot waits for sessions that join and leave.
                 }
-                if context.setup.keeps_times && stamp.publisher == speaker_of(self.member) {
+                if context.setup.keeps_times && stamp.publisher == publisher_of(self.member) {
                     let back = (stamp.publisher, stamp.sequence, context.now_ns);
-                    context.tally.returns.push(back);
+                    context.counters.own_receipts.push(back);
                 }
-                let received = self.judge.receive(stamp.publisher, stamp.sequence);
+                let received = self.check.receive(stamp.publisher, stamp.sequence);
                 if received == Received::Fresh && self.pace == Pace::Eager {
-                    context.tally.deliver(stamp.due_ns, context.now_ns);
+                    context.counters.deliver(stamp.due_ns, context.now_ns);
                     if stamp.slot != NO_SLOT {
-                        context.shared.arrive(stamp.slot, context.engine);
+                        context.shared.count_arrival(stamp.slot, context.engine);
                     }
                 }
             }
             None if message == PROBE.as_bytes() => {
-                let is_counted = self.pace == Pace::Eager && self.wandering.is_none();
+                let is_counted = self.pace == Pace::Eager && self.membership_log.is_none();
                 if is_counted && !self.is_probed {
                     self.is_probed = true;
                     context
@@ -404,11 +418,11 @@ impl State {
                 }
             }
             Some(_) | None => {
-                self.judge.receive_strange();
+                self.check.receive_invalid();
                 let session = self.member.session;
-                context.tally.complain(|| {
+                context.counters.record_error(|| {
                     let shown = message[..message.len().min(80)].escape_ascii();
-                    format!("session {session} got what nobody sent it: `{shown}`")
+                    format!("session {session} received a foreign message: `{shown}`")
                 });
             }
         }
@@ -419,15 +433,15 @@ fn count_of(group: u32) -> usize {
     usize::try_from(group).unwrap_or(usize::MAX)
 }
 
-fn put_message(payload: &[u8], kind: Kind, session: usize, out: &mut Vec<u8>) {
+fn put_message(payload: &[u8], kind: MessageType, session: usize, out: &mut Vec<u8>) {
     let opcode = match kind {
-        Kind::Text => frames::TEXT,
-        Kind::Binary => frames::BINARY,
+        MessageType::Text => frames::TEXT,
+        MessageType::Binary => frames::BINARY,
     };
     frames::put_masked(opcode, payload, mask_of(session), out);
 }
 
-/// Any mask will do against a server that is not attacked; each session has its own.
+/// Returns the session's frame mask. It is constant: masks need no entropy in a load test.
 fn mask_of(session: usize) -> [u8; 4] {
     let mixed = u32::try_from(session & 0xff_ffff)
         .unwrap_or(1)

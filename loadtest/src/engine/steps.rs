@@ -1,28 +1,28 @@
-//! Publishing step by step, for those who count what the server does for each.
+//! Publishing in single steps, to count the server's system calls per step.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use super::{Engine, PATIENCE_NS, Tally};
+use super::{Counters, Engine, TIMEOUT_NS};
 use crate::clock::{self, MILLISECOND_NS};
 use crate::failure::{Failure, Outcome};
 use crate::stamp::NO_SLOT;
 
-/// For what a step waits.
+/// The end of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// That all has been answered.
-    Answered,
-    /// That all has been received, too.
+    /// All requests have responses.
+    Responded,
+    /// All requests have responses and all messages are delivered.
     Delivered,
 }
 
 impl Engine {
-    /// Publishes `each` messages to each of `groups` by HTTP, all of one group on one connection.
+    /// Publishes `each` messages to each of `groups` by HTTP, one connection per group, and waits.
     ///
     /// # Errors
     ///
-    /// One is refused, or does not come within ten seconds.
+    /// A request failed, or the step does not end within 10 s.
     pub(crate) fn step(&mut self, groups: Range<usize>, each: usize, until: Until) -> Outcome<()> {
         for group in groups {
             for _ in 0..each {
@@ -33,42 +33,42 @@ impl Engine {
         self.wait_for(until)
     }
 
-    /// Waits until all that was published has come so far.
+    /// Waits until `until` holds for all publications so far.
     ///
     /// # Errors
     ///
     /// As [`Engine::step`].
     pub(crate) fn wait_for(&mut self, until: Until) -> Outcome<()> {
-        let deadline = clock::now_ns() + PATIENCE_NS;
+        let deadline = clock::now_ns() + TIMEOUT_NS;
         loop {
-            let is_answered = self.publishers.iter().all(super::Publisher::is_idle);
+            let has_responses = self.publishers.iter().all(super::Publisher::is_idle);
             let delivered = self.shared.delivered.load(Ordering::Relaxed);
-            let is_delivered = delivered >= self.shared.owed.load(Ordering::Relaxed);
-            if let Some(complaint) = self.tally.first_complaint() {
-                return Err(Failure::new(complaint));
+            let is_delivered = delivered >= self.shared.expected.load(Ordering::Relaxed);
+            if let Some(error) = self.counters.first_error() {
+                return Err(Failure::new(error));
             }
-            if is_answered && (until == Until::Answered || is_delivered) {
+            if has_responses && (until == Until::Responded || is_delivered) {
                 return Ok(());
             }
             if clock::now_ns() > deadline {
-                return Err(Failure::new("what was published does not come"));
+                return Err(Failure::new("publications are missing after 10 s"));
             }
             self.wait(10 * MILLISECOND_NS)?;
         }
     }
 
-    /// Checks that nothing was lost, duplicated or misdelivered so far.
+    /// Verifies all deliveries since the previous check.
     ///
     /// # Errors
     ///
-    /// Something was.
+    /// A message was lost, duplicated, reordered or misdelivered.
     pub(crate) fn check(&mut self) -> Outcome<()> {
-        let verdict = self.accounts().verdict();
-        self.tally = Tally::new(0);
-        if verdict.is_clean() {
+        let errors = self.accounts().errors();
+        self.counters = Counters::new(0);
+        if errors.is_clean() {
             Ok(())
         } else {
-            Err(Failure::new(format!("messages went wrong: {verdict:?}")))
+            Err(Failure::new(format!("delivery errors: {errors:?}")))
         }
     }
 }

@@ -18,27 +18,26 @@ pub(crate) struct FiguresArguments {
     #[arg(long, default_value_t = 15, value_parser = at_least_one)]
     pub(crate) pairs: usize,
 
-    /// Milliseconds for which each half of a pair runs
+    /// Duration of each half of a pair in milliseconds
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..))]
     pub(crate) round_ms: u64,
 
-    /// Sessions in the memory figure
+    /// Number of sessions in the memory figure
     #[arg(long, default_value_t = 15_000, value_parser = memory_sessions)]
     pub(crate) memory_sessions: usize,
 
-    /// Which gateway to start
     #[command(flatten)]
     pub(crate) gateway: GatewayArguments,
 }
 
-/// Which gateway to start.
+/// The arguments that select the gateway to start.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct GatewayArguments {
     /// The gateway's executable [default: `campanile` beside this program, built if missing]
     #[arg(long, value_name = "PATH")]
     pub(crate) gateway: Option<PathBuf>,
 
-    /// A configuration file to start the gateway with
+    /// The gateway's configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -48,7 +47,7 @@ fn memory_sessions(text: &str) -> Result<usize, String> {
         if sessions > BASE_SESSIONS {
             Ok(sessions)
         } else {
-            Err("must be more than the 100 that are subtracted".to_owned())
+            Err("must be above 100, the sessions of the baseline".to_owned())
         }
     })
 }

@@ -1,4 +1,4 @@
-//! What a delivery costs the server, against the floor's: alone, and with 16 pushes outstanding.
+//! The figures of fan-out: CPU time per delivery relative to the floor, with 1 and 16 outstanding.
 
 use super::table::Row;
 use super::{BOOTSTRAP_SEED, Bench};
@@ -11,26 +11,26 @@ use crate::rounds::{self, Reader, ReaderOptions};
 use crate::stats::{Interval, count, duration, float, median};
 use crate::wire::MESSAGE_BYTES;
 
-/// How several outstanding pushes are sent.
+/// The connections of outstanding pushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pushers {
-    /// Each on a connection of its own.
+    /// Each push has its own connection.
     Many,
-    /// Pipelined on one.
+    /// All pushes are pipelined on one connection.
     One,
 }
 
 /// A figure of fan-out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fanout {
-    /// Sessions.
+    /// Number of sessions.
     pub(super) clients: usize,
-    /// Pushes outstanding, and frames per send of the floor.
+    /// Number of outstanding pushes, and of frames per send of the floor.
     pub(super) frames: usize,
-    /// Over how many connections the gateway is asked for them.
+    /// The connections of the pushes to the gateway.
     pub(super) pushers: Pushers,
-    /// What the ratio may be.
-    pub(super) bound: f64,
+    /// The largest allowed ratio.
+    pub(super) limit: f64,
 }
 
 impl Fanout {
@@ -50,7 +50,11 @@ impl Fanout {
         }
     }
 
-    /// Alternates rounds of the floor and of the gateway.
+    /// Measures alternating rounds of the floor and the gateway.
+    ///
+    /// # Errors
+    ///
+    /// A process cannot be started or exits, or a message is not delivered correctly.
     pub(super) fn measure(self, bench: &Bench) -> Outcome<Vec<Row>> {
         let gateway = bench.start_gateway()?;
         let (publishers, pipeline) = match self.pushers {
@@ -74,7 +78,7 @@ impl Fanout {
         let (mut floors, mut gateways, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         let mut client_each = 0.0_f64;
         let mut progress = Progress::new("pairs", count(bench.pairs));
-        // The first pair finds cold caches and fresh sockets, and is not counted.
+        // The first pair warms up caches and sockets and does not count.
         let seconds = float(bench.round_ms) / 1000.0;
         floor_reader.batches(self.frames, seconds)?;
         gateway_reader.batches(self.frames, seconds)?;
@@ -93,20 +97,20 @@ impl Fanout {
         }
         progress.finish();
         for reader in [&mut floor_reader, &mut gateway_reader] {
-            let verdict = reader.judge()?.verdict;
-            if !verdict.is_clean() {
-                return Err(Failure::new(format!("{}: {verdict:?}", self.name())));
+            let errors = reader.check()?.delivery_errors;
+            if !errors.is_clean() {
+                return Err(Failure::new(format!("{}: {errors:?}", self.name())));
             }
         }
 
         let gateway_each = median(&gateways);
         let words = [duration(median(&floors)), duration(gateway_each)];
         let ratio = Interval::of(&ratios, BOOTSTRAP_SEED);
-        let row = Row::ratio(&self.name(), words, ratio, self.bound);
+        let row = Row::ratio(&self.name(), words, ratio, self.limit);
         Ok(vec![if client_each > gateway_each {
             let client = duration(client_each);
             row.with_note(&format!(
-                "WARNING: the client needs {client} per delivery itself"
+                "WARNING: the client needs more CPU than the gateway: {client} per delivery"
             ))
         } else {
             row

@@ -1,7 +1,7 @@
-//! What an idle session costs in anonymous memory: after a storm of connects, and after a burst.
+//! The figure `memory`: anonymous memory per idle session after many connects, and after a burst.
 //!
-//! The first hundred sessions are subtracted, and with them what the process needs for itself. The
-//! burst pushes 16 messages to every session; five seconds later all should be as before it.
+//! The memory with 100 sessions, which includes the process's own, is subtracted. The burst pushes
+//! 16 messages to every session; 5 s later the memory should be as before.
 
 use std::time::Duration;
 
@@ -15,10 +15,14 @@ use crate::scenario::{members, sizes};
 use crate::stats::{count, float};
 use crate::{limits, procfs};
 
-/// One gateway, two rows.
+/// Measures both rows on one gateway.
+///
+/// # Errors
+///
+/// The gateway cannot be started, a connection fails, or a push is not delivered.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let sessions = bench.memory_sessions;
-    limits::make_room_for(sessions)?;
+    limits::raise_file_limit(sessions)?;
     let gateway = bench.start_gateway()?;
     let all = members(0, sessions, sessions);
     let mut engine = engine(&gateway, sizes(&all, sessions))?;
@@ -47,7 +51,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     ])
 }
 
-/// Five quiet seconds, then what is held.
+/// Returns the anonymous memory in bytes, 5 s after the gateway became idle.
 fn memory_at_rest(gateway: &Gateway) -> Outcome<u64> {
     wait_until_idle(gateway.pid())?;
     clock::pause(Duration::from_secs(5));

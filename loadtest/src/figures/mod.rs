@@ -1,7 +1,7 @@
-//! `loadtest figures`: each promised figure measured, against its bound, in one table.
+//! `loadtest figures`: measures every promised figure and prints it with its limit in one table.
 //!
-//! A figure is a file (or shares one with its kin); each starts the servers it needs and stops them
-//! again, so that figures do not warm or fatten each other's processes.
+//! Each figure starts its own servers and stops them, so that no figure depends on the caches or
+//! the memory of an earlier one.
 
 mod arguments;
 mod connect;
@@ -29,7 +29,7 @@ use crate::procfs::{self, wait_until_idle};
 use crate::protocol::{Name as ProtocolName, Options};
 use crate::wire::MESSAGE_BYTES;
 
-/// What can be measured.
+/// The names of the figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
     /// One push of 128 bytes at a time to 1,000 sessions
@@ -44,7 +44,7 @@ pub(crate) enum Name {
     /// 16 pushes outstanding, pipelined on one connection, to 1,000 sessions
     #[value(name = "pipelined-1000")]
     Pipelined1000,
-    /// System calls of the shard's thread per push to 1,000 sessions
+    /// System calls of the shard thread per push to 1,000 sessions
     Syscalls,
     /// Anonymous memory per idle session
     Memory,
@@ -54,10 +54,11 @@ pub(crate) enum Name {
     Rtt,
 }
 
-/// The default configuration but for the heartbeat, in a file that goes when this is dropped.
+/// A temporary configuration file with the defaults but without heartbeats. Dropping it removes
+/// the file.
 ///
-/// The figures' readers count bytes: a ping after 30 s of silence would be bytes too many, and they
-/// answer none.
+/// The clients of some figures count bytes and do not respond to pings, which the gateway sends
+/// after 30 s without traffic.
 struct QuietConfig {
     path: PathBuf,
 }
@@ -80,14 +81,14 @@ impl Drop for QuietConfig {
 
 const QUIET_CONFIG: &str = "[heartbeat]\nping_interval_ms = 86400000\nidle_timeout_ms = 86400000\n";
 
-/// Runs the command; `true` when every figure that was measured holds.
+/// Runs the command. Returns `true` if every measured figure holds.
 ///
 /// # Errors
 ///
-/// A server could not be started, or a measurement went wrong.
+/// A server cannot be started, or a measurement failed.
 pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
     let cores = Cores::find()?;
-    cores.stand_on_client()?;
+    cores.pin_to_client()?;
     let quiet = QuietConfig::write()?;
     let config = arguments.gateway.config.clone();
     let bench = Bench {
@@ -123,7 +124,7 @@ pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
     println!("{}", table::HEAD);
     for name in chosen {
         for row in bench.measure(*name)? {
-            println!("{row}"); // at once: a later figure may fail or be interrupted
+            println!("{row}"); // A later figure may fail or be interrupted.
             rows.push(row);
         }
     }
@@ -133,7 +134,7 @@ pub(crate) fn run(arguments: &FiguresArguments) -> Outcome<bool> {
     Ok(rows.iter().all(Row::holds))
 }
 
-/// What every figure needs to be measured.
+/// The settings of all figures.
 #[derive(Debug)]
 struct Bench {
     options: GatewayOptions,
@@ -145,11 +146,11 @@ struct Bench {
 
 impl Bench {
     fn measure(&self, name: Name) -> Outcome<Vec<Row>> {
-        let fanout = |clients, frames, pushers, bound| Fanout {
+        let fanout = |clients, frames, pushers, limit| Fanout {
             clients,
             frames,
             pushers,
-            bound,
+            limit,
         };
         match name {
             Name::Fanout1000 => fanout(1_000, 1, Pushers::Many, 1.15).measure(self),
@@ -168,14 +169,14 @@ impl Bench {
     }
 }
 
-/// An engine for a gateway whose `groups` users have so many sessions each.
+/// Creates an engine for a gateway. `groups` has the number of sessions of each user.
 fn engine(gateway: &Gateway, groups: Vec<u32>) -> Outcome<Engine> {
     let setup = Setup {
         target: gateway.target().clone(),
         protocol: ProtocolName::Wserver.build(&Options::default()),
         groups: groups.into(),
         bytes: MESSAGE_BYTES,
-        speakers: 1,
+        client_publishers: 1,
         sources: Vec::new(),
         counts_receivers: true,
         keeps_times: false,
@@ -184,12 +185,13 @@ fn engine(gateway: &Gateway, groups: Vec<u32>) -> Outcome<Engine> {
     Engine::new(&setup, &Arc::new(Shared::new(1)?), 0)
 }
 
-/// Pushes `pushes` messages to each of the first `users` users of `engine`, and reads them; many
-/// users' pushes are pipelined at a time.
+/// Pushes `pushes` messages to each of the first `users` users and waits for their delivery.
+///
+/// At most about [`PIPELINED_MAX`] pushes are in flight at a time.
 ///
 /// # Errors
 ///
-/// One does not arrive, or reaches another number of sessions than the user has.
+/// A push fails, or it does not reach exactly the sessions of its user.
 fn push_to_each(engine: &mut Engine, users: usize, pushes: usize) -> Outcome<()> {
     let at_once = PIPELINED_MAX.div_ceil(pushes);
     for first in (0..users).step_by(at_once) {
@@ -198,11 +200,11 @@ fn push_to_each(engine: &mut Engine, users: usize, pushes: usize) -> Outcome<()>
     engine.check()
 }
 
-/// As many pushes as fit into a socket's buffer, whatever the kernel's defaults.
+/// The number of pushes in flight. They fit into a socket's buffer with all kernel defaults.
 const PIPELINED_MAX: usize = 128;
-/// The sessions whose memory is the zero of the memory figure.
+/// The sessions whose memory is the baseline of the figure `memory`.
 const BASE_SESSIONS: usize = 100;
-/// How many handshakes are under way at once where the figures speak of a storm.
+/// The number of concurrent handshakes when a figure opens many sessions.
 const STORM_AT_A_TIME: usize = 256;
-/// Seeds every bootstrap: the same samples give the same table.
+/// The seed of every bootstrap, constant so that equal samples give equal tables.
 const BOOTSTRAP_SEED: u64 = 0x6361_6d70;

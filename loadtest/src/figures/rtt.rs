@@ -1,7 +1,8 @@
-//! How long one push to one session takes, from the request to the frame, against an epoll loop.
+//! The figure `rtt`: the time from a push request to the frame at one session, relative to an epoll
+//! loop.
 //!
-//! A closed loop at a modest rate: the question is the path, not the queue. Each half of a pair
-//! gives a median; the figure is the ratio of the medians.
+//! Pushes follow each other at a low rate, so that no queue builds up. Each half of a pair gives a
+//! median; the figure is the ratio of the medians.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,10 +17,14 @@ use crate::progress::Progress;
 use crate::protocol::{Member, Name, Options, Purpose};
 use crate::rounds;
 use crate::stats::{Interval, count, duration, float, latencies, median};
-use crate::wire::http::{Answers, head_end};
+use crate::wire::http::{Responses, head_end};
 use crate::wire::{self, MESSAGE_BYTES, Target, frames};
 
-/// Alternates batches of the epoll loop and of the gateway.
+/// Measures alternating rounds of the epoll loop and the gateway.
+///
+/// # Errors
+///
+/// A server cannot be started, or a push does not reach the session.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     let floor = Floor::start_epoll(&bench.cores)?;
     let mut floor_pair = Pair::connect(&floor.target()?)?;
@@ -29,7 +34,7 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
 
     let (mut floors, mut gateways, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let mut progress = Progress::new("pairs", count(bench.pairs));
-    // The first pair is not counted, as in the figures of fan-out.
+    // The first pair warms up and does not count.
     floor_pair.p50_ns(bench.round_ms)?;
     gateway_pair.p50_ns(bench.round_ms)?;
     for pair in 0..bench.pairs {
@@ -58,13 +63,13 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     )])
 }
 
-/// A session and a publisher, both blocking.
+/// A session and a publishing connection, both blocking.
 struct Pair {
     session: TcpStream,
     publisher: TcpStream,
     request: Vec<u8>,
     frame: Vec<u8>,
-    answers: Answers,
+    responses: Responses,
 }
 
 impl Pair {
@@ -82,7 +87,7 @@ impl Pair {
             publisher: connect()?,
             request: rounds::request(target, MESSAGE_BYTES),
             frame: vec![0; rounds::frame(MESSAGE_BYTES).len()],
-            answers: Answers::default(),
+            responses: Responses::default(),
         })
     }
 
@@ -116,17 +121,17 @@ impl Pair {
         let deadline = clock::now_ns() + 10 * SECOND_NS;
         while clock::now_ns() < deadline {
             self.publisher.write_all(&self.request).attempt("push")?;
-            if self.answer()? == 1 {
+            if self.response()? == 1 {
                 return self
                     .session
                     .read_exact(&mut self.frame)
                     .attempt("read a frame");
             }
         }
-        Err(Failure::new("a push does not reach the one session"))
+        Err(Failure::new("no push reaches the session within 10 s"))
     }
 
-    /// The median over about `milliseconds` of pushes, each a millisecond after the last.
+    /// Measures the median latency over about `milliseconds`, with 1 ms between pushes.
     fn p50_ns(&mut self, milliseconds: u64) -> Outcome<f64> {
         let mut histogram = latencies();
         let end_ns = clock::now_ns() + milliseconds * MILLISECOND_NS;
@@ -138,30 +143,34 @@ impl Pair {
                 .read_exact(&mut self.frame)
                 .attempt("read a frame")?;
             histogram.saturating_record(clock::now_ns() - sent_ns);
-            if self.answer()? != 1 {
-                return Err(Failure::new("a push did not reach the one session"));
+            if self.response()? != 1 {
+                return Err(Failure::new("a push did not reach the session"));
             }
         }
         Ok(float(histogram.value_at_quantile(0.5)))
     }
 
-    fn answer(&mut self) -> Outcome<u64> {
+    /// Reads a push response and returns its number of clients.
+    fn response(&mut self) -> Outcome<u64> {
         let mut scratch = [0; 4096];
         loop {
-            let answer = self.answers.next(false).map_err(Failure::new)?;
-            if let Some(answer) = answer {
-                return wire::clients_reached(&answer.body).ok_or_else(|| {
-                    let shown = answer.body.escape_ascii();
-                    Failure::new(format!("a push was answered {}: `{shown}`", answer.status))
+            let response = self.responses.next(false).map_err(Failure::new)?;
+            if let Some(response) = response {
+                return wire::clients_reached(&response.body).ok_or_else(|| {
+                    let shown = response.body.escape_ascii();
+                    Failure::new(format!(
+                        "a push got the status {}: `{shown}`",
+                        response.status
+                    ))
                 });
             }
             match self
                 .publisher
                 .read(&mut scratch)
-                .attempt("read an answer")?
+                .attempt("read a response")?
             {
-                0 => return Err(Failure::new("the publishing connection was ended")),
-                read => self.answers.extend(&scratch[..read]),
+                0 => return Err(Failure::new("the server closed the publishing connection")),
+                read => self.responses.extend(&scratch[..read]),
             }
         }
     }

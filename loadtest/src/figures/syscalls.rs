@@ -1,7 +1,7 @@
-//! How many system calls the shard's thread makes per push to 1,000 sessions, HTTP included.
+//! The figure `syscalls`: system calls of the shard thread per push to 1,000 sessions.
 //!
-//! Counted by `strace -c` on the thread named `shard-0`, or on the whole process if there is none
-//! of that name.
+//! `strace -c` counts them on the thread named `shard-0`, or in the whole process if no thread has
+//! that name. The calls for HTTP are included.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -14,38 +14,42 @@ use super::{Bench, engine};
 use crate::clock;
 use crate::engine::{Engine, Until};
 use crate::failure::{Attempt as _, Failure, Outcome};
-use crate::protocol::{Purpose, Way};
+use crate::protocol::{Capability, Purpose};
 use crate::scenario::{members, sizes};
 use crate::stats::{count, float};
 use crate::{gateway, limits, procfs};
 
-/// How pushes follow each other.
+/// The distribution of pushes over time.
 #[derive(Clone, Copy, Debug)]
 enum Pace {
-    /// 16 in one write, the next 16 when these are answered.
+    /// 16 pushes in one write; the next 16 after their responses.
     Pipelined,
-    /// The next when the last is answered.
+    /// One push; the next after its response.
     Following,
-    /// The next when all has been quiet for 20 ms, so that the shard has slept.
+    /// One push; the next 20 ms after its response, so that the shard sleeps in between.
     Apart,
 }
 
-/// One gateway, a row per pace.
+/// Measures one row per pace on one gateway. Without `strace` the figure is missing.
+///
+/// # Errors
+///
+/// The gateway cannot be started, a push fails, or `strace` fails after it attached.
 pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
     const FIGURE: &str = "syscalls";
     if Command::new("strace").arg("-V").output().is_err() {
         return Ok(vec![Row::missing(FIGURE, "strace is not installed")]);
     }
-    limits::make_room_for(SESSIONS)?;
+    limits::raise_file_limit(SESSIONS)?;
     let gateway = bench.start_gateway()?;
     let all = members(0, SESSIONS, 1);
     let mut engine = engine(&gateway, sizes(&all, 1))?;
     engine.open(&all, Purpose::Receive, 64)?;
     engine.add_publishers(1, 16)?;
-    engine.probe(Way::Http, SESSIONS)?;
+    engine.probe(Capability::Http, SESSIONS)?;
 
     let mut rows = Vec::new();
-    for (pace, figure, bound) in [
+    for (pace, figure, limit) in [
         (Pace::Pipelined, "syscalls, 16 pipelined", 3.0),
         (Pace::Following, "syscalls, one after another", 3.0),
         (Pace::Apart, "syscalls, 20 ms apart", 5.0),
@@ -61,13 +65,13 @@ pub(super) fn measure(bench: &Bench) -> Outcome<Vec<Row>> {
             .iter()
             .map(|(name, calls)| format!("{name} {:.2}", float(*calls) / float(pushes)))
             .collect();
-        let row = Row::count(figure, float(total) / float(pushes), "calls", bound);
+        let row = Row::count(figure, float(total) / float(pushes), "calls", limit);
         rows.push(row.with_note(&format!("{} per push, over {pushes}", kinds.join(", "))));
     }
     Ok(rows)
 }
 
-/// Pushes and reads until all has come; returns how many pushes there were.
+/// Pushes at `pace`, waits for all deliveries, and returns the number of pushes.
 fn push_at(engine: &mut Engine, pace: Pace) -> Outcome<u64> {
     let per_batch = match pace {
         Pace::Pipelined => 16,
@@ -77,7 +81,7 @@ fn push_at(engine: &mut Engine, pace: Pace) -> Outcome<u64> {
         if matches!(pace, Pace::Apart) {
             clock::pause(Duration::from_millis(20));
         }
-        engine.step(0..1, per_batch, Until::Answered)?;
+        engine.step(0..1, per_batch, Until::Responded)?;
     }
     engine.wait_for(Until::Delivered)?;
     engine.check()?;
@@ -91,7 +95,7 @@ struct Trace {
 }
 
 impl Trace {
-    /// Attaches to the shard's thread of `pid`.
+    /// Attaches to the shard thread of `pid`.
     fn start(pid: u32) -> Outcome<Self> {
         let mut command = Command::new("strace");
         match procfs::thread_named(pid, "shard-0")? {
@@ -115,7 +119,7 @@ impl Trace {
         }
     }
 
-    /// Detaches; returns the calls by name.
+    /// Detaches and returns the number of calls by name.
     fn finish(mut self) -> Outcome<Vec<(String, u64)>> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.expect("a child has a process id");
@@ -134,7 +138,7 @@ impl Drop for Trace {
     }
 }
 
-/// The calls by name, from a table whose fourth column counts them and whose last names them.
+/// Parses the number of calls (fourth column) by name (last column) from the table of `strace -c`.
 fn parse_summary(text: &str) -> Vec<(String, u64)> {
     text.lines()
         .filter_map(|line| {
@@ -153,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_read_with_and_without_errors() {
+    fn a_summary_is_parsed_with_and_without_errors() {
         let text = "strace: Process 7 detached\n\
             % time     seconds  usecs/call     calls    errors syscall\n\
             ------ ----------- ----------- --------- --------- ----------------\n\

@@ -1,4 +1,4 @@
-//! One line per figure: what the floor and the gateway need, their ratio, the bound, the verdict.
+//! The table of figures: values of floor and gateway, the measured figure, the limit, the result.
 
 use std::fmt;
 
@@ -11,23 +11,23 @@ pub(super) struct Row {
     floor: String,
     gateway: String,
     measured: String,
-    bound: String,
+    limit: String,
     holds: bool,
     note: Option<String>,
 }
 
-/// The column heads, with a rule below.
+/// The head of the table.
 pub(super) const HEAD: &str = "\
-figure                        floor        gateway      measured [95 %]           bound     holds\n\
+figure                        floor        gateway      measured [95 %]           limit     holds\n\
 ----------------------------  -----------  -----------  ------------------------  --------  -----";
 
 impl Row {
-    /// A ratio of the gateway's price to the floor's, both already worded.
+    /// Creates a row for the ratio of the gateway's value to the floor's, both formatted.
     pub(super) fn ratio(
         figure: &str,
         [floor, gateway]: [String; 2],
         ratio: Interval,
-        bound: f64,
+        limit: f64,
     ) -> Self {
         let Interval { median, low, high } = ratio;
         Self {
@@ -35,64 +35,64 @@ impl Row {
             floor,
             gateway,
             measured: format!("{median:.3} [{low:.3}, {high:.3}]"),
-            bound: format!("<= {bound:.2}"),
-            holds: ratio.is_within(bound),
+            limit: format!("<= {limit:.2}"),
+            holds: ratio.is_within(limit),
             note: None,
         }
     }
 
-    /// A price of the gateway with no floor beside it, bounded in `unit`.
-    pub(super) fn price(figure: &str, price: Interval, unit: &str, bound: f64) -> Self {
+    /// Creates a row for a value of the gateway in `unit`, without a floor.
+    pub(super) fn price(figure: &str, price: Interval, unit: &str, limit: f64) -> Self {
         let Interval { median, low, high } = price;
         Self {
             figure: figure.to_owned(),
             floor: "-".to_owned(),
             gateway: format!("{median:.1} {unit}"),
             measured: format!("{median:.1} [{low:.1}, {high:.1}]"),
-            bound: format!("<= {bound}"),
-            holds: price.is_within(bound),
+            limit: format!("<= {limit}"),
+            holds: price.is_within(limit),
             note: None,
         }
     }
 
-    /// A figure measured once, exactly: a count, not a sample.
-    pub(super) fn count(figure: &str, value: f64, unit: &str, bound: f64) -> Self {
+    /// Creates a row for a value that is measured once, without an interval.
+    pub(super) fn count(figure: &str, value: f64, unit: &str, limit: f64) -> Self {
         Self {
             figure: figure.to_owned(),
             floor: "-".to_owned(),
             gateway: format!("{value:.1} {unit}"),
             measured: format!("{value:.2}"),
-            bound: format!("<= {bound}"),
-            holds: value <= bound,
+            limit: format!("<= {limit}"),
+            holds: value <= limit,
             note: None,
         }
     }
 
-    /// A figure that could not be measured here, and why. It does not hold.
+    /// Creates a row for a figure that cannot be measured, with the reason. It does not hold.
     pub(super) fn missing(figure: &str, why: &str) -> Self {
         Self {
             figure: figure.to_owned(),
             floor: "-".to_owned(),
             gateway: "-".to_owned(),
             measured: "not measured".to_owned(),
-            bound: "-".to_owned(),
+            limit: "-".to_owned(),
             holds: false,
             note: Some(format!("{figure}: {why}")),
         }
     }
 
-    /// The row with a note to print below the table.
+    /// Adds a note, which is printed below the table.
     pub(super) fn with_note(mut self, note: &str) -> Self {
         self.note = Some(format!("{}: {note}", self.figure));
         self
     }
 
-    /// What to print below the table.
+    /// Returns the note.
     pub(super) fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 
-    /// Whether the figure is within its bound.
+    /// Returns `true` if the figure is within its limit.
     pub(super) const fn holds(&self) -> bool {
         self.holds
     }
@@ -105,14 +105,14 @@ impl fmt::Display for Row {
             floor,
             gateway,
             measured,
-            bound,
+            limit,
             holds,
             ..
         } = self;
         let holds = if *holds { "yes" } else { "NO" };
         write!(
             formatter,
-            "{figure:<28}  {floor:<11}  {gateway:<11}  {measured:<24}  {bound:<8}  {holds}"
+            "{figure:<28}  {floor:<11}  {gateway:<11}  {measured:<24}  {limit:<8}  {holds}"
         )
     }
 }
@@ -128,14 +128,14 @@ mod tests {
     };
 
     #[test]
-    fn a_row_stands_under_its_heads() {
+    fn cells_are_aligned_with_the_heads() {
         let words = ["3.40 us".to_owned(), "4.08 us".to_owned()];
         let row = Row::ratio("fanout-1000", words, INTERVAL, 1.15).to_string();
         let head = HEAD.lines().next().expect("two lines");
         for (column, cell) in [
             ("floor", "3.40 us"),
             ("gateway", "4.08 us"),
-            ("bound", "<= 1.15"),
+            ("limit", "<= 1.15"),
         ] {
             assert_eq!(head.find(column), row.find(cell), "{column}\n{head}\n{row}");
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_does_not_hold() {
+    fn a_missing_figure_does_not_hold() {
         let row = Row::missing("syscalls", "strace is not installed");
         assert!(!row.holds());
         assert_eq!(row.note(), Some("syscalls: strace is not installed"));

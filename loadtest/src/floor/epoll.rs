@@ -1,5 +1,5 @@
-//! The floor of latency: an epoll loop that reads on one socket, writes a frame to another, then
-//! the answer to the first.
+//! The floor of latency: an epoll loop that reads a request on one socket, writes a frame to
+//! another, then a response to the first.
 
 use std::io::{Read as _, Write as _};
 
@@ -9,11 +9,12 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use crate::failure::{Attempt as _, Outcome};
 use crate::{rounds, wire};
 
-/// The floor's process: accepts the session, then the publisher, and serves until that ends.
+/// Runs the floor's process: accepts the session, then the publisher, and serves until the
+/// publisher disconnects.
 ///
 /// # Errors
 ///
-/// A socket or epoll fails.
+/// A system call failed.
 pub(crate) fn serve() -> Outcome<()> {
     let (listener, target) = super::listen()?;
     let (mut session, _) = listener.accept().attempt("accept the session")?;
@@ -23,11 +24,11 @@ pub(crate) fn serve() -> Outcome<()> {
     }
 
     let frame = rounds::frame(wire::MESSAGE_BYTES);
-    let answer = wire::push_answer(1);
+    let response = wire::push_response(1);
     let request_bytes = rounds::request(&target, wire::MESSAGE_BYTES).len();
-    let watch = epoll::create(CreateFlags::CLOEXEC).attempt("make an epoll")?;
+    let watch = epoll::create(CreateFlags::CLOEXEC).attempt("create an epoll instance")?;
     epoll::add(&watch, &publisher, EventData::new_u64(0), EventFlags::IN)
-        .attempt("watch the publisher")?;
+        .attempt("add the publisher to epoll")?;
 
     let mut events: Vec<Event> = Vec::with_capacity(1);
     let mut scratch = [0; 4096];
@@ -46,7 +47,7 @@ pub(crate) fn serve() -> Outcome<()> {
         while received >= request_bytes {
             received -= request_bytes;
             session.write_all(&frame).attempt("write a frame")?;
-            publisher.write_all(&answer).attempt("write an answer")?;
+            publisher.write_all(&response).attempt("write a response")?;
         }
     }
 }

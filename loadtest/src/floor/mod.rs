@@ -1,7 +1,7 @@
-//! The floor: what the kernel alone costs for the same bytes, to hold the gateway's price against.
+//! The floor: the cost of the kernel alone for the same bytes, a baseline for the gateway's cost.
 //!
-//! `ring.rs` is the floor of throughput, a bare `io_uring` loop; `epoll.rs` that of latency. Both
-//! are processes of their own, started here, so that their CPU time is nobody else's.
+//! `ring.rs` is the floor of throughput, a bare `io_uring` loop; `epoll.rs` is the floor of
+//! latency. Both run in their own processes, so that their CPU time can be measured.
 
 mod arguments;
 pub(crate) mod epoll;
@@ -21,11 +21,11 @@ use crate::stats::{duration, median};
 use crate::wire::Target;
 use crate::{gateway, limits};
 
-/// Runs the command: a row a second, then the median.
+/// Runs the command: a row per second, then the median. Returns `false` if a message was wrong.
 ///
 /// # Errors
 ///
-/// The floor could not be started, or a byte was lost.
+/// The floor cannot be started, or its client process exits.
 pub(crate) fn run(arguments: &FloorArguments) -> Outcome<bool> {
     let FloorArguments {
         clients,
@@ -35,8 +35,8 @@ pub(crate) fn run(arguments: &FloorArguments) -> Outcome<bool> {
         ..
     } = *arguments;
     let cores = Cores::find()?;
-    cores.stand_on_client()?;
-    let mut report = Report::new("floor: what the kernel alone costs");
+    cores.pin_to_client()?;
+    let mut report = Report::new("floor: the cost of the kernel alone");
     report.row("cores", cores.describe());
 
     let shape = Shape {
@@ -79,37 +79,37 @@ pub(crate) fn run(arguments: &FloorArguments) -> Outcome<bool> {
     );
     let ceiling = 1e9 / own;
     let words = format!(
-        "{} per delivery: {ceiling:.0} a second at most",
+        "{} per delivery: at most {ceiling:.0} a second",
         duration(own)
     );
-    report.row("own ceiling", words);
+    report.row("client's limit", words);
     report.figure("server_cpu_ns_per_delivery", cost);
     report.figure("own_cpu_ns_per_delivery", own);
-    let verdict = reader.judge()?.verdict;
-    if !verdict.is_clean() {
-        report.complain(format!("the floor's messages: {verdict:?}"));
+    let errors = reader.check()?.delivery_errors;
+    if !errors.is_clean() {
+        report.record_error(format!("delivery errors of the floor: {errors:?}"));
     }
     report.deliver(&arguments.destination)
 }
 
-/// The size of a floor.
+/// The sizes of a floor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Sockets.
+    /// Number of receiving sockets.
     pub(crate) clients: usize,
-    /// Frames at a time.
+    /// Frames per send.
     pub(crate) frames: usize,
-    /// Over how many connections they come, as many over each.
+    /// Number of publishing connections, which share the frames equally.
     pub(crate) publishers: usize,
-    /// Bytes in each.
+    /// Payload of a frame in bytes.
     pub(crate) bytes: usize,
 }
 
-/// A floor of that shape and the client process that has filled its sockets.
+/// Starts a floor and its client process, and waits until they are connected.
 ///
 /// # Errors
 ///
-/// One of them could not be started.
+/// One of them cannot be started.
 pub(crate) fn start_with_reader(shape: Shape, cores: &Cores) -> Outcome<(Floor, Reader)> {
     let floor = Floor::start_ring(shape, cores)?;
     let reader = Reader::start(&ReaderOptions {
@@ -122,7 +122,7 @@ pub(crate) fn start_with_reader(shape: Shape, cores: &Cores) -> Outcome<(Floor, 
     Ok((floor, reader))
 }
 
-/// A floor's process; stopped when dropped.
+/// A floor's process. Dropping it stops the process.
 #[derive(Debug)]
 pub(crate) struct Floor {
     child: Child,
@@ -130,11 +130,11 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// The bare ring that sends a batch of frames to all of its sockets.
+    /// Starts the `io_uring` loop that sends batches of frames to all sockets.
     ///
     /// # Errors
     ///
-    /// It could not be started; it said on standard error why.
+    /// The process cannot be started or exits; its standard error has the reason.
     pub(crate) fn start_ring(shape: Shape, cores: &Cores) -> Outcome<Self> {
         let sizes = [
             ("--clients", shape.clients),
@@ -148,25 +148,25 @@ impl Floor {
         Self::start(&arguments, cores)
     }
 
-    /// The epoll loop that answers one request with one frame on another socket.
+    /// Starts the epoll loop that sends one frame per request.
     ///
     /// # Errors
     ///
-    /// It could not be started; it said on standard error why.
+    /// The process cannot be started or exits; its standard error has the reason.
     pub(crate) fn start_epoll(cores: &Cores) -> Outcome<Self> {
         Self::start(&["epoll-server"], cores)
     }
 
-    /// Where it listens.
+    /// Returns the floor's address.
     ///
     /// # Errors
     ///
-    /// It printed something else than a URL.
+    /// The process did not print a URL.
     pub(crate) fn target(&self) -> Outcome<Target> {
         Target::parse(&self.url)
     }
 
-    /// Its process.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -184,7 +184,7 @@ impl Floor {
             url: url.trim_end().to_owned(),
         };
         match read.attempt("read from the floor")? {
-            0 => Err(Failure::new("the floor ended before it listened")),
+            0 => Err(Failure::new("the floor exited before it listened")),
             _ => Ok(floor),
         }
     }
@@ -196,13 +196,13 @@ impl Drop for Floor {
     }
 }
 
-/// A listener on a free port of loopback, its URL printed for the parent; with room in its queue
-/// for as many as connect at once.
+/// Listens on a free port of loopback and prints the URL for the parent. The backlog holds 4,096
+/// connections.
 fn listen() -> Outcome<(TcpListener, Target)> {
-    limits::end_with_parent()?;
+    limits::kill_with_parent()?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).attempt("listen on loopback")?;
     rustix::net::listen(&listener, BACKLOG).attempt("listen on loopback")?;
-    let address = listener.local_addr().attempt("ask for the port")?;
+    let address = listener.local_addr().attempt("get the port")?;
     let url = format!("ws://{address}/ws");
     println!("{url}");
     Ok((listener, Target::parse(&url)?))

@@ -1,13 +1,13 @@
-//! The floor of throughput: one `io_uring`, one thread, prepared bytes, nothing else.
+//! The floor of throughput: one `io_uring` and one thread that send prepared bytes.
 //!
 //! ```text
-//!   wait for a request on each publishing connection  (as long as HTTP pushes; not looked at)
+//!   wait for the requests of each publishing connection  (as long as HTTP pushes, not parsed)
 //!   for each 1,024 sockets: queue a send of the frames at the requests' ends, enter, reap
-//!   answer each request  (as many bytes as a gateway's answer), wait again
+//!   respond to each request  (as many bytes as a gateway's response), wait again
 //! ```
 //!
-//! The ring is made with the flags that suit one thread best. Nothing is parsed, encoded, looked up
-//! or counted per session, so a gateway on `io_uring` cannot be cheaper but by luck.
+//! The ring has the flags that are fastest for a single thread. The loop parses, encodes, looks up
+//! and counts nothing per session, so a gateway on `io_uring` cannot be expected to be cheaper.
 #![expect(
     unsafe_code,
     reason = "io_uring takes addresses; three blocks, one operation each"
@@ -23,14 +23,14 @@ use super::FloorServerArguments;
 use crate::failure::{Attempt as _, Failure, Outcome};
 use crate::{limits, rounds, wire};
 
-/// The floor's process: accepts the sockets, then the publishing connections, and serves these
-/// until one of them ends.
+/// Runs the floor's process: accepts the sockets, then the publishing connections, and serves until
+/// one of these ends.
 ///
 /// # Errors
 ///
-/// The kernel has no `io_uring` for us, or a socket took less than a whole batch of frames.
+/// An `io_uring` cannot be created, or a socket accepted less than a whole batch of frames.
 pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
-    limits::make_room_for(arguments.clients + arguments.publishers)?;
+    limits::raise_file_limit(arguments.clients + arguments.publishers)?;
     let (listener, target) = super::listen()?;
     let accept = || -> Outcome<TcpStream> {
         let (stream, _) = listener.accept().attempt("accept")?;
@@ -49,7 +49,7 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
     BareLoop {
         ring: Ring::new(&publishers, sizes)?,
         sessions,
-        answers: wire::push_answer(arguments.clients)
+        responses: wire::push_response(arguments.clients)
             .repeat(sizes.requests)
             .leak(),
     }
@@ -59,8 +59,8 @@ pub(crate) fn serve(arguments: FloorServerArguments) -> Outcome<()> {
 struct BareLoop {
     ring: Ring,
     sessions: Vec<TcpStream>,
-    /// To all requests of one publisher.
-    answers: &'static [u8],
+    /// The responses to all requests of one publishing connection in a batch.
+    responses: &'static [u8],
 }
 
 impl BareLoop {
@@ -71,15 +71,15 @@ impl BareLoop {
                 self.ring.enter(1)?;
                 while let Some((what, result)) = self.ring.next_completion() {
                     match what {
-                        What::Sent => check_length(result, self.answers.len())?,
-                        What::Received if result == self.ring.inbound_bytes() => awaited -= 1,
-                        What::Received => return Ok(()), // the client is done
+                        Operation::Sent => check_length(result, self.responses.len())?,
+                        Operation::Received if result == self.ring.inbound_bytes() => awaited -= 1,
+                        Operation::Received => return Ok(()), // The client has disconnected.
                     }
                 }
             }
             self.ring.collect_frames();
             self.send_to_all()?;
-            self.ring.queue_answers(self.answers)?;
+            self.ring.queue_responses(self.responses)?;
         }
     }
 
@@ -108,36 +108,38 @@ fn check_length(sent: usize, bytes: usize) -> Outcome<()> {
     if sent == bytes {
         Ok(())
     } else {
-        let what = format!("a socket took {sent} of {bytes} bytes");
+        let what = format!("a socket accepted {sent} of {bytes} bytes");
         Err(Failure::new(what))
     }
 }
 
-/// What a completion is of.
+/// The operation of a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum Operation {
     Received,
     Sent,
 }
 
-/// How long things are.
+/// The sizes of requests and frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Sizes {
+    /// Length of a request in bytes.
     request: usize,
+    /// Length of a frame in bytes.
     frame: usize,
-    /// Requests from each publisher at a time.
+    /// Requests per publishing connection in a batch.
     requests: usize,
 }
 
-/// An `io_uring` whose operations only ever name memory that is never freed.
+/// An `io_uring` whose operations use only leaked memory.
 struct Ring {
     uring: IoUring,
     sizes: Sizes,
-    /// Each publisher and where its requests are received: leaked, written by the kernel while a
-    /// receive is queued, and read here when none is.
+    /// Each publishing connection and the buffer of its requests. The buffer is leaked. The kernel
+    /// writes to it while a receive is queued; this thread reads it while none is.
     publishers: Vec<(RawFd, *mut u8)>,
-    /// The frames of all requests: leaked, read by the kernel while sends are queued, and written
-    /// here when none are.
+    /// The buffer of the frames of all requests. It is leaked. The kernel reads it while sends are
+    /// queued; this thread writes to it while none are.
     outbound: *mut u8,
     outbound_bytes: usize,
 }
@@ -150,7 +152,7 @@ impl Ring {
             .setup_taskrun_flag()
             .setup_submit_all()
             .build(RING_ENTRIES)
-            .attempt("make an io_uring (Linux 6.1 or newer, not blocked by seccomp)")?;
+            .attempt("create an io_uring (needs Linux 6.1 or newer and no seccomp filter)")?;
         let leak = |bytes: usize| vec![0_u8; bytes.max(1)].leak().as_mut_ptr();
         let inbound_bytes = sizes.request * sizes.requests;
         let outbound_bytes = sizes.frame * sizes.requests * publishers.len();
@@ -164,12 +166,12 @@ impl Ring {
         })
     }
 
-    /// What all requests of one publisher take.
+    /// Returns the length of all requests of one publishing connection in bytes.
     const fn inbound_bytes(&self) -> usize {
         self.sizes.request * self.sizes.requests
     }
 
-    /// Receives all requests of each publisher; returns how many publishers there are.
+    /// Queues a receive of all requests of each publishing connection. Returns their number.
     fn queue_receives(&mut self) -> Outcome<usize> {
         let length = entry_length(self.inbound_bytes());
         for index in 0..self.publishers.len() {
@@ -180,7 +182,7 @@ impl Ring {
         Ok(self.publishers.len())
     }
 
-    /// Puts the frames at the ends of all requests one after the other.
+    /// Copies the frames at the ends of all requests to the outbound buffer.
     fn collect_frames(&self) {
         let Sizes { request, frame, .. } = self.sizes;
         let requests = self.publishers.iter().flat_map(|(_, inbound)| {
@@ -188,15 +190,15 @@ impl Ring {
         });
         for (index, from) in requests.enumerate() {
             let to = self.outbound.wrapping_add(index * frame);
-            // SAFETY: `from` and `to` lie in leaked buffers with room for a frame there, and no
-            // receive or send is queued while the loop is here.
+            // SAFETY: `from` and `to` are in leaked buffers and a frame fits after each; no receive
+            // or send is queued now, so the kernel does not use the buffers.
             unsafe {
                 std::ptr::copy_nonoverlapping(from, to, frame);
             }
         }
     }
 
-    fn queue_answers(&mut self, bytes: &'static [u8]) -> Outcome<()> {
+    fn queue_responses(&mut self, bytes: &'static [u8]) -> Outcome<()> {
         for index in 0..self.publishers.len() {
             let (publisher, _) = self.publishers[index];
             self.queue(&send(publisher, bytes.as_ptr(), bytes.len()))?;
@@ -205,13 +207,13 @@ impl Ring {
     }
 
     fn queue(&mut self, entry: &Entry) -> Outcome<()> {
-        // SAFETY: the entry comes from one of the two callers above, whose buffers are leaked and
-        // so valid for as long as the kernel may use them.
+        // SAFETY: the entry comes from one of the two callers above. Their buffers are leaked, so
+        // they are valid as long as the kernel may use them.
         let pushed = unsafe { self.uring.submission().push(entry) };
         pushed.attempt("queue an operation")
     }
 
-    /// Sends the frames to each of `sockets`.
+    /// Queues a send of the frames to each of `sockets`.
     fn queue_sends(&mut self, sockets: &[TcpStream]) -> Outcome<()> {
         let mut queue = self.uring.submission();
         for socket in sockets {
@@ -223,7 +225,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what is queued and waits for `completions`.
+    /// Submits the queued operations and waits for `completions` completions.
     fn enter(&self, completions: usize) -> Outcome<()> {
         loop {
             match self.uring.submit_and_wait(completions) {
@@ -234,19 +236,19 @@ impl Ring {
         }
     }
 
-    /// The next completion and its count of bytes; a failed operation counts none.
-    fn next_completion(&mut self) -> Option<(What, usize)> {
+    /// Returns the next completion and its number of bytes, 0 for a failed operation.
+    fn next_completion(&mut self) -> Option<(Operation, usize)> {
         let completion = self.uring.completion().next()?;
         let what = if completion.user_data() == RECEIVED {
-            What::Received
+            Operation::Received
         } else {
-            What::Sent
+            Operation::Sent
         };
         Some((what, usize::try_from(completion.result()).unwrap_or(0)))
     }
 }
 
-/// A send that is complete only when all has been taken.
+/// Creates a send that completes only when all bytes are sent.
 fn send(socket: RawFd, bytes: *const u8, length: usize) -> Entry {
     opcode::Send::new(types::Fd(socket), bytes, entry_length(length))
         .flags(MSG_WAITALL)
@@ -255,10 +257,10 @@ fn send(socket: RawFd, bytes: *const u8, length: usize) -> Entry {
 }
 
 fn entry_length(length: usize) -> u32 {
-    u32::try_from(length).expect("a batch is of megabytes at most")
+    u32::try_from(length).expect("a batch is shorter than 4 GiB")
 }
 
-/// Linux's value; without it a send may take less than it was given.
+/// The flag of `send` and `recv` on Linux. Without it a send may be partial.
 const MSG_WAITALL: i32 = 0x100;
 const RECEIVED: u64 = 1;
 const SENT: u64 = 2;

@@ -1,13 +1,13 @@
-//! Campanile's server API, by which a backend publishes to a channel in whatever dialect.
+//! Campanile's server API: publishing to a channel by HTTP, for all dialects.
 //!
 //! ```text
 //!   POST /api/v1/publish   {"channel":"room-0","event":"publish","data":"hi"}
 //!   200                    {"delivered":3}
 //! ```
 
-use super::{Answered, Options, channel, header_line, json, post};
+use super::{Options, PublishResult, channel, header_line, json, post};
 
-/// The server API of one gateway.
+/// The path and headers of a gateway's server API.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     path: String,
@@ -23,7 +23,7 @@ impl Api {
         }
     }
 
-    /// The request that publishes `message` on the channel of `group`.
+    /// Returns the request that publishes `message` to the channel of `group`.
     pub(super) fn request(&self, authority: &str, group: usize, message: &str) -> Vec<u8> {
         self.request_of(
             authority,
@@ -32,15 +32,15 @@ impl Api {
         )
     }
 
-    /// The request that publishes `content`, a JSON member, on `channel`.
+    /// Returns the request that publishes `content`, a JSON member, to `channel`.
     pub(super) fn request_of(&self, authority: &str, channel: &str, content: &str) -> Vec<u8> {
         let body = format!(r#"{{"channel":"{channel}","event":"publish",{content}}}"#);
         post(authority, &self.path, &self.headers, &body)
     }
 }
 
-/// What the API's answer says.
-pub(super) fn answered(status: u16, body: &[u8]) -> Answered {
+/// Parses a response of the API.
+pub(super) fn parse_response(status: u16, body: &[u8]) -> PublishResult {
     if status == 200
         && let Some(digits) = json::member(body, b"delivered")
         && let Some(end) = digits.iter().position(|byte| !byte.is_ascii_digit())
@@ -48,9 +48,9 @@ pub(super) fn answered(status: u16, body: &[u8]) -> Answered {
             .ok()
             .and_then(|n| n.parse().ok())
     {
-        Answered::Reached(count)
+        PublishResult::Reached(count)
     } else {
-        Answered::Refused
+        PublishResult::Failed
     }
 }
 
@@ -75,9 +75,18 @@ mod tests {
     }
 
     #[test]
-    fn only_200_with_a_count_is_taken() {
-        assert_eq!(answered(200, br#"{"delivered":12}"#), Answered::Reached(12));
-        assert_eq!(answered(200, br#"{"delivered":"x"}"#), Answered::Refused);
-        assert_eq!(answered(400, br#"{"delivered":12}"#), Answered::Refused);
+    fn only_200_with_a_count_is_a_success() {
+        assert_eq!(
+            parse_response(200, br#"{"delivered":12}"#),
+            PublishResult::Reached(12)
+        );
+        assert_eq!(
+            parse_response(200, br#"{"delivered":"x"}"#),
+            PublishResult::Failed
+        );
+        assert_eq!(
+            parse_response(400, br#"{"delivered":12}"#),
+            PublishResult::Failed
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! Campanile's `easyws`: `command: data`, a cookie for a name, and hardly any answers.
+//! Campanile's dialect `easyws`: messages of the form `command: data`, the user in a cookie.
 //!
 //! ```text
-//!   > join: room-0                nothing comes back
+//!   > join: room-0                no response
 //!   > publish: room-0 hi
 //!   < publish: hi                 every member
 //!   > echo: hi
@@ -9,9 +9,12 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::{
+    Capability, Member, MessageSink, Opening, Options, Protocol, Purpose, ServerMessage, Upgrade,
+    channel,
+};
 
-/// The protocol.
+/// The protocol `easyws`.
 #[derive(Debug)]
 pub(super) struct Easyws {
     path: String,
@@ -28,10 +31,10 @@ impl Easyws {
 }
 
 impl Protocol for Easyws {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http | Way::Client | Way::Ask => true,
-            Way::Wander => false, // joining and leaving are not answered
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http | Capability::Client | Capability::Command => true,
+            Capability::Membership => false, // Joins and leaves are not confirmed.
         }
     }
 
@@ -45,12 +48,12 @@ impl Protocol for Easyws {
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let message = match purpose {
             Purpose::Receive => Some(format!("join: {}", channel(member.group)).into_bytes()),
-            Purpose::Ask | Purpose::Wander => None,
+            Purpose::Command | Purpose::Churn => None,
         };
         Opening {
-            greeted: false,
+            has_greeting: false,
             message,
-            answered: false,
+            is_confirmed: false,
         }
     }
 
@@ -58,22 +61,22 @@ impl Protocol for Easyws {
         Some(&self.api)
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         Some(format!("publish: {} {message}", channel(group)).into_bytes())
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!("echo: {message}").into_bytes())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         for command in [&b"publish: "[..], b"echo: "] {
             if let Some(message) = payload.strip_prefix(command) {
-                return ear(Heard::Message(message));
+                return sink(ServerMessage::Message(message));
             }
         }
         if let Some(refusal) = payload.strip_prefix(b"websocket: ") {
-            ear(Heard::Refused(
+            sink(ServerMessage::Error(
                 String::from_utf8_lossy(refusal).into_owned(),
             ));
         }
@@ -82,13 +85,13 @@ impl Protocol for Easyws {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
-    fn publications_replies_and_refusals_are_told_apart() {
+    fn publications_replies_and_errors_are_distinguished() {
         let easyws = Easyws::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &easyws,
             &[
                 b"publish: hi",
@@ -99,7 +102,7 @@ mod tests {
         );
         assert_eq!(
             all,
-            ["Message hi", "Message ho", "Refused(\"not authorized\")"]
+            ["Message hi", "Message ho", "Error(\"not authorized\")"]
         );
     }
 }

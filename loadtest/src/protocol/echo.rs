@@ -1,8 +1,8 @@
-//! A plain echo: whatever a session sends comes back to it.
+//! An echo server: every message comes back to its sender.
 
-use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
+use super::{Capability, Member, MessageSink, Options, Protocol, Purpose, ServerMessage, Upgrade};
 
-/// The protocol.
+/// The protocol `echo`.
 #[derive(Debug)]
 pub(super) struct Echo {
     path: String,
@@ -17,8 +17,8 @@ impl Echo {
 }
 
 impl Protocol for Echo {
-    fn offers(&self, way: Way) -> bool {
-        way == Way::Ask
+    fn offers(&self, capability: Capability) -> bool {
+        capability == Capability::Command
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -28,11 +28,11 @@ impl Protocol for Echo {
         })
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(message.as_bytes().to_vec())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
-        ear(Heard::Message(payload));
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
+        sink(ServerMessage::Message(payload));
     }
 }

@@ -1,11 +1,10 @@
-//! Campanile's `edk`: Protocol Buffers in binary frames, under a user's name and a token.
+//! Campanile's dialect `edk`: Protocol Buffers in binary frames, with a user header and a token.
 //!
-//! With the opaque schema the gateway knows nothing of a message but that it is well formed: what
-//! one session sends goes to all, on a channel that everyone is on. With the built-in one a message
-//! has a type, which is a command.
+//! With the opaque schema the gateway only checks that a message is well formed and sends it to all
+//! sessions, which share one channel. With the built-in schema a message has a type, the command.
 //!
 //! ```text
-//!   opaque      > field 1, length: hi                       < the same bytes, everyone
+//!   opaque      > field 1, length: hi                       < the same bytes, to all sessions
 //!   built-in    > type "publish", payload "room-0 hi"       < type "publish", payload "hi"
 //!               > type "echo",    payload "hi"              < type "echo",    payload "hi"
 //!
@@ -13,9 +12,12 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::{
+    Capability, Member, MessageSink, MessageType, Opening, Options, Protocol, Purpose,
+    ServerMessage, Upgrade, channel,
+};
 
-/// The protocol.
+/// The protocol `edk`.
 #[derive(Debug)]
 pub(super) struct Edk {
     path: String,
@@ -23,10 +25,10 @@ pub(super) struct Edk {
     api: Api,
 }
 
-/// What messages are.
+/// The schema of an `edk` route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// Anything well formed.
+    /// No schema: every well-formed message.
     Opaque,
     /// The gateway's own `Message`.
     Builtin,
@@ -52,17 +54,17 @@ impl Edk {
 }
 
 impl Protocol for Edk {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Client => true,
-            Way::Http => self.schema == Schema::Opaque,
-            Way::Ask => self.schema == Schema::Builtin,
-            Way::Wander => false, // joining and leaving are not answered
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Client => true,
+            Capability::Http => self.schema == Schema::Opaque,
+            Capability::Command => self.schema == Schema::Builtin,
+            Capability::Membership => false, // Joins and leaves are not confirmed.
         }
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Binary
+    fn kind(&self) -> MessageType {
+        MessageType::Binary
     }
 
     fn upgrade(&self, member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -78,12 +80,12 @@ impl Protocol for Edk {
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let message = match purpose {
             Purpose::Receive => self.command("join", &channel(member.group)),
-            Purpose::Ask | Purpose::Wander => None,
+            Purpose::Command | Purpose::Churn => None,
         };
         Opening {
-            greeted: false,
+            has_greeting: false,
             message,
-            answered: false,
+            is_confirmed: false,
         }
     }
 
@@ -95,7 +97,7 @@ impl Protocol for Edk {
         _seconds: u64,
     ) -> Option<Vec<u8>> {
         let bytes = match self.schema {
-            Schema::Opaque => self.say(group, message)?,
+            Schema::Opaque => self.publish_message(group, message)?,
             Schema::Builtin => return None,
         };
         let bytes = base64(&bytes);
@@ -105,7 +107,7 @@ impl Protocol for Edk {
         )
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         match self.schema {
             Schema::Builtin => self.command("publish", &format!("{} {message}", channel(group))),
             Schema::Opaque => {
@@ -116,7 +118,7 @@ impl Protocol for Edk {
         }
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         self.command("echo", message)
     }
 
@@ -124,7 +126,7 @@ impl Protocol for Edk {
         Some(&self.api)
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         let wanted = match self.schema {
             Schema::Opaque => 1,
             Schema::Builtin => 2,
@@ -132,14 +134,14 @@ impl Protocol for Edk {
         let mut left = payload;
         while let Some(field) = take_field(left) {
             if field.number == wanted {
-                return ear(Heard::Message(field.value));
+                return sink(ServerMessage::Message(field.value));
             }
             left = field.rest;
         }
     }
 }
 
-/// RFC 4648, 4.
+/// Encodes base64 with padding (RFC 4648, section 4).
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -169,14 +171,16 @@ fn put_field(number: u8, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-/// A field, and what follows it.
+/// A length-delimited field, and the bytes after it.
 struct Field<'a> {
     number: u8,
     value: &'a [u8],
     rest: &'a [u8],
 }
 
-/// The first field of `bytes`, which must be length-delimited and of a small number.
+/// Returns the first field of `bytes`; `None` if it is incomplete or not length-delimited.
+///
+/// Field numbers must be below 16, so that the tag is one byte.
 fn take_field(bytes: &[u8]) -> Option<Field<'_>> {
     let (tag, mut rest) = bytes.split_first()?;
     if tag & 7 != LENGTH_DELIMITED {
@@ -201,26 +205,26 @@ fn take_field(bytes: &[u8]) -> Option<Field<'_>> {
 }
 
 const LENGTH_DELIMITED: u8 = 2;
-/// The channel that every session of an opaque route is on.
+/// The channel of all sessions of an opaque route.
 const LOBBY: &str = "lobby";
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
-    fn an_opaque_message_reads_back_whatever_its_length() {
+    fn opaque_messages_of_any_length_are_decoded() {
         let edk = Edk::new(&Options::default(), Schema::Opaque);
         for length in [0, 1, 127, 128, 16_384, 70_000] {
             let message = "x".repeat(length);
-            let bytes = edk.say(0, &message).expect("by a client");
-            assert_eq!(heard(&edk, &[&bytes]), [format!("Message {message}")]);
+            let bytes = edk.publish_message(0, &message).expect("by a client");
+            assert_eq!(decoded(&edk, &[&bytes]), [format!("Message {message}")]);
         }
     }
 
     #[test]
-    fn bytes_go_over_http_in_base64() {
+    fn bytes_are_base64_in_http_requests() {
         for (bytes, text) in [
             ("", ""),
             ("f", "Zg=="),
@@ -237,7 +241,7 @@ mod tests {
         let edk = Edk::new(&Options::default(), Schema::Builtin);
         let bytes = edk.command("chat", "hi").expect("the built-in schema");
         assert_eq!(bytes, b"\x0a\x04chat\x12\x02hi");
-        assert_eq!(heard(&edk, &[&bytes]), ["Message hi"]);
-        assert!(heard(&edk, &[&bytes[..9]]).is_empty());
+        assert_eq!(decoded(&edk, &[&bytes]), ["Message hi"]);
+        assert!(decoded(&edk, &[&bytes[..9]]).is_empty());
     }
 }

@@ -1,7 +1,7 @@
-//! What the floor understands: nothing. A request holds the frame that it sends on as it is.
+//! Requests of the floor, which parses nothing: a request ends with the frame to send.
 //!
-//! A request is as long as the HTTP request that publishes as much, so that the floor reads as many
-//! bytes as a server does; its end is the frame, which goes to every socket without a look.
+//! A request is as long as the HTTP request that publishes the same message, so the floor reads as
+//! many bytes as a server. The floor sends the request's end, the frame, to every socket.
 //!
 //! ```text
 //!   |<------- as long as a gateway's request for the same ------->|
@@ -9,13 +9,13 @@
 //! ```
 
 use super::wserver::Wserver;
-use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
+use super::{Capability, Member, MessageSink, Options, Protocol, Purpose, ServerMessage, Upgrade};
 use crate::wire::frames;
 
 /// The protocol of the floor: raw frames, no upgrade.
 #[derive(Debug)]
 pub(super) struct Floor {
-    /// Whose requests its own are as long as.
+    /// The protocol whose requests define the length.
     model: Wserver,
 }
 
@@ -28,8 +28,8 @@ impl Floor {
 }
 
 impl Protocol for Floor {
-    fn offers(&self, way: Way) -> bool {
-        way == Way::Http
+    fn offers(&self, capability: Capability) -> bool {
+        capability == Capability::Http
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -51,8 +51,8 @@ impl Protocol for Floor {
         Some(request)
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
-        ear(Heard::Message(payload));
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
+        sink(ServerMessage::Message(payload));
     }
 }
 

@@ -1,20 +1,20 @@
-//! Just enough JSON to find a string member in a message of known shape, without allocating.
+//! A search for members of JSON objects of known shape, without allocation.
 //!
-//! What the loadtest publishes needs no escaping, so the value of a member that carries it ends at
-//! the next quote. Members are found by their spelling: `"data":"`, with or without a space. Good
-//! for messages whose other members cannot contain that spelling, which holds for all that servers
-//! send here; `serde_json` reads what is not on the fast path.
+//! Payloads of the load test need no escapes, so a string value ends at the next quote. A member is
+//! found by its text, `"data":"`, with or without white space after the colon. This is correct only
+//! if no other member can contain that text, which holds for all messages of the measured servers.
 
 use memchr::memmem;
 
-/// The value of the first member `name` that is a string; `None` if there is none.
+/// Returns the value of the first member `name`; `None` if it is missing or not a string.
 pub(super) fn string_member<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let value = member(object, name)?.strip_prefix(b"\"")?;
     let end = memchr::memchr(b'"', value)?;
     Some(&value[..end])
 }
 
-/// What follows the colon of the first member `name`, without white space before it.
+/// Returns the bytes after the colon of the first member `name`, without leading white space;
+/// `None` if it is missing.
 pub(super) fn member<'a>(object: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let mut from = 0;
     loop {
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_string_or_not_there_is_none() {
+    fn a_missing_member_or_a_value_of_another_type_is_none() {
         assert_eq!(string_member(br#"{"data":{}}"#, b"data"), None);
         assert_eq!(string_member(br#"{"mydata":"x"}"#, b"data"), None);
         assert_eq!(string_member(br#"{"x":"data"}"#, b"data"), None);

@@ -1,20 +1,20 @@
-//! What is said to a server, protocol by protocol: how to become a member, publish, ask, and tell a
-//! published message from everything else.
+//! Protocols of the measured servers: how to join, publish and send commands, and how to decode
+//! messages.
 //!
-//! A protocol is bytes only: no sockets, no clock, no state but what it is handed. Each is written
-//! from its description and shares no code with any server. To add one: a file, a [`Name`], a line
-//! in [`Name::build`].
+//! A protocol encodes and decodes bytes. It has no sockets, no clock and no state besides its
+//! arguments. Each is written from its specification and shares no code with any server. To add a
+//! protocol, add a file, a [`Name`] and a line in [`Name::build`].
 //!
 //! ```text
 //!   engine                     protocol                        server
 //!     | connect                                                   |
 //!     |---------------- upgrade(member) ------------------------->|
 //!     |<--------------------------- 101 --------------------------|
-//!     |---------------- opening(member) ------------------------->|   maybe nothing
-//!     |<-- Heard::Joined ---- read() <----------------------------|   or never answered: probed
+//!     |---------------- opening(member) ------------------------->|   if the protocol has one
+//!     |<-- ServerMessage::Joined ---- read() <--------------------|   if joins are confirmed
 //!     |                                                           |
-//!     |---------------- request() or say() ---------------------->|   by HTTP, or by a client
-//!     |<-- Heard::Message --- read() <----------------------------|   every member
+//!     |------------- request() or publish_message() ------------->|   by HTTP, or by a client
+//!     |<-- ServerMessage::Message --- read() <--------------------|   every member
 //! ```
 
 mod campanile;
@@ -37,124 +37,126 @@ use clap::ValueEnum;
 
 use crate::wire::Upgrade;
 
-/// Whoever is to receive: session number `session`, of group number `group`.
+/// A session and its group.
 ///
-/// A group is who receives the same publications: a user of `wserver`, elsewhere a channel or
-/// topic. Where a session asks for itself alone ([`Purpose::Ask`]) its group is its own.
+/// The sessions of a group receive the same publications. A group is a user in `wserver`, and a
+/// channel or topic elsewhere. A session that sends commands ([`Purpose::Command`]) has its own
+/// group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// Counted from zero over the whole run.
+    /// The session's number in the run, from zero.
     pub(crate) session: usize,
-    /// Counted from zero.
+    /// The group's number, from zero.
     pub(crate) group: usize,
 }
 
-/// What a session is opened for.
+/// The purpose of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To receive what is published to its group, and perhaps to publish to it.
+    /// Receives the publications to its group, and may publish to it.
     Receive,
-    /// To give commands and read their replies.
-    Ask,
-    /// To be on no group yet; it will join and leave.
-    Wander,
+    /// Sends commands and reads their replies.
+    Command,
+    /// Joins and leaves its group during the run; it begins outside.
+    Churn,
 }
 
-/// Something that a protocol may have no words for.
+/// A capability that a protocol may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Capability {
     /// Publishing by an HTTP request.
     Http,
-    /// Publishing by one of the group's own sessions.
+    /// Publishing by a session of the group.
     Client,
-    /// A command that is answered.
-    Ask,
-    /// Joining and leaving on a connection that stays.
-    Wander,
+    /// Commands with replies.
+    Command,
+    /// Joins and leaves on an open connection, both confirmed.
+    Membership,
 }
 
-/// What follows the upgrade until a session is a member.
+/// The steps from the upgrade to the membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opening {
-    /// Whether the server speaks first, and is waited for ([`Heard::Greeting`]).
-    pub(crate) greeted: bool,
-    /// The message that makes a member, if connecting does not.
+    /// True if the client must wait for the server's first message ([`ServerMessage::Greeting`]).
+    pub(crate) has_greeting: bool,
+    /// The message that joins; `None` if connecting does.
     pub(crate) message: Option<Vec<u8>>,
-    /// Whether that is answered ([`Heard::Joined`]).
-    pub(crate) answered: bool,
+    /// True if the server confirms `message` ([`ServerMessage::Joined`]).
+    pub(crate) is_confirmed: bool,
 }
 
-/// The frames that a protocol's clients send.
+/// The type of the frames that clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MessageType {
     /// Opcode 1.
     Text,
     /// Opcode 2.
     Binary,
 }
 
-/// What a server said in a message.
+/// A decoded message of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard<'a> {
-    /// That it is ready to be spoken to.
+pub(crate) enum ServerMessage<'a> {
+    /// The server is ready for messages.
     Greeting,
-    /// That the session is a member now.
+    /// The session has joined.
     Joined,
-    /// That it is none any more.
+    /// The session has left.
     Left,
-    /// That a publication was taken.
-    Taken,
-    /// A published message, or the reply to a command, out of its envelope.
+    /// A publication of the session was accepted.
+    Accepted,
+    /// The payload of a publication or of a command's reply.
     Message(&'a [u8]),
-    /// Something that wants this message in return.
-    Wants(&'static [u8]),
-    /// That it will not do what it was asked.
-    Refused(String),
+    /// A ping of the protocol; the client must send these bytes.
+    Ping(&'static [u8]),
+    /// An error.
+    Error(String),
 }
 
-/// What the answer to a publication says.
+/// The result of a publication by HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answered {
-    /// It was taken.
-    Taken,
-    /// It was, and so many sessions receive it.
+pub(crate) enum PublishResult {
+    /// Success, without a count of receivers.
+    Accepted,
+    /// Success, with the number of sessions that receive the message.
     Reached(u64),
-    /// It was not.
-    Refused,
+    /// Failure.
+    Failed,
 }
 
-/// Takes what was heard.
-pub(crate) type Ear<'a> = &'a mut dyn FnMut(Heard<'_>);
+/// The receiver of decoded messages.
+pub(crate) type MessageSink<'a> = &'a mut dyn FnMut(ServerMessage<'_>);
 
-/// One way of speaking with a server.
+/// A protocol between the load test and a server.
 pub(crate) trait Protocol: fmt::Debug + Send + Sync {
-    /// Whether there are words for this.
-    fn offers(&self, way: Way) -> bool;
+    /// Returns `true` if the protocol has this capability.
+    fn offers(&self, capability: Capability) -> bool;
 
-    /// Whether a message keeps its bytes as they are, and the frames the session is sent can be
-    /// counted without looking.
-    fn kind(&self) -> Kind {
-        Kind::Text
+    /// Returns the type of the frames that clients send.
+    fn kind(&self) -> MessageType {
+        MessageType::Text
     }
 
-    /// The request that opens a session; `None` for a server that wants none and sends at once.
+    /// Returns the upgrade request of a session; `None` if the server sends frames without one.
     fn upgrade(&self, member: Member, purpose: Purpose) -> Option<Upgrade>;
 
-    /// What follows it.
+    /// Returns the steps after the upgrade.
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
-        // By default a session is a member by being connected.
-        let (Member { .. }, Purpose::Receive | Purpose::Ask | Purpose::Wander) = (member, purpose);
+        // By default connecting is joining.
+        let (Member { .. }, Purpose::Receive | Purpose::Command | Purpose::Churn) =
+            (member, purpose);
         Opening::default()
     }
 
-    /// The server API by which a backend publishes, where it is Campanile's.
+    /// Returns Campanile's server API, if backends publish by it.
     fn api(&self) -> Option<&campanile::Api> {
         None
     }
 
-    /// A whole HTTP request that publishes `message` to `group`; `None` without [`Way::Http`].
+    /// Returns a whole HTTP request that publishes `message` to `group`; `None` without
+    /// [`Capability::Http`].
     ///
-    /// `seconds` is the time of day, for protocols that sign it.
+    /// `seconds` is the Unix time, for protocols that sign it.
     fn request(
         &self,
         authority: &str,
@@ -166,49 +168,50 @@ pub(crate) trait Protocol: fmt::Debug + Send + Sync {
         Some(api.request(authority, group, message))
     }
 
-    /// A message that clients send every ten seconds, so as not to be taken for gone.
+    /// Returns the message that clients must send every 10 s to stay connected, if any.
     fn heartbeat(&self) -> Option<&'static [u8]> {
         None
     }
 
-    /// A client's message that publishes `message` to the group it is on; `None` without
-    /// [`Way::Client`].
-    fn say(&self, _group: usize, _message: &str) -> Option<Vec<u8>> {
+    /// Returns a client's message that publishes `message` to its `group`; `None` without
+    /// [`Capability::Client`].
+    fn publish_message(&self, _group: usize, _message: &str) -> Option<Vec<u8>> {
         None
     }
 
-    /// A client's command that is replied to with `message`; `None` without [`Way::Ask`].
-    fn ask(&self, _member: Member, _message: &str) -> Option<Vec<u8>> {
+    /// Returns a client's command whose reply carries `message`; `None` without
+    /// [`Capability::Command`].
+    fn command_message(&self, _member: Member, _message: &str) -> Option<Vec<u8>> {
         None
     }
 
-    /// A client's message that joins `group`; `None` without [`Way::Wander`].
-    fn join(&self, _group: usize) -> Option<Vec<u8>> {
+    /// Returns a client's message that joins `group`; `None` without [`Capability::Membership`].
+    fn join_message(&self, _group: usize) -> Option<Vec<u8>> {
         None
     }
 
-    /// A client's message that leaves `group`; `None` without [`Way::Wander`].
-    fn leave(&self, _group: usize) -> Option<Vec<u8>> {
+    /// Returns a client's message that leaves `group`; `None` without [`Capability::Membership`].
+    fn leave_message(&self, _group: usize) -> Option<Vec<u8>> {
         None
     }
 
-    /// Reads one message of the server's and tells `ear` what is in it, in order.
+    /// Decodes one WebSocket message of the server and passes its contents to `sink`, in order.
     ///
-    /// `rest` is the session's own: a protocol that streams through messages keeps there what is
-    /// not whole yet. What a protocol does not care about is told to nobody.
-    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>);
+    /// `rest` belongs to the session: a stream protocol keeps incomplete data in it between calls.
+    /// Unknown messages are skipped.
+    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>);
 
-    /// What the answer to a [`Protocol::request`] says.
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+    /// Parses the response to a [`Protocol::request`].
+    fn parse_response(&self, status: u16, body: &[u8]) -> PublishResult {
         match status {
-            _ if self.api().is_some() => campanile::answered(status, body),
-            200..=299 => Answered::Taken,
-            _ => Answered::Refused,
+            _ if self.api().is_some() => campanile::parse_response(status, body),
+            200..=299 => PublishResult::Accepted,
+            _ => PublishResult::Failed,
         }
     }
 }
 
-/// The protocols by name.
+/// The names of the protocols, as in `--protocol`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
     /// Campanile's /ws: register for a user's event; publish by POST /push
@@ -223,33 +226,33 @@ pub(crate) enum Name {
     Edk,
     /// An edk route with the built-in schema and the commands echo, join and publish
     EdkBuiltin,
-    /// A WebSocket that sends back what it gets, at /echo: for `rpc`
+    /// A WebSocket echo server at /echo, for `rpc`
     Echo,
     /// Subscribe at /ws?topic=X, publish by POST /publish?topic=X (bun, ws, nchan)
     Topics,
     /// Pusher: subscribe by message, publish by signed POST /apps/ID/events (sockudo)
     Pusher,
-    /// NATS over WebSocket; publishing is a client's
+    /// NATS over WebSocket; clients publish
     Nats,
-    /// None at all: requests that hold the frame which the floor sends on
+    /// The floor: requests that contain the frame to send
     #[value(hide = true)]
     Floor,
 }
 
-/// What can be said about a protocol beyond its name.
+/// The options of a protocol.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Where clients connect, instead of the protocol's own path.
+    /// The path of upgrades; `None` for the protocol's default.
     pub(crate) path: Option<String>,
-    /// Where publications are posted, instead of the protocol's own path.
+    /// The path of publications; `None` for the protocol's default.
     pub(crate) publish_path: Option<String>,
-    /// Sent with each publication, as `Name: value`.
+    /// A header of each publication, as `Name: value`.
     pub(crate) publish_header: Option<String>,
-    /// Pusher's application.
+    /// The application of the protocol `pusher`.
     pub(crate) app: App,
 }
 
-/// An application of Pusher's.
+/// The credentials of a Pusher application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct App {
     pub(crate) id: String,
@@ -278,7 +281,7 @@ impl Options {
 }
 
 impl Name {
-    /// The protocol of this name.
+    /// Creates the protocol of this name.
     pub(crate) fn build(self, options: &Options) -> Arc<dyn Protocol> {
         match self {
             Self::Wserver => Arc::new(wserver::Wserver::new(options)),
@@ -295,7 +298,7 @@ impl Name {
         }
     }
 
-    /// Whether it is one of those that `campanile` speaks by itself.
+    /// Returns `true` for the dialects that `campanile` serves by itself.
     pub(crate) const fn is_campaniles(self) -> bool {
         match self {
             Self::Wserver
@@ -309,19 +312,19 @@ impl Name {
         }
     }
 
-    /// As it is given on the command line.
+    /// Returns the name as on the command line.
     pub(crate) fn as_str(self) -> String {
         let value = self.to_possible_value();
         value.expect("no value is skipped").get_name().to_owned()
     }
 }
 
-/// The channel, topic or subject of a group.
+/// Returns the channel, topic or subject of a group.
 fn channel(group: usize) -> String {
     format!("room-{group}")
 }
 
-/// A whole `POST`, kept alive.
+/// Returns a whole `POST` request on a keep-alive connection.
 fn post(authority: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
     format!(
         "POST {path} HTTP/1.1\r\nHost: {authority}\r\n{headers}Content-Length: {}\r\n\r\n{body}",
@@ -330,7 +333,7 @@ fn post(authority: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The header that was asked for, as a line.
+/// Returns an optional header as a line; empty if there is none.
 fn header_line(header: Option<&str>) -> String {
     header.map_or_else(String::new, |header| format!("{header}\r\n"))
 }
@@ -339,22 +342,24 @@ fn header_line(header: Option<&str>) -> String {
 mod tests {
     use super::*;
 
-    /// Everything that `protocol` hears in `payloads`, worded.
-    pub(super) fn heard(protocol: &dyn Protocol, payloads: &[&[u8]]) -> Vec<String> {
+    /// Returns the contents that `protocol` decodes from `payloads`, as text.
+    pub(super) fn decoded(protocol: &dyn Protocol, payloads: &[&[u8]]) -> Vec<String> {
         let mut all = Vec::new();
         let mut rest = Vec::new();
         for payload in payloads {
-            protocol.read(&mut rest, payload, &mut |heard| {
-                all.push(match heard {
-                    Heard::Message(message) => {
+            protocol.read(&mut rest, payload, &mut |decoded| {
+                all.push(match decoded {
+                    ServerMessage::Message(message) => {
                         format!("Message {}", String::from_utf8_lossy(message))
                     }
-                    Heard::Wants(bytes) => format!("Wants {}", String::from_utf8_lossy(bytes)),
-                    other @ (Heard::Greeting
-                    | Heard::Joined
-                    | Heard::Left
-                    | Heard::Taken
-                    | Heard::Refused(_)) => format!("{other:?}"),
+                    ServerMessage::Ping(bytes) => {
+                        format!("Ping {}", String::from_utf8_lossy(bytes))
+                    }
+                    other @ (ServerMessage::Greeting
+                    | ServerMessage::Joined
+                    | ServerMessage::Left
+                    | ServerMessage::Accepted
+                    | ServerMessage::Error(_)) => format!("{other:?}"),
                 });
             });
         }
@@ -362,33 +367,41 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_offered_exactly_when_there_are_words_for_it() {
+    fn offers_agrees_with_the_methods() {
         let member = Member {
             session: 3,
             group: 3,
         };
         for name in Name::value_variants() {
             let protocol = name.build(&Options::default());
-            let offers = |way| protocol.offers(way);
+            let offers = |capability| protocol.offers(capability);
             let request = protocol.request("h:1", 0, "m", 0);
-            assert_eq!(offers(Way::Http), request.is_some(), "{name:?}");
+            assert_eq!(offers(Capability::Http), request.is_some(), "{name:?}");
             assert_eq!(
-                offers(Way::Client),
-                protocol.say(0, "m").is_some(),
+                offers(Capability::Client),
+                protocol.publish_message(0, "m").is_some(),
                 "{name:?}"
             );
             assert_eq!(
-                offers(Way::Ask),
-                protocol.ask(member, "m").is_some(),
+                offers(Capability::Command),
+                protocol.command_message(member, "m").is_some(),
                 "{name:?}"
             );
-            assert_eq!(offers(Way::Wander), protocol.join(0).is_some(), "{name:?}");
-            assert_eq!(offers(Way::Wander), protocol.leave(0).is_some(), "{name:?}");
+            assert_eq!(
+                offers(Capability::Membership),
+                protocol.join_message(0).is_some(),
+                "{name:?}"
+            );
+            assert_eq!(
+                offers(Capability::Membership),
+                protocol.leave_message(0).is_some(),
+                "{name:?}"
+            );
         }
     }
 
     #[test]
-    fn no_protocol_trips_over_strange_bytes() {
+    fn no_protocol_panics_on_invalid_bytes() {
         for name in Name::value_variants() {
             let protocol = name.build(&Options::default());
             for strange in [
@@ -400,7 +413,7 @@ mod tests {
                 b"{\"cmd\":\"",
                 b":",
             ] {
-                heard(&*protocol, &[strange]);
+                decoded(&*protocol, &[strange]);
             }
         }
     }

@@ -1,12 +1,12 @@
-//! NATS over WebSocket: its text protocol as a stream through binary messages.
+//! NATS over WebSocket: its text protocol as a byte stream in binary messages.
 //!
-//! A message of the WebSocket is not a message of NATS: one may carry several of the other, or cut
-//! one anywhere. There is no publishing by HTTP; a client publishes, and receives its own.
+//! WebSocket messages do not align with NATS messages: one may contain several NATS messages, or
+//! split one anywhere. NATS has no publishing by HTTP. A client receives its own publications.
 //!
 //! ```text
 //!   < INFO {..}
 //!   > CONNECT {"verbose":false,..}  SUB room-0 1  PING
-//!   < PONG                                               so the subscription has been made
+//!   < PONG                                               confirms the subscription
 //!   > PUB room-0 2  hi
 //!   < MSG room-0 1 2  hi
 //! ```
@@ -15,9 +15,12 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::{Ear, Heard, Kind, Member, Opening, Options, Protocol, Purpose, Upgrade, Way, channel};
+use super::{
+    Capability, Member, MessageSink, MessageType, Opening, Options, Protocol, Purpose,
+    ServerMessage, Upgrade, channel,
+};
 
-/// The protocol.
+/// The protocol `nats`.
 #[derive(Debug)]
 pub(super) struct Nats {
     path: String,
@@ -32,15 +35,15 @@ impl Nats {
 }
 
 impl Protocol for Nats {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http => false,
-            Way::Client | Way::Ask | Way::Wander => true,
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http => false,
+            Capability::Client | Capability::Command | Capability::Membership => true,
         }
     }
 
-    fn kind(&self) -> Kind {
-        Kind::Binary
+    fn kind(&self) -> MessageType {
+        MessageType::Binary
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -52,57 +55,57 @@ impl Protocol for Nats {
 
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         let subscribe = match purpose {
-            // A session that asks does so of itself, through the server.
-            Purpose::Receive | Purpose::Ask => format!("SUB {} 1\r\n", channel(member.group)),
-            Purpose::Wander => String::new(),
+            // A command is a publication to the session's own subject.
+            Purpose::Receive | Purpose::Command => format!("SUB {} 1\r\n", channel(member.group)),
+            Purpose::Churn => String::new(),
         };
         Opening {
-            greeted: true,
+            has_greeting: true,
             message: Some(format!("{CONNECT}{subscribe}PING\r\n").into_bytes()),
-            answered: true,
+            is_confirmed: true,
         }
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         let channel = channel(group);
         Some(format!("PUB {channel} {}\r\n{message}\r\n", message.len()).into_bytes())
     }
 
-    fn ask(&self, member: Member, message: &str) -> Option<Vec<u8>> {
-        self.say(member.group, message)
+    fn command_message(&self, member: Member, message: &str) -> Option<Vec<u8>> {
+        self.publish_message(member.group, message)
     }
 
-    fn join(&self, group: usize) -> Option<Vec<u8>> {
+    fn join_message(&self, group: usize) -> Option<Vec<u8>> {
         Some(format!("SUB {} 1\r\nPING\r\n", channel(group)).into_bytes())
     }
 
-    fn leave(&self, _group: usize) -> Option<Vec<u8>> {
+    fn leave_message(&self, _group: usize) -> Option<Vec<u8>> {
         Some(b"UNSUB 1\r\nPING\r\n".to_vec())
     }
 
-    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         if rest.is_empty() {
-            let taken = read_all(payload, ear);
+            let taken = read_all(payload, sink);
             rest.extend_from_slice(&payload[taken..]);
         } else {
             rest.extend_from_slice(payload);
-            let taken = read_all(rest, ear);
+            let taken = read_all(rest, sink);
             rest.drain(..taken);
         }
     }
 }
 
-/// Reads the whole protocol messages at the start of `stream`; returns how many bytes they take.
-fn read_all(stream: &[u8], ear: Ear<'_>) -> usize {
+/// Decodes the complete NATS messages at the start of `stream` and returns their length in bytes.
+fn read_all(stream: &[u8], sink: MessageSink<'_>) -> usize {
     let mut taken = 0;
     while let Some((message, length)) = next(&stream[taken..]) {
         let bytes = &stream[taken..];
         match message {
-            Operation::Info => ear(Heard::Greeting),
-            Operation::Pong => ear(Heard::Joined),
-            Operation::Ping => ear(Heard::Wants(b"PONG\r\n")),
-            Operation::Message(payload) => ear(Heard::Message(&bytes[payload])),
-            Operation::Error => ear(Heard::Refused(
+            Operation::Info => sink(ServerMessage::Greeting),
+            Operation::Pong => sink(ServerMessage::Joined),
+            Operation::Ping => sink(ServerMessage::Ping(b"PONG\r\n")),
+            Operation::Message(payload) => sink(ServerMessage::Message(&bytes[payload])),
+            Operation::Error => sink(ServerMessage::Error(
                 String::from_utf8_lossy(&bytes[..length])
                     .trim_end()
                     .to_owned(),
@@ -119,13 +122,13 @@ enum Operation {
     Info,
     Ping,
     Pong,
-    /// Where its payload is.
+    /// A message, with the range of its payload.
     Message(Range<usize>),
     Error,
     Other,
 }
 
-/// The first message of `bytes` and its length; `None` while it is not all there.
+/// Returns the first message of `bytes` and its length; `None` if it is incomplete.
 fn next(bytes: &[u8]) -> Option<(Operation, usize)> {
     let line_end = memmem::find(bytes, b"\r\n")?;
     let line = &bytes[..line_end];
@@ -151,16 +154,16 @@ const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":tr
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     const STREAM: &[u8] = b"INFO {}\r\nPONG\r\nMSG room-0 1 2\r\nhi\r\n\
         MSG room-0 1 4\r\n\r\n\r\n\r\nPING\r\n-ERR 'x'\r\n";
 
     #[test]
-    fn a_stream_is_read_however_it_is_cut() {
+    fn a_stream_may_be_split_anywhere() {
         let nats = Nats::new(&Options::default());
-        let whole = heard(&nats, &[STREAM]);
+        let whole = decoded(&nats, &[STREAM]);
         assert_eq!(
             whole,
             [
@@ -168,13 +171,13 @@ mod tests {
                 "Joined",
                 "Message hi",
                 "Message \r\n\r\n",
-                "Wants PONG\r\n",
-                "Refused(\"-ERR 'x'\")"
+                "Ping PONG\r\n",
+                "Error(\"-ERR 'x'\")"
             ]
         );
         for cut in 1..STREAM.len() {
             let pieces: Vec<&[u8]> = STREAM.chunks(cut).collect();
-            assert_eq!(heard(&nats, &pieces), whole, "cut into {cut}");
+            assert_eq!(decoded(&nats, &pieces), whole, "cut into {cut}");
         }
     }
 }

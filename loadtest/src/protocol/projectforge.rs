@@ -1,7 +1,7 @@
-//! Campanile's `projectforge`: JSON messages that name a channel, which connecting joins.
+//! Campanile's dialect `projectforge`: JSON messages with a channel, which connecting joins.
 //!
 //! ```text
-//!   GET /projectforge?ch=room-0      a member at once; the others are told `online-update`
+//!   GET /projectforge?ch=room-0      joins; the other members receive `online-update`
 //!   > {"channel":"room-0","cmd":"publish","param":"hi"}
 //!   < { "from": .., "channel": "room-0", "cmd": "publish", "param": "hi" }      every member
 //!   > {"channel":"","cmd":"echo","param":"hi"}
@@ -9,9 +9,12 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way, channel, json};
+use super::{
+    Capability, Member, MessageSink, Options, Protocol, Purpose, ServerMessage, Upgrade, channel,
+    json,
+};
 
-/// The protocol.
+/// The protocol `projectforge`.
 #[derive(Debug)]
 pub(super) struct Projectforge {
     path: String,
@@ -28,18 +31,18 @@ impl Projectforge {
 }
 
 impl Protocol for Projectforge {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http | Way::Client | Way::Ask => true,
-            Way::Wander => false, // joining and leaving are not answered
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http | Capability::Client | Capability::Command => true,
+            Capability::Membership => false, // Joins and leaves are not confirmed.
         }
     }
 
     fn upgrade(&self, member: Member, purpose: Purpose) -> Option<Upgrade> {
         let query = match purpose {
             Purpose::Receive => format!("?ch={}", channel(member.group)),
-            // Without `ch` the gateway makes up a channel: theirs alone.
-            Purpose::Ask | Purpose::Wander => String::new(),
+            // Without `ch` the gateway generates a channel for the session.
+            Purpose::Command | Purpose::Churn => String::new(),
         };
         Some(Upgrade {
             path: format!("{}{query}", self.path),
@@ -51,32 +54,32 @@ impl Protocol for Projectforge {
         Some(&self.api)
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         let channel = channel(group);
         let text = format!(r#"{{"channel":"{channel}","cmd":"publish","param":"{message}"}}"#);
         Some(text.into_bytes())
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!(r#"{{"channel":"","cmd":"echo","param":"{message}"}}"#).into_bytes())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         if let Some(message) = json::string_member(payload, b"param") {
-            ear(Heard::Message(message));
+            sink(ServerMessage::Message(message));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
     fn a_publication_is_found_in_its_indented_envelope() {
         let forge = Projectforge::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &forge,
             &[
                 b"{\n  \"from\": \"a007345e-a2e3-49c7-8b10-d4317bad2ac5\",\n  \

@@ -1,4 +1,4 @@
-//! Pusher's protocol 7: subscribing by message, publishing by a signed HTTP request.
+//! The Pusher protocol, version 7: subscriptions by message, publications by signed HTTP requests.
 //!
 //! ```text
 //!   GET /app/KEY?protocol=7, Upgrade: websocket
@@ -18,10 +18,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
-use super::{App, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{
+    App, Capability, Member, MessageSink, Opening, Options, Protocol, Purpose, ServerMessage,
+    Upgrade,
+};
 use super::{channel, header_line, json, post};
 
-/// The protocol.
+/// The protocol `pusher`.
 #[derive(Debug)]
 pub(super) struct Pusher {
     app: App,
@@ -42,7 +45,7 @@ impl Pusher {
         }
     }
 
-    /// Path and query of a `POST` of `body`, signed at `seconds`.
+    /// Returns path and query of a `POST` of `body`, signed with the Unix time `seconds`.
     fn signed_path(&self, body: &str, seconds: u64) -> String {
         let body_md5 = hex(&Md5::digest(body));
         let query = format!(
@@ -58,10 +61,10 @@ impl Pusher {
 }
 
 impl Protocol for Pusher {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http => true,
-            Way::Client | Way::Ask | Way::Wander => false,
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http => true,
+            Capability::Client | Capability::Command | Capability::Membership => false,
         }
     }
 
@@ -77,9 +80,9 @@ impl Protocol for Pusher {
         let subscribe =
             format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
         Opening {
-            greeted: true,
+            has_greeting: true,
             message: Some(subscribe.into_bytes()),
-            answered: true,
+            is_confirmed: true,
         }
     }
 
@@ -96,18 +99,20 @@ impl Protocol for Pusher {
         Some(post(authority, &path, &self.headers, &body))
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         match json::string_member(payload, b"event") {
             Some(b"publish") => {
                 if let Some(message) = json::string_member(payload, b"data") {
-                    ear(Heard::Message(message));
+                    sink(ServerMessage::Message(message));
                 }
             }
-            Some(b"pusher:connection_established") => ear(Heard::Greeting),
-            Some(b"pusher_internal:subscription_succeeded") => ear(Heard::Joined),
-            Some(b"pusher:ping") => ear(Heard::Wants(br#"{"event":"pusher:pong","data":{}}"#)),
+            Some(b"pusher:connection_established") => sink(ServerMessage::Greeting),
+            Some(b"pusher_internal:subscription_succeeded") => sink(ServerMessage::Joined),
+            Some(b"pusher:ping") => {
+                sink(ServerMessage::Ping(br#"{"event":"pusher:pong","data":{}}"#));
+            }
             Some(b"pusher:error" | b"pusher:subscription_error") => {
-                ear(Heard::Refused(
+                sink(ServerMessage::Error(
                     String::from_utf8_lossy(payload).into_owned(),
                 ));
             }
@@ -126,12 +131,12 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
-    /// The worked example of Pusher's own documentation of its HTTP API.
+    /// The example in Pusher's documentation of its HTTP API.
     #[test]
-    fn a_request_is_signed_as_in_pushers_own_example() {
+    fn a_request_is_signed_as_in_pushers_documentation() {
         let app = App {
             id: "3".to_owned(),
             key: "278d425bdf160c739803".to_owned(),
@@ -151,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_is_told_apart() {
+    fn events_of_the_server_are_distinguished() {
         let pusher = Pusher::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &pusher,
             &[
                 br#"{"event":"pusher:connection_established","data":"{\"socket_id\":\"1.2\"}"}"#,
@@ -163,7 +168,7 @@ mod tests {
                 br#"{"event":"pusher:ping","data":{}}"#,
             ],
         );
-        let pong = r#"Wants {"event":"pusher:pong","data":{}}"#;
+        let pong = r#"Ping {"event":"pusher:pong","data":{}}"#;
         assert_eq!(
             all,
             ["Greeting", "Joined", "Message hi", "Message hi", pong]

@@ -1,15 +1,18 @@
-//! Plain topic servers: a topic in the URL, raw messages (bun, ws, and nchan with its own paths).
+//! Topic servers with the topic in the URL and raw messages: bun, ws, and nchan with its own paths.
 //!
 //! ```text
-//!   GET  /ws?topic=room-0, Upgrade: websocket        a member at once
-//!   POST /publish?topic=room-0   <body>              to every member: a frame with <body>
-//!   GET  /echo, Upgrade: websocket                   whatever is sent comes back
+//!   GET  /ws?topic=room-0, Upgrade: websocket        joins
+//!   POST /publish?topic=room-0   <body>              sends <body> to every member
+//!   GET  /echo, Upgrade: websocket                   sends every message back
 //! ```
 
-use super::{Answered, Ear, Heard, Member, Options, Protocol, Purpose, Upgrade, Way};
+use super::{
+    Capability, Member, MessageSink, Options, Protocol, PublishResult, Purpose, ServerMessage,
+    Upgrade,
+};
 use super::{channel, header_line, post};
 
-/// The protocol.
+/// The protocol `topics`.
 #[derive(Debug)]
 pub(super) struct Topics {
     path: String,
@@ -29,18 +32,18 @@ impl Topics {
 }
 
 impl Protocol for Topics {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http | Way::Ask => true,
-            Way::Client | Way::Wander => false,
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http | Capability::Command => true,
+            Capability::Client | Capability::Membership => false,
         }
     }
 
     fn upgrade(&self, member: Member, purpose: Purpose) -> Option<Upgrade> {
         let path = match purpose {
             Purpose::Receive => format!("{}?topic={}", self.path, channel(member.group)),
-            Purpose::Ask => "/echo".to_owned(),
-            Purpose::Wander => format!("{}?topic=nothing", self.path),
+            Purpose::Command => "/echo".to_owned(),
+            Purpose::Churn => format!("{}?topic=nothing", self.path),
         };
         Some(Upgrade {
             path,
@@ -59,23 +62,23 @@ impl Protocol for Topics {
         Some(post(authority, &path, &self.headers, message))
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(message.as_bytes().to_vec())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
-        ear(Heard::Message(payload));
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
+        sink(ServerMessage::Message(payload));
     }
 
-    /// Some answer with the number of members and nothing else.
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+    /// Some servers respond with the number of receivers only.
+    fn parse_response(&self, status: u16, body: &[u8]) -> PublishResult {
         let count = str::from_utf8(body)
             .ok()
             .and_then(|text| text.trim().parse().ok());
         match (status, count) {
-            (200..=299, Some(count)) => Answered::Reached(count),
-            (200..=299, None) => Answered::Taken,
-            _ => Answered::Refused,
+            (200..=299, Some(count)) => PublishResult::Reached(count),
+            (200..=299, None) => PublishResult::Accepted,
+            _ => PublishResult::Failed,
         }
     }
 }
@@ -105,13 +108,19 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_how_many_were_reached() {
+    fn a_number_in_the_body_is_the_count_of_receivers() {
         let topics = Topics::new(&Options::default());
-        assert_eq!(topics.answered(200, b"12"), Answered::Reached(12));
         assert_eq!(
-            topics.answered(202, b"queued messages: 1\r\n"),
-            Answered::Taken
+            topics.parse_response(200, b"12"),
+            PublishResult::Reached(12)
         );
-        assert_eq!(topics.answered(404, b"not found"), Answered::Refused);
+        assert_eq!(
+            topics.parse_response(202, b"queued messages: 1\r\n"),
+            PublishResult::Accepted
+        );
+        assert_eq!(
+            topics.parse_response(404, b"not found"),
+            PublishResult::Failed
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Campanile's `wserver`: a session registers for a user's event, a backend pushes to it.
+//! Campanile's dialect `wserver`: sessions register for a user's event, a backend pushes to it.
 //!
 //! ```text
 //! client                                             gateway
@@ -6,7 +6,7 @@
 //!   |-------------------------------------------------->|
 //!   |                     101 Switching Protocols       |
 //!   |<--------------------------------------------------|
-//!   | text {"token":"<user>","event":"<event>"}         |   never answered
+//!   | text {"token":"<user>","event":"<event>"}         |   no response
 //!   |-------------------------------------------------->|
 //!
 //! publisher
@@ -17,11 +17,14 @@
 //!   |<--------------------------------------------------|
 //! ```
 
-use super::{Answered, Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{
+    Capability, Member, MessageSink, Opening, Options, Protocol, PublishResult, Purpose,
+    ServerMessage, Upgrade,
+};
 use super::{header_line, post};
 use crate::wire::clients_reached;
 
-/// The protocol.
+/// The protocol `wserver`.
 #[derive(Debug)]
 pub(super) struct Wserver {
     path: String,
@@ -41,8 +44,8 @@ impl Wserver {
 }
 
 impl Protocol for Wserver {
-    fn offers(&self, way: Way) -> bool {
-        way == Way::Http
+    fn offers(&self, capability: Capability) -> bool {
+        capability == Capability::Http
     }
 
     fn upgrade(&self, _member: Member, _purpose: Purpose) -> Option<Upgrade> {
@@ -55,9 +58,9 @@ impl Protocol for Wserver {
     fn opening(&self, member: Member, _purpose: Purpose) -> Opening {
         let user = user(member.group);
         Opening {
-            greeted: false,
+            has_greeting: false,
             message: Some(format!(r#"{{"token": "{user}", "event": "{EVENT}"}}"#).into_bytes()),
-            answered: false,
+            is_confirmed: false,
         }
     }
 
@@ -73,19 +76,19 @@ impl Protocol for Wserver {
         Some(post(authority, &self.push_path, &self.headers, &body))
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
-        ear(Heard::Message(payload));
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
+        sink(ServerMessage::Message(payload));
     }
 
-    fn answered(&self, status: u16, body: &[u8]) -> Answered {
+    fn parse_response(&self, status: u16, body: &[u8]) -> PublishResult {
         match clients_reached(body) {
-            Some(count) if status == 200 => Answered::Reached(count),
-            _ => Answered::Refused,
+            Some(count) if status == 200 => PublishResult::Reached(count),
+            _ => PublishResult::Failed,
         }
     }
 }
 
-/// A user's name of 36 characters, in the form of a UUID, different for every group.
+/// Returns the user of a group: 36 characters in the form of a UUID.
 fn user(group: usize) -> String {
     format!("{group:08x}-0000-4000-8000-{group:012x}")
 }
@@ -97,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn register_and_push_are_worded_as_the_protocol_says() {
+    fn register_and_push_are_encoded_as_specified() {
         let wserver = Wserver::new(&Options::default());
         let member = Member {
             session: 9,
@@ -124,22 +127,28 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_clients_and_nothing_else_passes() {
+    fn only_the_exact_push_response_is_a_success() {
         let wserver = Wserver::new(&Options::default());
-        let answered = |status, body: &str| wserver.answered(status, body.as_bytes());
+        let parse_response = |status, body: &str| wserver.parse_response(status, body.as_bytes());
         assert_eq!(
-            answered(200, "message sent to 0 clients"),
-            Answered::Reached(0)
+            parse_response(200, "message sent to 0 clients"),
+            PublishResult::Reached(0)
         );
         assert_eq!(
-            answered(200, "message sent to 1000 clients"),
-            Answered::Reached(1000)
+            parse_response(200, "message sent to 1000 clients"),
+            PublishResult::Reached(1000)
         );
         assert_eq!(
-            answered(503, "message sent to 1 clients"),
-            Answered::Refused
+            parse_response(503, "message sent to 1 clients"),
+            PublishResult::Failed
         );
-        assert_eq!(answered(200, "message sent to 1 client"), Answered::Refused);
-        assert_eq!(answered(200, "request data illegal"), Answered::Refused);
+        assert_eq!(
+            parse_response(200, "message sent to 1 client"),
+            PublishResult::Failed
+        );
+        assert_eq!(
+            parse_response(200, "request data illegal"),
+            PublishResult::Failed
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Campanile's `wsrv`: JSON commands, each answered under its own sequence number.
+//! Campanile's dialect `wsrv`: JSON commands, each with a response under its sequence number.
 //!
 //! ```text
 //!   > {"cmd":"join","seqno":"j","data":"room-0"}
@@ -11,10 +11,12 @@
 //! ```
 
 use super::campanile::Api;
-use super::{Ear, Heard, Member, Opening, Options, Protocol, Purpose, Upgrade, Way};
+use super::{
+    Capability, Member, MessageSink, Opening, Options, Protocol, Purpose, ServerMessage, Upgrade,
+};
 use super::{channel, json};
 
-/// The protocol.
+/// The protocol `wsrv`.
 #[derive(Debug)]
 pub(super) struct Wsrv {
     path: String,
@@ -31,9 +33,12 @@ impl Wsrv {
 }
 
 impl Protocol for Wsrv {
-    fn offers(&self, way: Way) -> bool {
-        match way {
-            Way::Http | Way::Client | Way::Ask | Way::Wander => true,
+    fn offers(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Http
+            | Capability::Client
+            | Capability::Command
+            | Capability::Membership => true,
         }
     }
 
@@ -47,15 +52,15 @@ impl Protocol for Wsrv {
     fn opening(&self, member: Member, purpose: Purpose) -> Opening {
         match purpose {
             Purpose::Receive => Opening {
-                greeted: false,
-                message: self.join(member.group),
-                answered: true,
+                has_greeting: false,
+                message: self.join_message(member.group),
+                is_confirmed: true,
             },
-            Purpose::Ask | Purpose::Wander => Opening::default(),
+            Purpose::Command | Purpose::Churn => Opening::default(),
         }
     }
 
-    /// Whoever says nothing for thirty seconds is closed; nothing is enough.
+    /// The gateway closes sessions that send no message for 30 s. An empty message is enough.
     fn heartbeat(&self) -> Option<&'static [u8]> {
         Some(b"")
     }
@@ -64,7 +69,7 @@ impl Protocol for Wsrv {
         Some(&self.api)
     }
 
-    fn say(&self, group: usize, message: &str) -> Option<Vec<u8>> {
+    fn publish_message(&self, group: usize, message: &str) -> Option<Vec<u8>> {
         let channel = channel(group);
         let text = format!(
             r#"{{"cmd":"publish","seqno":"p","data":{{"channel":"{channel}","data":"{message}"}}}}"#
@@ -72,51 +77,52 @@ impl Protocol for Wsrv {
         Some(text.into_bytes())
     }
 
-    fn ask(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
+    fn command_message(&self, _member: Member, message: &str) -> Option<Vec<u8>> {
         Some(format!(r#"{{"cmd":"echo","seqno":"1","data":"{message}"}}"#).into_bytes())
     }
 
-    fn join(&self, group: usize) -> Option<Vec<u8>> {
+    fn join_message(&self, group: usize) -> Option<Vec<u8>> {
         let channel = channel(group);
         Some(format!(r#"{{"cmd":"join","seqno":"j","data":"{channel}"}}"#).into_bytes())
     }
 
-    fn leave(&self, group: usize) -> Option<Vec<u8>> {
+    fn leave_message(&self, group: usize) -> Option<Vec<u8>> {
         let channel = channel(group);
         Some(format!(r#"{{"cmd":"leave","seqno":"l","data":"{channel}"}}"#).into_bytes())
     }
 
-    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], ear: Ear<'_>) {
+    fn read(&self, _rest: &mut Vec<u8>, payload: &[u8], sink: MessageSink<'_>) {
         if let Some(message) = json::string_member(payload, b"data")
-            && !ANSWERED.contains(&json::string_member(payload, b"seqno").unwrap_or_default())
+            && !CONFIRMATIONS.contains(&json::string_member(payload, b"seqno").unwrap_or_default())
         {
-            return ear(Heard::Message(message));
+            return sink(ServerMessage::Message(message));
         }
         let is_ok = json::member(payload, b"status").is_some_and(|rest| rest.starts_with(b"0,"));
         match json::string_member(payload, b"seqno") {
-            _ if !is_ok => ear(Heard::Refused(
+            _ if !is_ok => sink(ServerMessage::Error(
                 String::from_utf8_lossy(payload).into_owned(),
             )),
-            Some(b"j") => ear(Heard::Joined),
-            Some(b"l") => ear(Heard::Left),
-            Some(b"p") => ear(Heard::Taken),
+            Some(b"j") => sink(ServerMessage::Joined),
+            Some(b"l") => sink(ServerMessage::Left),
+            Some(b"p") => sink(ServerMessage::Accepted),
             _ => {}
         }
     }
 }
 
-/// The sequence numbers of commands whose answers are not messages. A push has eight characters.
-const ANSWERED: [&[u8]; 3] = [b"j", b"l", b"p"];
+/// The sequence numbers of commands whose responses are confirmations. Those of pushes are 8
+/// characters long.
+const CONFIRMATIONS: [&[u8]; 3] = [b"j", b"l", b"p"];
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::heard;
+    use super::super::tests::decoded;
     use super::*;
 
     #[test]
-    fn answers_and_pushes_are_told_apart() {
+    fn responses_and_pushes_are_distinguished() {
         let wsrv = Wsrv::new(&Options::default());
-        let all = heard(
+        let all = decoded(
             &wsrv,
             &[
                 br#"{"cmd":"join","seqno":"j","status":0,"msg":"ok","data":"room-0"}"#,
@@ -126,11 +132,14 @@ mod tests {
                 br#"{"cmd":"leave","seqno":"l","status":0,"msg":"ok","data":{}}"#,
             ],
         );
-        assert_eq!(all, ["Joined", "Message hi", "Taken", "Message hi", "Left"]);
-        let refused = heard(
+        assert_eq!(
+            all,
+            ["Joined", "Message hi", "Accepted", "Message hi", "Left"]
+        );
+        let refused = decoded(
             &wsrv,
             &[br#"{"cmd":"join","seqno":"j","status":-1,"msg":"not implement","data":{}}"#],
         );
-        assert!(refused[0].starts_with("Refused("), "{refused:?}");
+        assert!(refused[0].starts_with("Error("), "{refused:?}");
     }
 }

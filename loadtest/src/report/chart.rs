@@ -1,4 +1,4 @@
-//! A chart of lines, drawn as SVG.
+//! Line charts in SVG.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::stats::{count, float};
 
-/// Lines over common axes.
+/// A chart: lines with common axes.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Chart {
     pub(crate) title: String,
@@ -17,26 +17,26 @@ pub(crate) struct Chart {
     pub(crate) lines: Vec<Line>,
 }
 
-/// One line.
+/// A line of a chart.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Line {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// How an axis is divided.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Scale {
-    /// Evenly, from zero.
+    /// Linear, from zero.
     Linear,
-    /// By decades.
+    /// Logarithmic, with a tick per decade.
     Logarithmic,
-    /// Evenly, in nines: 1 is the 90th percentile, 2 the 99th.
+    /// Linear in nines: 1 is the 90th percentile, 2 the 99th.
     Nines,
 }
 
 impl Chart {
-    /// The chart as an `svg` element.
+    /// Draws the chart as an `svg` element.
     pub(super) fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| line.points.iter());
         let x = Axis::new(self.x_scale, points().map(|(x, _)| *x), LEFT, WIDTH - RIGHT);
@@ -90,7 +90,7 @@ impl Chart {
     }
 }
 
-/// One line with its legend.
+/// Draws a line and its legend.
 fn draw(index: usize, line: &Line, x: &Axis, y: &Axis) -> String {
     let color = COLORS[index % COLORS.len()];
     let mut points = String::new();
@@ -108,7 +108,7 @@ fn draw(index: usize, line: &Line, x: &Axis, y: &Axis) -> String {
     )
 }
 
-/// Where values lie on the page.
+/// A mapping of values to coordinates.
 #[derive(Clone, Copy, Debug)]
 struct Axis {
     scale: Scale,
@@ -194,7 +194,7 @@ impl Axis {
     }
 }
 
-/// A number with a letter for its thousands.
+/// Formats a number with the suffix `k` or `M` for thousands or millions.
 fn short(value: f64) -> String {
     if value >= 1e6 {
         format!("{}M", trimmed(value / 1e6))
@@ -213,11 +213,11 @@ fn trimmed(value: f64) -> String {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 64.0;
-/// For the legend.
+/// The right margin, which holds the legend.
 const RIGHT: f64 = 120.0;
 const TOP: f64 = 28.0;
 const BOTTOM: f64 = 40.0;
-/// Distinct also for most who do not see all colors (Okabe and Ito).
+/// Colors that most color-blind readers can distinguish (Okabe and Ito).
 const COLORS: [&str; 8] = [
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#999933",
 ];
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_lie_where_their_scale_puts_them() {
+    fn a_scale_maps_values_to_coordinates() {
         let linear = Axis::new(Scale::Linear, [0.0, 100.0].into_iter(), 0.0, 105.0);
         assert!((linear.place(50.0) - 50.0).abs() < 1e-9);
         let log = Axis::new(Scale::Logarithmic, [1.0, 100.0].into_iter(), 0.0, 200.0);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_has_ticks_whatever_its_values() {
+    fn an_axis_of_any_values_has_ticks() {
         for values in [vec![], vec![0.0], vec![3.0], vec![1e-3, 7e6]] {
             for scale in [Scale::Linear, Scale::Logarithmic, Scale::Nines] {
                 let axis = Axis::new(scale, values.iter().copied(), 0.0, 1.0);

@@ -1,7 +1,7 @@
-//! What a run came to: for a terminal, as one JSON document, or as one HTML page.
+//! Reports of results: text for a terminal, JSON, Markdown, or an HTML page.
 //!
-//! A scenario fills a [`Report`]; how it looks is decided here. Everything needed to run it again
-//! is in it: command line, versions, kernel, CPU, date.
+//! A scenario fills a [`Report`]; this module formats it. A report has all that is needed to
+//! repeat the run: command line, version, kernel, CPU, date.
 
 mod chart;
 mod page;
@@ -23,32 +23,31 @@ use crate::stats::{count, float};
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     title: String,
-    /// The command line, to run it again.
+    /// The command line, quoted for a shell.
     command: String,
     version: String,
     machine: String,
     date: String,
-    /// What was found, in words, in order.
+    /// The results as text.
     rows: Vec<Row>,
-    /// The same in numbers, by name.
+    /// The results as numbers, by name.
     figures: Map<String, Value>,
-    /// Larger tables.
     tables: Vec<Table>,
     charts: Vec<Chart>,
     warnings: Vec<String>,
-    complaints: Vec<String>,
-    /// Whether all was as it should be.
+    errors: Vec<String>,
+    /// True if there are no errors.
     is_clean: bool,
 }
 
-/// One line of the result.
+/// A labelled line of a report.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
     label: String,
     text: String,
 }
 
-/// A table with heads.
+/// A table with column heads.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Table {
     pub(crate) title: String,
@@ -56,24 +55,24 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<Vec<String>>,
 }
 
-/// Where a report goes.
+/// The output formats of a report.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Destination {
-    /// Print one JSON document instead of the table
+    /// Print one JSON document instead of text
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Write the tables as Markdown too
+    /// Also write the report as Markdown
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<std::path::PathBuf>,
 
-    /// Write one self-contained HTML page with the curves too
+    /// Also write one self-contained HTML page with charts
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<std::path::PathBuf>,
 }
 
 impl Report {
-    /// A report of a run of this very command line.
+    /// Creates an empty report of this process's command line.
     pub(crate) fn new(title: impl Into<String>) -> Self {
         let arguments: Vec<String> = std::env::args_os()
             .map(|argument| quoted(&argument.to_string_lossy()))
@@ -89,12 +88,12 @@ impl Report {
             tables: Vec::new(),
             charts: Vec::new(),
             warnings: Vec::new(),
-            complaints: Vec::new(),
+            errors: Vec::new(),
             is_clean: true,
         }
     }
 
-    /// Adds a line.
+    /// Adds a line of text.
     pub(crate) fn row(&mut self, label: &str, text: impl Into<String>) {
         self.rows.push(Row {
             label: label.to_owned(),
@@ -102,40 +101,42 @@ impl Report {
         });
     }
 
-    /// Adds a number. Units are in its name.
+    /// Adds a number. Its name ends with the unit.
     pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
         self.figures.insert(name.to_owned(), value.into());
     }
 
+    /// Adds a table.
     pub(crate) fn table(&mut self, table: Table) {
         self.tables.push(table);
     }
 
-    /// Puts a table before those that are there.
+    /// Inserts a table before all others.
     pub(crate) fn put_first(&mut self, table: Table) {
         self.tables.insert(0, table);
     }
 
+    /// Adds a chart.
     pub(crate) fn chart(&mut self, chart: Chart) {
         self.charts.push(chart);
     }
 
-    /// Says what makes the figures doubtful.
+    /// Adds a warning: the figures may be inaccurate.
     pub(crate) fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
-    /// Says what was wrong; the run has failed.
-    pub(crate) fn complain(&mut self, complaint: impl Into<String>) {
-        self.complaints.push(complaint.into());
+    /// Adds an error. The command then exits with status 1.
+    pub(crate) fn record_error(&mut self, error: impl Into<String>) {
+        self.errors.push(error.into());
         self.is_clean = false;
     }
 
-    /// Shows the report where it is wanted.
+    /// Prints the report and writes the requested files. Returns `true` if there are no errors.
     ///
     /// # Errors
     ///
-    /// The page cannot be written.
+    /// A file cannot be written.
     pub(crate) fn deliver(&self, destination: &Destination) -> Outcome<bool> {
         if let Some(path) = &destination.report {
             write_page(path, &page::render(self))?;
@@ -144,7 +145,7 @@ impl Report {
             write_page(path, &self.as_markdown())?;
         }
         if destination.json {
-            let text = serde_json::to_string_pretty(self).attempt("word the report")?;
+            let text = serde_json::to_string_pretty(self).attempt("serialize the report")?;
             println!("{text}");
         } else {
             self.print();
@@ -170,7 +171,7 @@ impl Report {
             let table = format!("\n## {}\n\n{}", table.title, table.as_markdown());
             text.push_str(&table);
         }
-        for (what, lines) in [("Wrong", &self.complaints), ("Warning", &self.warnings)] {
+        for (what, lines) in [("Error", &self.errors), ("Warning", &self.warnings)] {
             for line in lines {
                 let line = format!("\n{what}: {line}\n");
                 text.push_str(&line);
@@ -192,14 +193,14 @@ impl Report {
         for warning in &self.warnings {
             println!("{:<16}{warning}", "WARNING");
         }
-        for complaint in &self.complaints {
-            println!("{:<16}{complaint}", "WRONG");
+        for error in &self.errors {
+            println!("{:<16}{error}", "ERROR");
         }
     }
 }
 
 impl Table {
-    /// The table in Markdown.
+    /// Formats the table in Markdown.
     fn as_markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let mut text = line(&self.heads);
@@ -210,7 +211,7 @@ impl Table {
         text
     }
 
-    /// The table in columns, as wide as they need be.
+    /// Formats the table in aligned columns.
     pub(crate) fn as_text(&self) -> String {
         let columns = self.heads.len();
         let width = |column: usize| {
@@ -237,14 +238,14 @@ impl Table {
     }
 }
 
-/// The latencies of `histogram` by percentile, as a line of a chart: one nine after another.
+/// Returns the latencies of `histogram` as a line: `(percentile in nines, milliseconds)`.
 pub(crate) fn percentile_curve(name: &str, histogram: &Histogram<u64>) -> Line {
     let mut points = Vec::new();
     for step in 0..=160 {
         let nines = float(step) / 40.0; // 0 to 4: from p0 to p99.99
         let quantile = 1.0 - 10_f64.powf(-nines);
         if 10_f64.powf(-nines) * float(histogram.len()) < 1.0 {
-            break; // beyond this there is less than one sample
+            break; // Fewer than one sample is above this percentile.
         }
         let latency_ms = float(histogram.value_at_quantile(quantile)) / 1e6;
         points.push((nines, latency_ms));
@@ -255,7 +256,7 @@ pub(crate) fn percentile_curve(name: &str, histogram: &Histogram<u64>) -> Line {
     }
 }
 
-/// Deliveries a second, from counts per tenth of a second, as a line of a chart.
+/// Returns deliveries per second as a line, from counts per 100 ms.
 pub(crate) fn throughput_line(name: &str, tenths: &[u64]) -> Line {
     let points = tenths
         .iter()
@@ -286,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_has_its_cells_under_their_heads() {
+    fn cells_are_aligned_with_the_heads() {
         let table = Table {
             title: "t".to_owned(),
             heads: vec!["a".to_owned(), "long head".to_owned()],
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_ends_where_samples_do() {
+    fn a_curve_ends_at_the_last_sample() {
         let mut histogram = crate::stats::latencies();
         for microseconds in 1..=100 {
             histogram
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_whole_and_needs_nothing_from_elsewhere() {
+    fn a_page_is_complete_and_self_contained() {
         let mut report = Report::new("a <title>");
         report.row("latency", "p50 1 & more");
         report.chart(Chart {

@@ -1,16 +1,16 @@
-//! A report as one HTML page that needs nothing from elsewhere.
+//! The self-contained HTML page of a report.
 
 use super::{Report, Row, Table};
 
-/// The page.
+/// Renders the page.
 pub(super) fn render(report: &Report) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
          <title>{0}</title>\n<style>{STYLE}</style></head><body>\n<h1>{0}</h1>\n",
         escaped(&report.title)
     );
-    for complaint in &report.complaints {
-        page.push_str(&paragraph("wrong", "Wrong", complaint));
+    for error in &report.errors {
+        page.push_str(&paragraph("error", "Error", error));
     }
     for warning in &report.warnings {
         page.push_str(&paragraph("warning", "Warning", warning));
@@ -73,7 +73,7 @@ fn render_table(table: &Table) -> String {
     )
 }
 
-/// `text` with what HTML would take for its own spelled out.
+/// Escapes `text` for HTML elements and quoted attributes.
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -87,5 +87,5 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:80em;marg
     vertical-align:top;border-bottom:1px solid #ddd;font-variant-numeric:tabular-nums;\
     white-space:nowrap}.rows td{white-space:normal}\
     .rows th{font-weight:normal;color:#666;white-space:nowrap}\
-    .wrong{background:#fdd;padding:.4em}.warning{background:#ffd;padding:.4em}\
+    .error{background:#fdd;padding:.4em}.warning{background:#ffd;padding:.4em}\
     svg{width:100%;height:auto}svg text{font-size:11px;fill:#444}.grid{stroke:#e4e4e4}";

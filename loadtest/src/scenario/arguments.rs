@@ -1,4 +1,4 @@
-//! The arguments of the scenarios: first what several have, the server, the crowd and the load.
+//! The arguments of the scenarios: first the shared ones (server, clients, load), then each one's.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::protocol::{App, Name, Options};
 use crate::report::Destination;
 use crate::values::{at_least_one, message_bytes, seconds};
 
-/// The server and how it is spoken to.
+/// The server and its protocol.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArguments {
@@ -18,41 +18,41 @@ pub(crate) struct ServerArguments {
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
 
-    /// What it speaks [default: the scenario's own]
+    /// The server's protocol [default: depends on the scenario]
     #[arg(long, value_enum, value_name = "NAME")]
     pub(crate) protocol: Option<Name>,
 
-    /// The process of that server, to report its CPU and memory
+    /// Process id of the server, to report its CPU and memory
     #[arg(long, requires = "target")]
     pub(crate) pid: Option<u32>,
 
-    /// Where publications are posted [default: the protocol's own]
+    /// Path of HTTP publications [default: depends on the protocol]
     #[arg(long, value_name = "PATH")]
     pub(crate) publish_path: Option<String>,
 
-    /// A header to send with each, as "Name: value"
+    /// Header of HTTP publications, as "Name: value"
     #[arg(long, value_name = "HEADER")]
     pub(crate) publish_header: Option<String>,
 
-    /// Pusher's application, as ID:KEY:SECRET
+    /// Application of the protocol pusher, as ID:KEY:SECRET
     #[arg(long, value_parser = app, default_value = "app-id:app-key:app-secret")]
     pub(crate) app: App,
 
-    /// The campanile to start [default: the one beside this program, built if missing]
+    /// The gateway's executable [default: `campanile` beside this program, built if missing]
     #[arg(long, value_name = "PATH", conflicts_with = "target")]
     pub(crate) gateway: Option<PathBuf>,
 
-    /// A configuration file to start it with
+    /// The gateway's configuration file
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Shards of it
+    /// The gateway's number of shards
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) shards: u32,
 }
 
 impl ServerArguments {
-    /// What is to be said about the protocol.
+    /// Returns the options of the protocol.
     pub(crate) fn protocol_options(&self) -> Options {
         let path = self.target.as_deref().and_then(|url| {
             let rest = url.strip_prefix("ws://")?;
@@ -70,75 +70,76 @@ impl ServerArguments {
 /// The clients.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Clients")]
-pub(crate) struct CrowdArguments {
-    /// How many sessions to open
+pub(crate) struct ClientArguments {
+    /// Number of sessions
     #[arg(long, default_value_t = 1000, value_parser = at_least_one)]
     pub(crate) clients: usize,
 
-    /// Client threads, for when one is not enough: they go on the cores that the server is not on
+    /// Client threads, at most 32; several run on all cores but the server's
     #[arg(long, default_value_t = 1, value_parser = threads)]
     pub(crate) threads: usize,
 
-    /// Local addresses to connect from, in turn, such as 127.0.0.2: one has 28,000 ports
+    /// Local addresses to connect from, in turn, such as 127.0.0.2; each has 28,000 ports
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) sources: Vec<Ipv4Addr>,
 }
 
-/// What is asked of the server.
+/// The load on the server.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Load")]
 pub(crate) struct LoadArguments {
-    /// Open loop: publications a second, whatever becomes of them
+    /// Open loop: publications per second, sent without regard to earlier ones
     #[arg(long, value_parser = rate)]
     pub(crate) rate: Option<f64>,
 
-    /// How they follow each other
+    /// Intervals between the publications of an open loop
     #[arg(long, value_enum, default_value = "constant")]
     pub(crate) arrivals: Arrivals,
 
-    /// Closed loop: so many under way at once, the next when one has been received by all
+    /// Closed loop: publications in flight, at most 1024; the next is sent when all receivers have
+    /// an earlier one
     #[arg(long, value_name = "WINDOW", value_parser = window)]
     #[arg(conflicts_with_all = ["rate", "ramp"])]
     pub(crate) outstanding: Option<usize>,
 
-    /// Open loop with ever higher rates, from --rate on, until p99 is above --p99-max-ms or the
-    /// server falls behind: finds the knee. Each step takes --seconds
+    /// Find the knee: an open loop with rising rates, from --rate on, until p99 is above
+    /// --p99-max-ms or the server falls behind. Each step takes --seconds
     #[arg(long)]
     pub(crate) ramp: bool,
 
-    /// Factor from one step of a ramp to the next
+    /// Factor between the rates of two steps of a ramp, above 1.01
     #[arg(long, default_value_t = 1.3, value_parser = factor, requires = "ramp")]
     pub(crate) ramp_factor: f64,
 
-    /// What p99 may be in a ramp
+    /// Limit of p99 in a ramp, in milliseconds
     #[arg(long, default_value_t = 10.0, value_parser = rate)]
     pub(crate) p99_max_ms: f64,
 
-    /// For how long to measure
+    /// Measured time in seconds
     #[arg(long, default_value = "10", value_parser = seconds)]
     pub(crate) seconds: f64,
 
-    /// For how long before that to do the same without measuring (messages are judged all the same)
+    /// Time under load before that, in seconds; its messages are verified but not measured
     #[arg(long, default_value = "1", value_parser = seconds)]
     pub(crate) warm_up: f64,
 
-    /// How often to measure; the result is the median, with the spread
+    /// Number of measurements; the result is the median, with the spread
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub(crate) repeat: usize,
 
-    /// Bytes in a message
+    /// Message size in bytes
     #[arg(long, default_value_t = 128, value_parser = message_bytes)]
     pub(crate) bytes: usize,
 
-    /// HTTP connections to publish over, in turn, or clients that publish
+    /// Number of HTTP connections or clients that publish, in turn
     #[arg(long, default_value_t = 16, value_parser = at_least_one)]
     pub(crate) publishers: usize,
 
-    /// Requests that one of those connections may have unanswered
+    /// Requests in flight per HTTP connection
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub(crate) pipeline: usize,
 
-    /// Seeds what is random: the same seed, the same schedule
+    /// Seed of the random numbers; equal seeds give equal schedules
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 }
@@ -146,7 +147,7 @@ pub(crate) struct LoadArguments {
 /// The arguments of `push`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct PushArguments {
-    /// How many users the sessions belong to, dealt out in turn [default: one session per user]
+    /// Number of users; the sessions are distributed evenly [default: one session per user]
     #[arg(long, value_parser = at_least_one)]
     pub(crate) users: Option<usize>,
     #[command(flatten)]
@@ -156,24 +157,24 @@ pub(crate) struct PushArguments {
 /// The arguments of `channel`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ChannelArguments {
-    /// Who publishes [default: a client, or a backend where clients cannot]
+    /// The publisher [default: client, or http if clients cannot publish]
     #[arg(long, value_enum)]
     pub(crate) via: Option<Via>,
-    /// How many channels there are
+    /// Number of channels
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub(crate) channels: usize,
     #[command(flatten)]
     pub(crate) flow: FlowArguments,
 }
 
-/// Who publishes.
+/// The publisher of the scenario `channel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
     /// A member of the channel
     Client,
-    /// A backend, over HTTP
+    /// A backend, by HTTP
     Http,
-    /// A program that embeds the gateway: its example `publisher`, told over HTTP
+    /// A program that embeds the gateway: its example `publisher`, triggered by HTTP
     Library,
 }
 
@@ -196,18 +197,18 @@ pub(crate) struct MixedArguments {
     /// Weight of commands
     #[arg(long, default_value_t = 8)]
     pub(crate) rpc: u32,
-    /// How many channels there are
+    /// Number of channels
     #[arg(long, default_value_t = 10, value_parser = at_least_one)]
     pub(crate) channels: usize,
     #[command(flatten)]
     pub(crate) flow: FlowArguments,
 }
 
-/// The arguments of everything that publishes.
+/// The arguments that all publishing scenarios share.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct FlowArguments {
     #[command(flatten)]
-    pub(crate) crowd: CrowdArguments,
+    pub(crate) client: ClientArguments,
     #[command(flatten)]
     pub(crate) load: LoadArguments,
     #[command(flatten)]
@@ -219,14 +220,14 @@ pub(crate) struct FlowArguments {
 /// The arguments of `connect`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ConnectArguments {
-    /// Handshakes under way at once in the storm, by each thread
+    /// Concurrent handshakes per thread
     #[arg(long, default_value_t = 256, value_parser = at_least_one)]
     pub(crate) at_a_time: usize,
-    /// How often to do all of it; the result is the median, with the spread
+    /// Number of repetitions; the result is the median, with the spread
     #[arg(long, default_value_t = 3, value_parser = at_least_one)]
     pub(crate) repeat: usize,
     #[command(flatten)]
-    pub(crate) crowd: CrowdArguments,
+    pub(crate) client: ClientArguments,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
     #[command(flatten)]
@@ -236,14 +237,14 @@ pub(crate) struct ConnectArguments {
 /// The arguments of `idle`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct IdleArguments {
-    /// Sessions that are opened first and subtracted, with what the process needs for itself
+    /// Sessions of the baseline: the memory with them, which includes the process's, is subtracted
     #[arg(long, default_value_t = 100)]
     pub(crate) base: usize,
-    /// For how long all must be quiet before memory is read
+    /// Time without traffic before memory is read, in seconds
     #[arg(long, default_value = "2", value_parser = seconds)]
     pub(crate) settle: f64,
     #[command(flatten)]
-    pub(crate) crowd: CrowdArguments,
+    pub(crate) client: ClientArguments,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
     #[command(flatten)]
@@ -253,13 +254,13 @@ pub(crate) struct IdleArguments {
 /// The arguments of `churn`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ChurnArguments {
-    /// Sessions that come and go, besides --clients that stay
+    /// Sessions that join and leave, besides the --clients that stay
     #[arg(long, default_value_t = 200, value_parser = at_least_one)]
     pub(crate) wanderers: usize,
-    /// Joins and leaves a second
+    /// Joins and leaves per second
     #[arg(long, default_value_t = 500.0)]
     pub(crate) moves: f64,
-    /// How many channels there are
+    /// Number of channels
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub(crate) channels: usize,
     #[command(flatten)]
@@ -269,10 +270,10 @@ pub(crate) struct ChurnArguments {
 /// The arguments of `slow`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SlowArguments {
-    /// How many more sessions read slowly
+    /// Number of slow sessions, besides --clients
     #[arg(long, default_value_t = 50, value_parser = at_least_one)]
     pub(crate) slow: usize,
-    /// How many bytes a second each of them reads; 0 for none
+    /// Bytes per second that each of them reads; 0 for none
     #[arg(long, default_value_t = 0)]
     pub(crate) slow_bytes: usize,
     #[command(flatten)]

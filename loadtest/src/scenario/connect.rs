@@ -1,26 +1,28 @@
-//! `loadtest connect`: a storm of connects and registrations, then all at once after a restart.
+//! `loadtest connect`: opens many sessions, restarts the server, and opens all at once.
 
 use hdrhistogram::Histogram;
 
 use super::arguments::ConnectArguments;
-use super::{Scene, members, outcome, sizes};
+use super::{Environment, members, outcome, sizes};
 use crate::clock;
 use crate::engine::Setup;
 use crate::failure::Outcome;
 use crate::procfs;
-use crate::protocol::{Member, Name, Purpose, Way};
+use crate::protocol::{Capability, Member, Name, Purpose};
 use crate::report::{Report, percentile_curve};
 use crate::stamp::BYTES_MIN;
 use crate::stats::{count, duration, float, latencies, median, percentile_line};
-use crate::team::Team;
+use crate::team::EngineTeam;
 
-/// One storm.
+/// The result of opening all sessions once.
 #[derive(Debug)]
 struct Storm {
     seconds: f64,
+    /// Times from connect to membership, in nanoseconds.
     latency: Histogram<u64>,
-    /// The server's nanoseconds on a CPU for each connection.
+    /// The server's CPU time per connection; `None` if its process is unknown.
     server_ns_each: Option<f64>,
+    /// The CPU time of this process.
     own_ns: u64,
 }
 
@@ -28,34 +30,34 @@ struct Storm {
 ///
 /// # Errors
 ///
-/// The server could not be started or reached, or a session could not be opened.
+/// The server cannot be started or reached, or a session cannot be opened.
 pub(crate) fn run(arguments: &ConnectArguments) -> Outcome<bool> {
-    let crowd = &arguments.crowd;
-    let mut scene = Scene::prepare(&arguments.server, crowd, Name::Wserver)?;
-    let mut report = Report::new("connect: storms of connects and registrations");
-    scene.describe(&mut report);
-    let groups = crowd.clients; // so that a channel's size is not in the price
-    let all = members(0, crowd.clients, groups);
-    let mut setup = scene.setup(crowd, sizes(&all, groups), BYTES_MIN);
+    let client = &arguments.client;
+    let mut environment = Environment::prepare(&arguments.server, client, Name::Wserver)?;
+    let mut report = Report::new("connect: many connects and registrations at once");
+    environment.describe(&mut report);
+    let groups = client.clients; // So that the size of a channel does not affect the cost.
+    let all = members(0, client.clients, groups);
+    let mut setup = environment.setup(client, sizes(&all, groups), BYTES_MIN);
     setup.may_end = true;
 
     let (mut storms, mut returns) = (Vec::new(), Vec::new());
     for _ in 0..arguments.repeat {
-        let mut team = Team::new(&setup, crowd.threads)?;
-        storms.push(storm(&mut team, &all, arguments.at_a_time, &scene)?);
-        let is_ours = scene.gateway.is_some();
+        let mut team = EngineTeam::new(&setup, client.threads)?;
+        storms.push(storm(&mut team, &all, arguments.at_a_time, &environment)?);
+        let is_ours = environment.gateway.is_some();
         if is_ours {
-            restart(&mut scene, &mut team)?;
-            returns.push(storm(&mut team, &all, crowd.clients, &scene)?);
-            check_members(&setup, &mut team, &scene, all.len())?;
-            // The next round finds a fresh server too, and its sessions gone.
-            restart(&mut scene, &mut team)?;
+            restart(&mut environment, &mut team)?;
+            returns.push(storm(&mut team, &all, client.clients, &environment)?);
+            check_members(&setup, &mut team, &environment, all.len())?;
+            // The next repetition begins with a new server without sessions, too.
+            restart(&mut environment, &mut team)?;
         }
     }
     report.row(
         "sessions",
         format!(
-            "{}, {} under way at once per thread",
+            "{}, {} concurrent handshakes per thread",
             all.len(),
             arguments.at_a_time
         ),
@@ -64,7 +66,7 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Outcome<bool> {
     if returns.is_empty() {
         report.row(
             "after a restart",
-            "not tried: the server is not ours to restart",
+            "not measured: this program did not start the server",
         );
     } else {
         add(&mut report, "after a restart", &returns, all.len());
@@ -77,21 +79,26 @@ pub(crate) fn run(arguments: &ConnectArguments) -> Outcome<bool> {
     report.deliver(&arguments.destination)
 }
 
-fn storm(team: &mut Team, all: &[Member], at_a_time: usize, scene: &Scene) -> Outcome<Storm> {
+fn storm(
+    team: &mut EngineTeam,
+    all: &[Member],
+    at_a_time: usize,
+    environment: &Environment,
+) -> Outcome<Storm> {
     let engines = team.size();
-    let before = scene.pid.map(procfs::cpu_ns).transpose()?;
-    let own_before = procfs::own_cpu_ns(scene.pid)?;
+    let before = environment.pid.map(procfs::cpu_ns).transpose()?;
+    let own_before = procfs::own_cpu_ns(environment.pid)?;
     let begun_ns = clock::now_ns();
     let open = |number: usize, engine: &mut crate::engine::Engine| {
-        let share = Team::share(all, number, engines);
+        let share = EngineTeam::share(all, number, engines);
         engine.open(&share, Purpose::Receive, at_a_time)?;
         Ok(engine.opening().clone())
     };
     let (openings, ()) = team.all(open, |_| ())?;
     let seconds = float(clock::now_ns() - begun_ns) / 1e9;
-    let own_ns = procfs::own_cpu_ns(scene.pid)? - own_before;
-    // Registering may not be answered: its price is paid once the server rests.
-    let server_ns_each = match scene.pid.zip(before) {
+    let own_ns = procfs::own_cpu_ns(environment.pid)? - own_before;
+    // Not every protocol confirms registrations: wait until the server has processed them.
+    let server_ns_each = match environment.pid.zip(before) {
         Some((pid, before)) => {
             procfs::wait_until_idle(pid)?;
             let spent = procfs::cpu_ns(pid)?.saturating_sub(before);
@@ -111,27 +118,33 @@ fn storm(team: &mut Team, all: &[Member], at_a_time: usize, scene: &Scene) -> Ou
     })
 }
 
-/// Ends the server, sees every session end, and starts it again on the same port.
-fn restart(scene: &mut Scene, team: &mut Team) -> Outcome<()> {
-    scene.gateway = None; // stops it
+/// Stops the server, waits until every session has ended, and starts it again on the same port.
+fn restart(environment: &mut Environment, team: &mut EngineTeam) -> Outcome<()> {
+    environment.gateway = None; // stops it
     team.all(|_, engine| engine.wait_until_ended(), |_| ())?;
     team.all(
         |_, engine| {
-            engine.forget_sessions();
+            engine.drop_sessions();
             Ok(())
         },
         |_| (),
     )?;
-    scene.start()
+    environment.start()
 }
 
-/// Publishes to everyone, where that goes over HTTP, so that all are known to be members.
-fn check_members(setup: &Setup, team: &mut Team, scene: &Scene, sessions: usize) -> Outcome<()> {
-    if !setup.protocol.offers(Way::Http) || scene.gateway.is_none() {
+/// Publishes to all groups until every session has received a message, if the protocol offers
+/// publishing by HTTP.
+fn check_members(
+    setup: &Setup,
+    team: &mut EngineTeam,
+    environment: &Environment,
+    sessions: usize,
+) -> Outcome<()> {
+    if !setup.protocol.offers(Capability::Http) || environment.gateway.is_none() {
         return Ok(());
     }
     team.first().add_publishers(16, 1)?;
-    team.all(|_, engine| engine.probe(Way::Http, sessions), |_| ())?;
+    team.all(|_, engine| engine.probe(Capability::Http, sessions), |_| ())?;
     Ok(())
 }
 

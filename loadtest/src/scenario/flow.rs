@@ -1,24 +1,24 @@
-//! The scenarios that publish: push, channel, rpc, mixed, churn and slow.
+//! The publishing scenarios: push, channel, rpc, mixed, churn and slow.
 //!
-//! They differ in who publishes, who receives, and what else happens; all open their sessions, make
-//! sure that each is a member, run their load once or several times, and judge every message.
+//! They differ in publishers, receivers and additional sessions. Each opens its sessions, verifies
+//! that all are members, runs its load once or several times, and verifies every message.
 
 use super::arguments::{
     ChannelArguments, ChurnArguments, FlowArguments, LoadArguments, MixedArguments, PushArguments,
     RpcArguments, SlowArguments, Via,
 };
 use super::measure::{Plan, Sample, measure};
-use super::{Scene, members, outcome, sizes, stays};
+use super::{Environment, members, membership_check, outcome, sizes};
 use crate::engine::{Load, Mix, Pace};
 use crate::failure::{Failure, Outcome};
 use crate::gateway;
 use crate::procfs;
-use crate::protocol::{Member, Name, Purpose, Way};
+use crate::protocol::{Capability, Member, Name, Purpose};
 use crate::report::Report;
 use crate::stats::{count, duration, float};
-use crate::team::Team;
+use crate::team::EngineTeam;
 
-/// What makes one of these scenarios.
+/// The definition of a publishing scenario.
 struct Flow<'a> {
     title: &'static str,
     arguments: &'a FlowArguments,
@@ -26,62 +26,64 @@ struct Flow<'a> {
     mix: Mix,
     purpose: Purpose,
     load: Load,
-    besides: Besides,
+    background: Background,
 }
 
-/// What happens besides publishing.
+/// The additional sessions of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Besides {
+enum Background {
+    /// No additional sessions.
     Nothing,
-    /// So many more sessions read at this pace.
+    /// Slow sessions: their number and pace.
     Slow(usize, Pace),
-    /// So many more sessions come and go, so often a second.
+    /// Sessions that join and leave: their number, and the joins and leaves per second.
     Churn(usize, f64),
 }
 
-/// All by HTTP.
+/// Publications by HTTP only.
 pub(crate) const HTTP: Mix = Mix {
     http: 1,
     client: 0,
-    ask: 0,
+    command: 0,
 };
-/// All by clients.
+/// Publications by clients only.
 pub(crate) const CLIENT: Mix = Mix {
     http: 0,
     client: 1,
-    ask: 0,
+    command: 0,
 };
 /// Commands only.
 pub(crate) const ASK: Mix = Mix {
     http: 0,
     client: 0,
-    ask: 1,
+    command: 1,
 };
 
-/// `loadtest push`.
+/// Runs `loadtest push`. Returns `false` if the report contains an error.
 ///
 /// # Errors
 ///
-/// The server could not be started or reached, or a session could not be opened.
+/// The server cannot be started or reached, the protocol lacks a capability, or a session cannot be
+/// opened.
 pub(crate) fn push(arguments: &PushArguments) -> Outcome<bool> {
     let flow = &arguments.flow;
     let groups = arguments
         .users
-        .unwrap_or(flow.crowd.clients)
-        .min(flow.crowd.clients);
+        .unwrap_or(flow.client.clients)
+        .min(flow.client.clients);
     Flow {
-        title: "push: by HTTP to users' sessions",
+        title: "push: by HTTP to the sessions of users",
         arguments: flow,
         groups,
         mix: HTTP,
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 1000.0)),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wserver)
 }
 
-/// `loadtest channel`.
+/// Runs `loadtest channel`. Returns `false` if the report contains an error.
 ///
 /// # Errors
 ///
@@ -99,30 +101,30 @@ pub(crate) fn channel(arguments: &ChannelArguments) -> Outcome<bool> {
     let flow = &flow;
     let name = flow.server.protocol.unwrap_or(Name::Wsrv);
     let protocol = name.build(&flow.server.protocol_options());
-    let own = if protocol.offers(Way::Client) {
+    let own = if protocol.offers(Capability::Client) {
         Via::Client
     } else {
         Via::Http
     };
     let via = arguments.via.unwrap_or(own);
     let (mix, title) = match via {
-        Via::Http => (HTTP, "channel: written to by HTTP"),
-        Via::Library => (HTTP, "channel: written to by the library"),
-        Via::Client => (CLIENT, "channel: written to by a member"),
+        Via::Http => (HTTP, "channel: publications by HTTP"),
+        Via::Library => (HTTP, "channel: publications by an embedding program"),
+        Via::Client => (CLIENT, "channel: publications by a member"),
     };
     Flow {
         title,
         arguments: flow,
-        groups: arguments.channels.min(flow.crowd.clients),
+        groups: arguments.channels.min(flow.client.clients),
         mix,
         purpose: Purpose::Receive,
         load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wsrv)
 }
 
-/// `loadtest rpc`.
+/// Runs `loadtest rpc`. Returns `false` if the report contains an error.
 ///
 /// # Errors
 ///
@@ -132,50 +134,54 @@ pub(crate) fn rpc(arguments: &RpcArguments) -> Outcome<bool> {
     Flow {
         title: "rpc: commands and their replies",
         arguments: flow,
-        groups: flow.crowd.clients,
+        groups: flow.client.clients,
         mix: ASK,
-        purpose: Purpose::Ask,
+        purpose: Purpose::Command,
         load: load_of(&flow.load, Load::Closed { outstanding: 1 }),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wsrv)
 }
 
-/// `loadtest mixed`.
+/// Runs `loadtest mixed`. Returns `false` if the report contains an error.
 ///
 /// # Errors
 ///
 /// As [`push`].
 pub(crate) fn mixed(arguments: &MixedArguments) -> Outcome<bool> {
     let flow = &arguments.flow;
-    let (http, client, ask) = (arguments.http, arguments.client, arguments.rpc);
+    let (http, client, command) = (arguments.http, arguments.client, arguments.rpc);
     if http
         .checked_add(client)
-        .and_then(|sum| sum.checked_add(ask))
+        .and_then(|sum| sum.checked_add(command))
         .is_none_or(|sum| sum == 0)
     {
         return Err(Failure::new(
-            "the weights --http, --client and --rpc must sum to something",
+            "the sum of the weights --http, --client and --rpc must be from 1 to 4294967295",
         ));
     }
-    if ask > 0 && flow.server.protocol == Some(Name::Nats) {
+    if command > 0 && flow.server.protocol == Some(Name::Nats) {
         return Err(Failure::new(
-            "NATS has no reply that is not a publication: use --rpc 0",
+            "the protocol nats has no replies besides publications: use --rpc 0",
         ));
     }
     Flow {
         title: "mixed: publications and commands",
         arguments: flow,
-        groups: arguments.channels.min(flow.crowd.clients),
-        mix: Mix { http, client, ask },
+        groups: arguments.channels.min(flow.client.clients),
+        mix: Mix {
+            http,
+            client,
+            command,
+        },
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 1000.0)),
-        besides: Besides::Nothing,
+        background: Background::Nothing,
     }
     .run(Name::Wsrv)
 }
 
-/// `loadtest churn`.
+/// Runs `loadtest churn`. Returns `false` if the report contains an error.
 ///
 /// # Errors
 ///
@@ -185,21 +191,21 @@ pub(crate) fn churn(arguments: &ChurnArguments) -> Outcome<bool> {
     let name = flow.server.protocol.unwrap_or(Name::Wserver);
     let by_http = name
         .build(&flow.server.protocol_options())
-        .offers(Way::Http);
+        .offers(Capability::Http);
     Flow {
-        title: "churn: members come and go",
+        title: "churn: members join and leave",
         arguments: flow,
-        groups: arguments.channels.min(flow.crowd.clients),
-        // What a client publishes is known to be applied when it comes back to that client.
+        groups: arguments.channels.min(flow.client.clients),
+        // A client's publication is known to be applied when the client receives it.
         mix: if by_http { HTTP } else { CLIENT },
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 200.0)),
-        besides: Besides::Churn(arguments.wanderers, arguments.moves),
+        background: Background::Churn(arguments.wanderers, arguments.moves),
     }
     .run(Name::Wserver)
 }
 
-/// `loadtest slow`.
+/// Runs `loadtest slow`. Returns `false` if the report contains an error.
 ///
 /// # Errors
 ///
@@ -217,7 +223,7 @@ pub(crate) fn slow(arguments: &SlowArguments) -> Outcome<bool> {
         mix: HTTP,
         purpose: Purpose::Receive,
         load: load_of(&flow.load, open(&flow.load, 200.0)),
-        besides: Besides::Slow(arguments.slow, pace),
+        background: Background::Slow(arguments.slow, pace),
     }
     .run(Name::Wserver)
 }
@@ -229,7 +235,7 @@ fn open(load: &LoadArguments, rate: f64) -> Load {
     }
 }
 
-/// The load that was asked for, or `own`.
+/// Returns the load of the arguments, or `own` if they name none.
 fn load_of(load: &LoadArguments, own: Load) -> Load {
     match load.outstanding {
         Some(outstanding) => Load::Closed { outstanding },
@@ -240,53 +246,62 @@ fn load_of(load: &LoadArguments, own: Load) -> Load {
 
 impl Flow<'_> {
     fn run(&self, own: Name) -> Outcome<bool> {
-        let crowd = &self.arguments.crowd;
-        let scene = Scene::prepare(&self.arguments.server, crowd, own)?;
-        self.check(&scene)?;
+        let client = &self.arguments.client;
+        let environment = Environment::prepare(&self.arguments.server, client, own)?;
+        self.check(&environment)?;
         let mut report = Report::new(self.title);
-        scene.describe(&mut report);
+        environment.describe(&mut report);
 
-        let all = members(0, crowd.clients, self.groups);
-        let mut setup = scene.setup(crowd, sizes(&all, self.groups), self.arguments.load.bytes);
-        setup.counts_receivers = self.besides == Besides::Nothing;
-        setup.keeps_times = matches!(self.besides, Besides::Churn(..));
-        setup.speakers = self.arguments.load.publishers;
-        let mut team = Team::new(&setup, crowd.threads)?;
-        self.open(&mut team, &all, &scene, &mut report)?;
+        let all = members(0, client.clients, self.groups);
+        let mut setup =
+            environment.setup(client, sizes(&all, self.groups), self.arguments.load.bytes);
+        setup.counts_receivers = self.background == Background::Nothing;
+        setup.keeps_times = matches!(self.background, Background::Churn(..));
+        setup.client_publishers = self.arguments.load.publishers;
+        let mut team = EngineTeam::new(&setup, client.threads)?;
+        self.open(&mut team, &all, &environment, &mut report)?;
 
         let samples = if self.arguments.load.ramp {
-            self.ramp(&mut team, &scene, &mut report)?
+            self.ramp(&mut team, &environment, &mut report)?
         } else {
             let mut samples = Vec::new();
             for repetition in 0..self.arguments.load.repeat {
                 let plan = self.plan(self.load, count(repetition));
-                samples.push(measure(&mut team, &plan, scene.pid)?);
+                samples.push(measure(&mut team, &plan, environment.pid)?);
             }
             samples
         };
         if !self.arguments.load.ramp {
-            outcome::add_samples(&mut report, &samples, crowd.threads);
+            outcome::add_samples(&mut report, &samples, client.threads);
         }
-        self.judge(&mut team, &mut report)?;
+        self.verify(&mut team, &mut report)?;
         report.deliver(&self.arguments.destination)
     }
 
-    fn check(&self, scene: &Scene) -> Outcome<()> {
-        let Mix { http, client, ask } = self.mix;
-        for (weight, way) in [(http, Way::Http), (client, Way::Client), (ask, Way::Ask)] {
+    fn check(&self, environment: &Environment) -> Outcome<()> {
+        let Mix {
+            http,
+            client,
+            command,
+        } = self.mix;
+        for (weight, capability) in [
+            (http, Capability::Http),
+            (client, Capability::Client),
+            (command, Capability::Command),
+        ] {
             if weight > 0 {
-                scene.must_offer(way)?;
+                environment.must_offer(capability)?;
             }
         }
         Ok(())
     }
 
-    /// Opens everything, and waits until every session is a member.
+    /// Opens all connections and waits until every session is a member.
     fn open(
         &self,
-        team: &mut Team,
+        team: &mut EngineTeam,
         all: &[Member],
-        scene: &Scene,
+        environment: &Environment,
         report: &mut Report,
     ) -> Outcome<()> {
         let load = &self.arguments.load;
@@ -295,36 +310,40 @@ impl Flow<'_> {
             team.first()
                 .add_publishers(load.publishers, load.pipeline)?;
         }
-        let memory = || scene.pid.map(procfs::anonymous_bytes).transpose();
+        let memory = || environment.pid.map(procfs::anonymous_bytes).transpose();
         let before = memory()?;
         let at_a_time = OPENING_AT_A_TIME;
         team.all(
             |number, engine| {
-                engine.open(&Team::share(all, number, engines), self.purpose, at_a_time)
+                engine.open(
+                    &EngineTeam::share(all, number, engines),
+                    self.purpose,
+                    at_a_time,
+                )
             },
             |_| (),
         )?;
         let more = |sessions| members(all.len(), sessions, self.groups);
-        match self.besides {
-            Besides::Nothing => {}
-            Besides::Slow(sessions, pace) => team.first().open_paced(&more(sessions), pace)?,
-            Besides::Churn(sessions, _) => {
+        match self.background {
+            Background::Nothing => {}
+            Background::Slow(sessions, pace) => team.first().open_paced(&more(sessions), pace)?,
+            Background::Churn(sessions, _) => {
                 let more = more(sessions);
                 team.all(
                     |number, engine| {
-                        engine.open_wanderers(&Team::share(&more, number, engines), at_a_time)
+                        engine.open_churning(&EngineTeam::share(&more, number, engines), at_a_time)
                     },
                     |_| (),
                 )?;
             }
         }
-        let way = if self.mix.http > 0 {
-            Way::Http
+        let capability = if self.mix.http > 0 {
+            Capability::Http
         } else {
-            Way::Client
+            Capability::Client
         };
         if self.purpose == Purpose::Receive {
-            team.all(|_, engine| engine.probe(way, all.len()), |_| ())?;
+            team.all(|_, engine| engine.probe(capability, all.len()), |_| ())?;
         }
         let memory = match before.zip(memory()?) {
             Some((before, after)) => {
@@ -337,7 +356,7 @@ impl Flow<'_> {
         let (sessions, groups) = (all.len(), self.groups);
         report.row("sessions", format!("{sessions} in {groups} groups{memory}"));
         let messages = format!(
-            "{} bytes, from {} publishers, {} outstanding each",
+            "{} bytes, from {} publishers, {} in flight each",
             load.bytes, load.publishers, load.pipeline
         );
         report.row("messages of", messages);
@@ -351,30 +370,35 @@ impl Flow<'_> {
             mix: self.mix,
             warm_up_s: arguments.warm_up,
             measured_s: arguments.seconds,
-            patience_s: match self.besides {
-                Besides::Nothing => 3.0,
-                Besides::Slow(..) | Besides::Churn(..) => 1.0,
+            patience_s: match self.background {
+                Background::Nothing => 3.0,
+                Background::Slow(..) | Background::Churn(..) => 1.0,
             },
             seed: arguments.seed.wrapping_add(repetition),
-            moves: match self.besides {
-                Besides::Churn(_, moves) => moves,
-                Besides::Nothing | Besides::Slow(..) => 0.0,
+            moves: match self.background {
+                Background::Churn(_, moves) => moves,
+                Background::Nothing | Background::Slow(..) => 0.0,
             },
             is_shown: true,
         }
     }
 
-    /// Raises the rate until it is too much.
-    fn ramp(&self, team: &mut Team, scene: &Scene, report: &mut Report) -> Outcome<Vec<Sample>> {
+    /// Raises the rate step by step until p99 exceeds its limit or the server falls behind.
+    fn ramp(
+        &self,
+        team: &mut EngineTeam,
+        environment: &Environment,
+        report: &mut Report,
+    ) -> Outcome<Vec<Sample>> {
         let arguments = &self.arguments.load;
         let Load::Open { mut rate, arrivals } = self.load else {
-            return Err(Failure::new("a ramp is an open loop"));
+            return Err(Failure::new("--ramp needs an open loop"));
         };
         let mut samples: Vec<Sample> = Vec::new();
         let mut knee = None;
         for step in 0..RAMP_STEPS_MAX {
             let load = Load::Open { rate, arrivals };
-            let sample = measure(team, &self.plan(load, step), scene.pid)?;
+            let sample = measure(team, &self.plan(load, step), environment.pid)?;
             let p99_ms = sample.latency_ns(0.99) / 1e6;
             let is_too_much = p99_ms > arguments.p99_max_ms || !sample.keeps_up();
             eprintln!(
@@ -399,31 +423,32 @@ impl Flow<'_> {
         Ok(samples)
     }
 
-    fn judge(&self, team: &mut Team, report: &mut Report) -> Outcome<()> {
-        if matches!(self.besides, Besides::Slow(..)) {
+    fn verify(&self, team: &mut EngineTeam, report: &mut Report) -> Outcome<()> {
+        if matches!(self.background, Background::Slow(..)) {
             team.all(|_, engine| engine.catch_up(), |_| ())?;
         }
-        let moved = team.moved();
+        let membership_changes = team.membership_changes();
         let accounts = team.accounts();
-        let mut verdict = accounts.verdict();
-        match self.besides {
-            Besides::Nothing => {}
-            Besides::Slow(..) => outcome::add_slow(report, &accounts),
-            Besides::Churn(sessions, _) => {
-                let judged = stays::judge(&accounts.sessions, &accounts.published);
-                verdict.add(judged.verdict);
+        let mut errors = accounts.errors();
+        match self.background {
+            Background::Nothing => {}
+            Background::Slow(..) => outcome::add_slow(report, &accounts),
+            Background::Churn(sessions, _) => {
+                let check = membership_check::check(&accounts.sessions, &accounts.published);
+                errors.add(check.errors);
                 report.row(
-                    "wanderers",
+                    "churning sessions",
                     format!(
-                        "{sessions}, moved {moved} times, {} stays; {} messages had to reach them",
-                        judged.stays, judged.owed
+                        "{sessions}, {membership_changes} joins and leaves, {} memberships; \
+                         {} messages due",
+                        check.memberships, check.expected
                     ),
                 );
-                report.figure("moves", moved);
-                report.figure("stays", judged.stays);
+                report.figure("moves", membership_changes);
+                report.figure("stays", check.memberships);
             }
         }
-        outcome::add_verdict(report, verdict);
+        outcome::add_delivery_errors(report, errors);
         Ok(())
     }
 }

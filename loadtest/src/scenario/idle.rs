@@ -1,9 +1,9 @@
-//! `loadtest idle`: what a session costs in memory while nothing happens.
+//! `loadtest idle`: measures the memory of a session without traffic.
 
 use std::time::Duration;
 
 use super::arguments::IdleArguments;
-use super::{Scene, members, sizes};
+use super::{Environment, members, sizes};
 use crate::clock;
 use crate::failure::{Failure, Outcome};
 use crate::procfs;
@@ -11,12 +11,14 @@ use crate::protocol::{Name, Purpose};
 use crate::report::Report;
 use crate::stamp::BYTES_MIN;
 use crate::stats::{count, float};
-use crate::team::Team;
+use crate::team::EngineTeam;
 
-/// What is held at one moment.
+/// Memory in use, in bytes.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct IdleSample {
+    /// Anonymous memory of the server's process.
     process: u64,
+    /// Memory of the kernel for sockets.
     kernel: u64,
 }
 
@@ -24,42 +26,50 @@ struct Held {
 ///
 /// # Errors
 ///
-/// The server could not be started or reached, its process is unknown, or a session could not be
-/// opened.
+/// The server cannot be started or reached, its process is unknown, or a session cannot be opened.
 pub(crate) fn run(arguments: &IdleArguments) -> Outcome<bool> {
-    let crowd = &arguments.crowd;
-    let scene = Scene::prepare(&arguments.server, crowd, Name::Wserver)?;
-    let Some(pid) = scene.pid else {
-        return Err(Failure::new("memory of which process? name it with --pid"));
+    let client = &arguments.client;
+    let environment = Environment::prepare(&arguments.server, client, Name::Wserver)?;
+    let Some(pid) = environment.pid else {
+        return Err(Failure::new("idle with --target needs --pid of the server"));
     };
-    let mut report = Report::new("idle: memory of a session that does nothing");
-    scene.describe(&mut report);
-    let sessions = arguments.base + crowd.clients;
+    let mut report = Report::new("idle: memory of a session without traffic");
+    environment.describe(&mut report);
+    let sessions = arguments.base + client.clients;
     let all = members(0, sessions, sessions);
-    let setup = scene.setup(crowd, sizes(&all, sessions), BYTES_MIN);
-    let mut team = Team::new(&setup, crowd.threads)?;
+    let setup = environment.setup(client, sizes(&all, sessions), BYTES_MIN);
+    let mut team = EngineTeam::new(&setup, client.threads)?;
     let engines = team.size();
     let (base, rest) = all.split_at(arguments.base);
-    let mut held = Vec::new();
+    let mut samples = Vec::new();
     for some in [base, rest] {
         team.all(
-            |number, engine| engine.open(&Team::share(some, number, engines), Purpose::Receive, 64),
+            |number, engine| {
+                engine.open(
+                    &EngineTeam::share(some, number, engines),
+                    Purpose::Receive,
+                    64,
+                )
+            },
             |_| (),
         )?;
         procfs::wait_until_idle(pid)?;
         clock::pause(Duration::from_secs_f64(arguments.settle));
-        held.push(Held {
+        samples.push(IdleSample {
             process: procfs::anonymous_bytes(pid)?,
             kernel: procfs::kernel_bytes()?,
         });
     }
-    let each = |of: fn(&Held) -> u64| {
-        (float(of(&held[1])) - float(of(&held[0]))) / float(count(crowd.clients))
+    let each = |of: fn(&IdleSample) -> u64| {
+        (float(of(&samples[1])) - float(of(&samples[0]))) / float(count(client.clients))
     };
-    let (process, kernel) = (each(|held| held.process), each(|held| held.kernel));
+    let (process, kernel) = (
+        each(|samples| samples.process),
+        each(|samples| samples.kernel),
+    );
     report.row(
         "sessions",
-        format!("{} measured, after {} more", crowd.clients, arguments.base),
+        format!("{} measured, after {} more", client.clients, arguments.base),
     );
     report.row(
         "process",
@@ -69,10 +79,10 @@ pub(crate) fn run(arguments: &IdleArguments) -> Outcome<bool> {
         "kernel",
         format!("{kernel:.0} bytes each, both ends of the connection and the client's files"),
     );
-    let mebibytes = float(held[1].process) / f64::from(1024 * 1024);
+    let mebibytes = float(samples[1].process) / f64::from(1024 * 1024);
     report.row("in all", format!("{mebibytes:.1} MiB of anonymous memory"));
     report.figure("process_bytes_per_session", process);
     report.figure("kernel_bytes_per_session", kernel);
-    report.figure("process_bytes", held[1].process);
+    report.figure("process_bytes", samples[1].process);
     report.deliver(&arguments.destination)
 }

@@ -1,18 +1,18 @@
-//! One measurement: a phase of all engines, with the server looked at before and after.
+//! A measurement: a phase of all engines, with the resource usage of server and client.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::{self, MILLISECOND_NS};
-use crate::engine::{Load, Mix, Phase, Tally};
+use crate::engine::{Counters, Load, Mix, Phase};
 use crate::failure::Outcome;
 use crate::procfs;
 use crate::progress::Progress;
 use crate::stats::float;
-use crate::team::Team;
+use crate::team::EngineTeam;
 
-/// What is to be done.
+/// The parameters of a measurement. Times are in seconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) load: Load,
@@ -22,32 +22,34 @@ pub(crate) struct Plan {
     pub(crate) patience_s: f64,
     pub(crate) seed: u64,
     pub(crate) moves: f64,
-    /// Whether a person sees how far it has come.
+    /// True if progress is shown.
     pub(crate) is_shown: bool,
 }
 
-/// What it came to.
+/// The result of a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    pub(crate) tally: Tally,
+    pub(crate) counters: Counters,
     pub(crate) load: Load,
-    /// For how long was measured.
+    /// The measured time.
     pub(crate) seconds: f64,
-    /// From the beginning of measuring until all had come.
+    /// Time from the end of the warm-up until all engines were done.
     pub(crate) wall_ns: u64,
-    /// What the server used in that time; `None` for one of unknown process.
+    /// The server's usage in `wall_ns`; `None` if its process is unknown.
     pub(crate) server: Option<Usage>,
-    /// What this program did.
+    /// The CPU time of this process in `wall_ns`.
     pub(crate) own_ns: u64,
 }
 
-/// What a process used.
+/// The resource usage of a process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     pub(crate) cpu_ns: u64,
+    /// Voluntary context switches.
     pub(crate) switches_voluntary: u64,
+    /// Involuntary context switches.
     pub(crate) switches_forced: u64,
-    /// Anonymous memory at the end.
+    /// Anonymous memory at the end, in bytes.
     pub(crate) anonymous_bytes: u64,
 }
 
@@ -74,12 +76,12 @@ impl Usage {
     }
 }
 
-/// Carries out `plan`.
+/// Runs a measurement. `pid` is the server's process, if known.
 ///
 /// # Errors
 ///
-/// The kernel fails us, or the server's process has ended.
-pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome<Sample> {
+/// A system call failed, or the server's process has exited.
+pub(crate) fn measure(team: &mut EngineTeam, plan: &Plan, pid: Option<u32>) -> Outcome<Sample> {
     let begin_ns = clock::now_ns() + LEAD_NS;
     let from_ns = begin_ns + nanoseconds(plan.warm_up_s);
     let until_ns = from_ns + nanoseconds(plan.measured_s);
@@ -89,7 +91,7 @@ pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
         begin_ns,
         from_ns,
         until_ns,
-        patience_ns: nanoseconds(plan.patience_s),
+        idle_timeout_ns: nanoseconds(plan.patience_s),
         seed: plan.seed,
         moves: plan.moves,
         engines: team.size(),
@@ -97,7 +99,7 @@ pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
     let shared = Arc::clone(team.shared());
     shared.begin_phase();
     let watch = |is_done: &dyn Fn() -> bool| -> Outcome<(Option<Usage>, u64, u64)> {
-        // Where nothing is under way before, nothing of it may be missed.
+        // Without a warm-up, read the server's usage before its first publication.
         let is_cold = plan.warm_up_s <= 0.0;
         pause_until(if is_cold {
             from_ns - LEAD_NS / 2
@@ -126,12 +128,12 @@ pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
     };
     let (tallies, watched) = team.all(|_, engine| engine.run(&phase), watch)?;
     let (server, own_ns, wall_ns) = watched?;
-    let mut tally = Tally::new(from_ns);
+    let mut counters = Counters::new(from_ns);
     for one in &tallies {
-        tally.add(one);
+        counters.add(one);
     }
     Ok(Sample {
-        tally,
+        counters,
         load: plan.load,
         seconds: plan.measured_s,
         wall_ns,
@@ -141,45 +143,46 @@ pub(crate) fn measure(team: &mut Team, plan: &Plan, pid: Option<u32>) -> Outcome
 }
 
 impl Sample {
-    /// Messages received a second: of what was due while measuring, until the last had come.
+    /// Returns the measured deliveries per second, over the time until the last of them.
     pub(crate) fn deliveries_per_s(&self) -> f64 {
-        float(self.tally.delivered) / self.delivering_s()
+        float(self.counters.delivered) / self.delivering_s()
     }
 
-    /// Whether the server took what it was given about as fast as it was given.
+    /// Returns `true` if the last delivery came at most 2 % of the time and 50 ms late, and there
+    /// were no errors.
     pub(crate) fn keeps_up(&self) -> bool {
         let late_s = self.delivering_s() - self.seconds;
-        late_s < 0.02 * self.seconds + 0.05 && self.tally.complaints().1 == 0
+        late_s < 0.02 * self.seconds + 0.05 && self.counters.errors().1 == 0
     }
 
     fn delivering_s(&self) -> f64 {
         let late_s = float(
-            self.tally
+            self.counters
                 .last_ns
-                .saturating_sub(self.tally.measured_from_ns()),
+                .saturating_sub(self.counters.measured_from_ns()),
         ) / 1e9;
-        // Where only the end of the measured time was quiet, that counts too.
+        // At least the measured time, even if its end had no deliveries.
         late_s.max(self.seconds)
     }
 
-    /// The server's nanoseconds for each message that a session received.
+    /// Returns the server's CPU time per delivery in nanoseconds; `None` if its process is unknown.
     pub(crate) fn server_ns_each(&self) -> Option<f64> {
         let server = self.server?;
-        Some(float(server.cpu_ns) / float(self.tally.delivered.max(1)))
+        Some(float(server.cpu_ns) / float(self.counters.delivered.max(1)))
     }
 
-    /// The latency, in nanoseconds, that this share of messages did not exceed.
+    /// Returns a quantile (0 to 1) of the latencies in nanoseconds.
     pub(crate) fn latency_ns(&self, quantile: f64) -> f64 {
-        float(self.tally.latency.value_at_quantile(quantile))
+        float(self.counters.latency.value_at_quantile(quantile))
     }
 
-    /// How much of one core this program needed.
+    /// Returns the CPU time of this process as a share of one core.
     pub(crate) fn own_share(&self) -> f64 {
         float(self.own_ns) / float(self.wall_ns.max(1))
     }
 }
 
-/// `seconds` in nanoseconds.
+/// Converts seconds to nanoseconds.
 pub(crate) fn nanoseconds(seconds: f64) -> u64 {
     u64::try_from(Duration::from_secs_f64(seconds).as_nanos()).unwrap_or(u64::MAX)
 }
@@ -189,6 +192,6 @@ fn pause_until(moment_ns: u64) {
     clock::pause(Duration::from_nanos(left));
 }
 
-/// From the order to the first publication.
+/// The time from the start of a phase to its first publication.
 const LEAD_NS: u64 = 20 * MILLISECOND_NS;
 const POLL: Duration = Duration::from_millis(5);

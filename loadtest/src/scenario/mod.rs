@@ -1,33 +1,33 @@
-//! The scenarios: each opens sessions, does something to them, and reports.
+//! The scenarios. Each opens sessions, runs a load, and reports the results.
 //!
-//! `flow.rs` has those that publish and differ only in how (push, channel, rpc, mixed, slow,
-//! churn); the others have files of their own.
+//! `flow.rs` has the publishing scenarios (push, channel, rpc, mixed, slow, churn); `connect` and
+//! `idle` have their own files.
 
 pub(crate) mod arguments;
 pub(crate) mod connect;
 pub(crate) mod flow;
 pub(crate) mod idle;
 pub(crate) mod measure;
+mod membership_check;
 mod outcome;
-mod stays;
 
 use std::sync::Arc;
 
-use self::arguments::{CrowdArguments, ServerArguments};
+use self::arguments::{ClientArguments, ServerArguments};
 use crate::cores::Cores;
 use crate::engine::Setup;
 use crate::failure::{Failure, Outcome};
 use crate::gateway::{Gateway, GatewayOptions};
 use crate::limits;
-use crate::protocol::{Member, Name, Protocol, Way};
+use crate::protocol::{Capability, Member, Name, Protocol};
 use crate::report::Report;
 use crate::wire::Target;
 
-/// The server under test, and where all stand.
-pub(crate) struct Scene {
+/// The server under test and the CPU pinning.
+pub(crate) struct Environment {
     cores: Cores,
     options: GatewayOptions,
-    /// `None` when somebody else started the server.
+    /// The gateway's process; `None` if this program did not start the server.
     gateway: Option<Gateway>,
     pid: Option<u32>,
     target: Target,
@@ -35,22 +35,23 @@ pub(crate) struct Scene {
     protocol: Arc<dyn Protocol>,
 }
 
-impl Scene {
-    /// Finds the server, or starts one.
+impl Environment {
+    /// Selects the server of `--target`, or starts a gateway. `own` is the scenario's protocol.
     ///
     /// # Errors
     ///
-    /// It could not be started, or another server than Campanile is meant and none is named.
+    /// The gateway cannot be started, the URL is invalid, or `--target` is missing for a protocol
+    /// that `campanile` does not serve.
     pub(crate) fn prepare(
         server: &ServerArguments,
-        crowd: &CrowdArguments,
+        client: &ClientArguments,
         own: Name,
     ) -> Outcome<Self> {
-        limits::make_room_for(crowd.clients + 512)?;
+        limits::raise_file_limit(client.clients + 512)?;
         let name = server.protocol.unwrap_or(own);
         let protocol = name.build(&server.protocol_options());
         let cores = Cores::find()?;
-        let mut scene = Self {
+        let mut environment = Self {
             cores,
             options: GatewayOptions {
                 executable: server.gateway.clone(),
@@ -65,20 +66,20 @@ impl Scene {
             protocol,
         };
         match &server.target {
-            Some(url) => scene.target = Target::parse(url)?,
-            None if name.is_campaniles() => scene.start()?,
+            Some(url) => environment.target = Target::parse(url)?,
+            None if name.is_campaniles() => environment.start()?,
             None => {
                 return Err(Failure::new(format!(
-                    "which server speaks `{}`? name it with --target ws://HOST:PORT",
+                    "the protocol `{}` needs --target ws://HOST:PORT of its server",
                     name.as_str()
                 )));
             }
         }
-        scene.cores.spread_clients(crowd.threads)?;
-        Ok(scene)
+        environment.cores.pin_clients(client.threads)?;
+        Ok(environment)
     }
 
-    /// Starts the gateway; where there was one, on the same port.
+    /// Starts the gateway. A restart uses the same port.
     fn start(&mut self) -> Outcome<()> {
         let gateway = Gateway::start(&self.options, &self.cores)?;
         self.target = gateway.target().clone();
@@ -88,37 +89,39 @@ impl Scene {
         Ok(())
     }
 
-    /// What every engine needs to know, with members in groups of these sizes.
-    pub(crate) fn setup(&self, crowd: &CrowdArguments, groups: Vec<u32>, bytes: usize) -> Setup {
+    /// Returns the settings of the engines. `groups` has the number of sessions of each group.
+    pub(crate) fn setup(&self, client: &ClientArguments, groups: Vec<u32>, bytes: usize) -> Setup {
         Setup {
             target: self.target.clone(),
             protocol: Arc::clone(&self.protocol),
             groups: groups.into(),
             bytes,
-            speakers: 1,
-            sources: crowd.sources.clone(),
+            client_publishers: 1,
+            sources: client.sources.clone(),
             counts_receivers: true,
             keeps_times: false,
             may_end: false,
         }
     }
 
+    /// Checks that the protocol has a capability.
+    ///
     /// # Errors
     ///
-    /// The protocol has no words for this.
-    fn must_offer(&self, way: Way) -> Outcome<()> {
-        if self.protocol.offers(way) {
+    /// The protocol lacks it.
+    fn must_offer(&self, capability: Capability) -> Outcome<()> {
+        if self.protocol.offers(capability) {
             return Ok(());
         }
-        let what = match way {
-            Way::Http => "no publishing over HTTP",
-            Way::Client => "no publishing by a client",
-            Way::Ask => "no command that is answered",
-            Way::Wander => "no joining and leaving that is answered",
+        let what = match capability {
+            Capability::Http => "no publishing by HTTP",
+            Capability::Client => "no publishing by clients",
+            Capability::Command => "no commands with replies",
+            Capability::Membership => "no confirmed joins and leaves",
         };
         let name = self.name.as_str();
         Err(Failure::new(format!(
-            "the protocol `{name}` has {what} that this program knows of"
+            "the protocol `{name}` has {what} in this program"
         )))
     }
 
@@ -132,7 +135,7 @@ impl Scene {
     }
 }
 
-/// `sessions` members of `groups` groups, dealt out in turn, from session `from` on.
+/// Returns `sessions` members, numbered from `from`, distributed round-robin over `groups` groups.
 pub(crate) fn members(from: usize, sessions: usize, groups: usize) -> Vec<Member> {
     (from..from + sessions)
         .map(|session| Member {
@@ -142,7 +145,7 @@ pub(crate) fn members(from: usize, sessions: usize, groups: usize) -> Vec<Member
         .collect()
 }
 
-/// How many of `members` each of `groups` groups has.
+/// Returns the number of members of each of `groups` groups.
 pub(crate) fn sizes(members: &[Member], groups: usize) -> Vec<u32> {
     let mut sizes = vec![0; groups];
     for member in members {

@@ -1,32 +1,32 @@
-//! Puts what was measured into a report.
+//! Report sections of measurements.
 
 use std::collections::BTreeMap;
 
 use super::measure::Sample;
+use crate::delivery_check::DeliveryErrors;
 use crate::engine::{Accounts, Arrivals, Load, Pace};
-use crate::judge::Verdict;
 use crate::report::{Chart, Line, Report, Scale, Table, percentile_curve, throughput_line};
 use crate::stats::{count, duration, float, median, percentile_line};
 
-/// Adds the samples of one load, measured once or several times.
+/// Adds the samples of one load. Several samples are repetitions.
 pub(super) fn add_samples(report: &mut Report, samples: &[Sample], threads: usize) {
     let Some(first) = samples.first() else {
         return;
     };
-    let mut all = first.tally.clone();
+    let mut all = first.counters.clone();
     for sample in &samples[1..] {
-        all.add(&sample.tally);
+        all.add(&sample.counters);
     }
     report.row("load", describe_load(first, samples.len()));
-    let answers = if all.asked == 0 {
-        format!("{} measured; nobody answers them", all.published)
+    let responses = if all.requests == 0 {
+        format!("{} measured; the protocol has no responses", all.published)
     } else {
         format!(
-            "{} measured; with the warm-up {} of {} answered well",
-            all.published, all.answered, all.asked
+            "{} measured; including the warm-up, {} of {} succeeded",
+            all.published, all.succeeded, all.requests
         )
     };
-    report.row("publications", answers);
+    report.row("publications", responses);
     let over =
         |measured: &dyn Fn(&Sample) -> f64| -> Vec<f64> { samples.iter().map(measured).collect() };
     let rates = over(&Sample::deliveries_per_s);
@@ -56,16 +56,15 @@ pub(super) fn add_samples(report: &mut Report, samples: &[Sample], threads: usiz
     report.figure("latency_max_ns", all.latency.max());
     add_server(report, samples);
     add_own(report, samples, threads);
-    add_complaints(report, &all);
-    let curves = samples
-        .iter()
-        .zip(1..)
-        .map(|(sample, number)| percentile_curve(&format!("run {number}"), &sample.tally.latency));
+    add_errors(report, &all);
+    let curves = samples.iter().zip(1..).map(|(sample, number)| {
+        percentile_curve(&format!("run {number}"), &sample.counters.latency)
+    });
     report.chart(latency_chart(curves.collect()));
     let lines = samples
         .iter()
         .zip(1..)
-        .map(|(sample, number)| throughput_line(&format!("run {number}"), &sample.tally.series));
+        .map(|(sample, number)| throughput_line(&format!("run {number}"), &sample.counters.series));
     report.chart(throughput_chart(lines.collect()));
 }
 
@@ -73,8 +72,8 @@ fn describe_load(sample: &Sample, repetitions: usize) -> String {
     let what = match sample.load {
         Load::Open { rate, arrivals } => {
             let arrivals = match arrivals {
-                Arrivals::Constant => "at equal distances",
-                Arrivals::Poisson => "at random (Poisson)",
+                Arrivals::Constant => "at equal intervals",
+                Arrivals::Poisson => "at random intervals (Poisson)",
             };
             format!("open loop, {rate:.0} a second {arrivals}")
         }
@@ -91,7 +90,7 @@ fn add_server(report: &mut Report, samples: &[Sample]) {
         .filter_map(|s| Some((s.server?, s.wall_ns)))
         .collect();
     let Some((last, _)) = usages.last() else {
-        return report.row("server CPU", "unknown (name its process with --pid)");
+        return report.row("server CPU", "unknown (needs --pid)");
     };
     let shares: Vec<f64> = usages
         .iter()
@@ -105,7 +104,7 @@ fn add_server(report: &mut Report, samples: &[Sample]) {
             spread(&shares, &|share| format!("{share:.0} %"))
         ),
     );
-    let delivered: u64 = samples.iter().map(|sample| sample.tally.delivered).sum();
+    let delivered: u64 = samples.iter().map(|sample| sample.counters.delivered).sum();
     let voluntary: u64 = usages
         .iter()
         .map(|(usage, _)| usage.switches_voluntary)
@@ -114,7 +113,7 @@ fn add_server(report: &mut Report, samples: &[Sample]) {
     let per_delivery = float(voluntary + forced) / float(delivered.max(1));
     report.row(
         "server switches",
-        format!("{voluntary} waits, {forced} forced; {per_delivery:.4} per delivery"),
+        format!("{voluntary} voluntary, {forced} forced; {per_delivery:.4} per delivery"),
     );
     let mebibytes = float(last.anonymous_bytes) / f64::from(1024 * 1024);
     report.row(
@@ -130,8 +129,8 @@ fn add_server(report: &mut Report, samples: &[Sample]) {
 fn add_own(report: &mut Report, samples: &[Sample], threads: usize) {
     let shares: Vec<f64> = samples.iter().map(Sample::own_share).collect();
     let share = median(&shares);
-    let waited: u64 = samples.iter().map(|sample| sample.tally.waited_ns).sum();
-    let ran: u64 = samples.iter().map(|sample| sample.tally.ran_ns).sum();
+    let waited: u64 = samples.iter().map(|sample| sample.counters.waited_ns).sum();
+    let ran: u64 = samples.iter().map(|sample| sample.counters.ran_ns).sum();
     let waiting = float(waited) / float(ran.max(1));
     report.row(
         "own CPU",
@@ -144,41 +143,39 @@ fn add_own(report: &mut Report, samples: &[Sample], threads: usize) {
     report.figure("own_cpu_percent", share * 100.0);
     report.figure("own_waiting_percent", waiting * 100.0);
     if share > OWN_CPU_MAX * float(count(threads)) {
-        report.warn("the loadtest itself is the bottleneck: its queueing is in every latency");
+        report.warn("the load test is the bottleneck: its own delays increase every latency");
     }
     if waiting > OWN_WAITING_MAX {
-        report.warn("the loadtest waited for a CPU that others had: latencies are too high");
+        report.warn("other processes used the load test's CPU: latencies are too high");
     }
 }
 
-fn add_complaints(report: &mut Report, all: &crate::engine::Tally) {
-    let (complaints, _) = all.complaints();
-    for complaint in complaints {
-        report.complain(complaint.clone());
+fn add_errors(report: &mut Report, all: &crate::engine::Counters) {
+    let (errors, _) = all.errors();
+    for error in errors {
+        report.record_error(error.clone());
     }
-    let more = all.complaints_more();
+    let more = all.more_errors();
     if more > 0 {
-        report.complain(format!("and {more} more of these"));
+        report.record_error(format!("and {more} more errors"));
     }
-    if all.answered < all.asked {
-        let lacking = all.asked - all.answered;
-        report.complain(format!(
-            "{lacking} publications were not answered as they should be"
-        ));
+    if all.succeeded < all.requests {
+        let lacking = all.requests - all.succeeded;
+        report.record_error(format!("{lacking} publications did not succeed"));
     }
 }
 
-/// Adds what the judge says.
-pub(super) fn add_verdict(report: &mut Report, verdict: Verdict) {
-    let Verdict {
+/// Adds the result of the verification.
+pub(super) fn add_delivery_errors(report: &mut Report, errors: DeliveryErrors) {
+    let DeliveryErrors {
         lost,
         duplicated,
         reordered,
         misdelivered,
-    } = verdict;
-    let words = verdict.words();
-    if !verdict.is_clean() {
-        report.complain(words.clone());
+    } = errors;
+    let words = errors.summary();
+    if !errors.is_clean() {
+        report.record_error(words.clone());
     }
     report.row("messages", words);
     report.figure("lost", lost);
@@ -187,7 +184,7 @@ pub(super) fn add_verdict(report: &mut Report, verdict: Verdict) {
     report.figure("misdelivered", misdelivered);
 }
 
-/// Adds what became of the sessions that read slowly.
+/// Adds the ends of the slow sessions.
 pub(super) fn add_slow(report: &mut Report, accounts: &Accounts) {
     let mut ends: BTreeMap<String, u64> = BTreeMap::new();
     for session in accounts
@@ -207,7 +204,7 @@ pub(super) fn add_slow(report: &mut Report, accounts: &Accounts) {
     }
 }
 
-/// Adds the steps of a ramp; the last is the one that was too much, if one was.
+/// Adds the steps of a ramp. The last step may be above the knee.
 pub(super) fn add_ramp(report: &mut Report, samples: &[Sample], knee: Option<&Sample>) {
     let heads = [
         "rate",
@@ -228,7 +225,7 @@ pub(super) fn add_ramp(report: &mut Report, samples: &[Sample], knee: Option<&Sa
             format!("{:.0}", sample.deliveries_per_s()),
             duration(sample.latency_ns(0.5)),
             duration(sample.latency_ns(0.99)),
-            duration(float(sample.tally.latency.max())),
+            duration(float(sample.counters.latency.max())),
             sample
                 .server_ns_each()
                 .map_or_else(|| "-".to_owned(), duration),
@@ -270,7 +267,7 @@ pub(super) fn add_ramp(report: &mut Report, samples: &[Sample], knee: Option<&Sa
     }
 }
 
-/// The latencies by percentile.
+/// Returns the chart of latencies by percentile.
 pub(super) fn latency_chart(lines: Vec<Line>) -> Chart {
     Chart {
         title: "latency by percentile".to_owned(),
@@ -293,7 +290,7 @@ fn throughput_chart(lines: Vec<Line>) -> Chart {
     }
 }
 
-/// The median of several values, and from where to where they go; of one value, the value.
+/// Formats the median of `values` with their range, a single value alone, and none as `-`.
 pub(super) fn spread(values: &[f64], word: &dyn Fn(f64) -> String) -> String {
     if values.len() < 2 {
         return values
@@ -306,9 +303,9 @@ pub(super) fn spread(values: &[f64], word: &dyn Fn(f64) -> String) -> String {
 }
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
-/// Above this share of a core the client's own queueing is in every latency.
+/// The share of a core above which the client's own delays increase every latency.
 const OWN_CPU_MAX: f64 = 0.9;
-/// Above this share of the time somebody else has the client's core.
+/// The share of time that the client may wait for its core without a warning.
 const OWN_WAITING_MAX: f64 = 0.05;
 
 #[cfg(test)]
@@ -316,7 +313,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_values_are_told_with_their_spread() {
+    fn several_values_have_their_median_and_range() {
         let word = |value: f64| format!("{value:.0}");
         assert_eq!(spread(&[3.0, 1.0, 2.0], &word), "2 [1 to 3]");
         assert_eq!(spread(&[3.0], &word), "3");

@@ -1,66 +1,66 @@
-//! WebSocket frames (RFC 6455, 5.2): a reader that takes a stream however it is cut, and a writer.
+//! WebSocket frames (RFC 6455, section 5.2): a decoder of streams, and an encoder.
 //!
-//! Made to cost next to nothing beside the `read` that fed it: a frame that lies whole in what was
-//! read is handed out where it lies; only what is cut is copied. It checks what a server must not
-//! do wrong (masks, reserved bits, opcodes, lengths, control frames) and not UTF-8. Pure.
+//! The decoder must cost little next to the `read` before it. A frame that is complete in the input
+//! is passed on in place; only split frames are copied. The decoder checks masks, reserved bits,
+//! opcodes, lengths and control frames, but not UTF-8. The functions are pure.
 
-/// What a frame, or the last of several, said.
+/// A decoded message or control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event<'a> {
     /// A whole message, text or binary.
     Message(&'a [u8]),
-    /// A ping, to be answered with the same.
+    /// The payload of a ping; the pong must have the same.
     Ping(&'a [u8]),
     /// A close frame, with its code if it has one.
     Close(Option<u16>),
 }
 
-/// The reading state of one connection.
+/// The decoder of one connection.
 ///
 /// # Invariant
 ///
-/// `cut` is empty or the beginning of exactly one frame.
+/// `partial` is empty or the beginning of exactly one frame.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
-    /// The frame that is not all there yet, from its first byte.
-    cut: Vec<u8>,
-    /// The message whose last fragment has not come yet; `None` outside of one.
+    /// The received bytes of an incomplete frame.
+    partial: Vec<u8>,
+    /// The received fragments of an incomplete message; `None` between messages.
     fragments: Option<Vec<u8>>,
 }
 
 impl Frames {
-    /// Takes what was read and hands on what has become whole, in order.
+    /// Decodes `bytes` and passes complete messages and control frames to `each`, in order.
     ///
     /// # Errors
     ///
-    /// The server broke the protocol; what it did is said.
+    /// The server violated the protocol; the text says how.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
         each: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), &'static str> {
-        while !self.cut.is_empty() && !bytes.is_empty() {
-            let Some(head) = Head::read(&self.cut)? else {
-                self.cut.push(bytes[0]);
+        while !self.partial.is_empty() && !bytes.is_empty() {
+            let Some(head) = Head::read(&self.partial)? else {
+                self.partial.push(bytes[0]);
                 bytes = &bytes[1..];
                 continue;
             };
-            let lacking = head.frame_bytes() - self.cut.len();
+            let lacking = head.frame_bytes() - self.partial.len();
             let (now, later) = bytes.split_at(lacking.min(bytes.len()));
-            self.cut.extend_from_slice(now);
+            self.partial.extend_from_slice(now);
             bytes = later;
             if now.len() == lacking {
-                let frame = std::mem::take(&mut self.cut);
+                let frame = std::mem::take(&mut self.partial);
                 self.take(head, &frame[head.bytes..], each)?;
-                self.cut = frame; // keeps its room for the next that is cut
-                self.cut.clear();
+                self.partial = frame; // Keep the allocation for the next split frame.
+                self.partial.clear();
             }
         }
-        // A head may be whole, of a frame without payload, only now that it is looked at.
-        if let Some(head) = Head::read(&self.cut)?
-            && head.frame_bytes() == self.cut.len()
+        // A frame without payload is complete with its head, which the loop does not notice.
+        if let Some(head) = Head::read(&self.partial)?
+            && head.frame_bytes() == self.partial.len()
         {
-            let frame = std::mem::take(&mut self.cut);
+            let frame = std::mem::take(&mut self.partial);
             self.take(head, &frame[head.bytes..], each)?;
         }
         while let Some(head) = Head::read(bytes)? {
@@ -70,10 +70,10 @@ impl Frames {
             self.take(head, &frame[head.bytes..], each)?;
             bytes = rest;
         }
-        if bytes.len() > SMALL && self.cut.capacity() > LARGE {
-            self.cut = Vec::new();
+        if bytes.len() > SMALL && self.partial.capacity() > LARGE {
+            self.partial = Vec::new();
         }
-        self.cut.extend_from_slice(bytes);
+        self.partial.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -87,7 +87,7 @@ impl Frames {
             (TEXT | BINARY, true, None) => each(Event::Message(payload)),
             (TEXT | BINARY, false, None) => self.fragments = Some(payload.to_vec()),
             (TEXT | BINARY, _, Some(_)) => return Err("a message began inside another"),
-            (CONTINUATION, _, None) => return Err("a fragment of no message"),
+            (CONTINUATION, _, None) => return Err("a continuation frame outside a message"),
             (CONTINUATION, is_final, Some(fragments)) => {
                 fragments.extend_from_slice(payload);
                 if is_final {
@@ -100,7 +100,7 @@ impl Frames {
                 _ => None,
             })),
             (PING, _, _) => each(Event::Ping(payload)),
-            _ => {} // a pong: nobody here pings
+            _ => {} // A pong. The load test sends no pings.
         }
         Ok(())
     }
@@ -115,7 +115,7 @@ struct Head {
 }
 
 impl Head {
-    /// The head at the start of `bytes`; `None` while it is not all there.
+    /// Parses the head at the start of `bytes`; `None` if it is incomplete.
     fn read(bytes: &[u8]) -> Result<Option<Self>, &'static str> {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);
@@ -149,8 +149,8 @@ impl Head {
         match opcode {
             CONTINUATION | TEXT | BINARY => {}
             CLOSE | PING | PONG if is_final && bytes == 2 => {}
-            CLOSE | PING | PONG => return Err("a control frame was cut or too long"),
-            _ => return Err("an opcode that does not exist"),
+            CLOSE | PING | PONG => return Err("a control frame was fragmented or too long"),
+            _ => return Err("an unknown opcode"),
         }
         Ok(Some(Self {
             opcode,
@@ -182,7 +182,7 @@ pub(crate) fn put_plain(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(payload);
 }
 
-/// FIN and opcode, then the length in its shortest form.
+/// Appends FIN, the opcode and the length in its shortest form.
 fn put_head(opcode: u8, mask_bit: u8, length: usize, out: &mut Vec<u8>) {
     out.push(0x80 | opcode);
     match (u8::try_from(length), u16::try_from(length)) {
@@ -209,7 +209,7 @@ const PING: u8 = 9;
 /// The opcode of a pong.
 pub(crate) const PONG: u8 = 10;
 const MASKED: u8 = 0x80;
-/// Longer frames are taken for a broken stream.
+/// The largest payload in bytes. A longer length is an error.
 const PAYLOAD_BYTES_MAX: usize = 1 << 28;
 const SMALL: usize = 64;
 const LARGE: usize = 64 * 1024;
@@ -218,10 +218,10 @@ const LARGE: usize = 64 * 1024;
 mod tests {
     use super::*;
 
-    fn events(stream: &[u8], cut: usize) -> Result<Vec<String>, &'static str> {
+    fn events(stream: &[u8], partial: usize) -> Result<Vec<String>, &'static str> {
         let mut frames = Frames::default();
         let mut all = Vec::new();
-        for piece in stream.chunks(cut) {
+        for piece in stream.chunks(partial) {
             frames.feed(piece, &mut |event| all.push(format!("{event:?}")))?;
         }
         Ok(all)
@@ -240,18 +240,22 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_read_however_it_is_cut() {
+    fn a_stream_may_be_split_anywhere() {
         let stream = stream();
         let whole = events(&stream, stream.len()).expect("well formed");
         assert_eq!(whole.len(), 7 * 2 + 2 + 2);
         assert_eq!(whole[15], format!("{:?}", Event::Message(b"abcd")));
         assert_eq!(whole[16..], ["Close(Some(1000))", "Close(None)"]);
-        for cut in [1, 2, 3, 5, 7, 64, 125, 127, 1000, 65_536, 65_537] {
-            assert_eq!(events(&stream, cut).as_ref(), Ok(&whole), "cut into {cut}");
+        for partial in [1, 2, 3, 5, 7, 64, 125, 127, 1000, 65_536, 65_537] {
+            assert_eq!(
+                events(&stream, partial).as_ref(),
+                Ok(&whole),
+                "cut into {partial}"
+            );
         }
     }
 
-    /// What fastwebsockets reads of a stream that a server wrote.
+    /// Decodes a server's stream with the crate `fastwebsockets`.
     fn second_opinion(stream: &[u8]) -> Vec<String> {
         use fastwebsockets::{FragmentCollector, OpCode, Role, WebSocket};
         let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -281,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn fastwebsockets_reads_the_same_out_of_random_streams() {
+    fn fastwebsockets_decodes_the_same_from_random_streams() {
         let mut prng = crate::stats::SplitMix(7);
         for _ in 0..50 {
             let mut stream = Vec::new();
@@ -304,15 +308,15 @@ mod tests {
                 }
             }
             put_plain(CLOSE, &[0x03, 0xe8], &mut stream);
-            let cut = 1 + prng.below(5000);
-            let mut own = events(&stream, cut).expect("well formed");
+            let partial = 1 + prng.below(5000);
+            let mut own = events(&stream, partial).expect("well formed");
             assert_eq!(own.pop().as_deref(), Some("Close(Some(1000))"));
-            assert_eq!(own, second_opinion(&stream), "cut into {cut}");
+            assert_eq!(own, second_opinion(&stream), "cut into {partial}");
         }
     }
 
     #[test]
-    fn what_a_server_must_not_do_is_named() {
+    fn protocol_violations_are_errors() {
         for wrong in [
             &b"\xc1\x00"[..],    // RSV1
             b"\x81\x80\0\0\0\0", // masked

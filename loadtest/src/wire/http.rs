@@ -1,39 +1,39 @@
-//! Reads HTTP/1.1 answers out of a stream, however it is cut: status, body, and whether that was
-//! the last on the connection.
+//! A parser of HTTP/1.1 responses from a stream.
 //!
-//! Bodies with a length, in chunks, or to the end of the connection; no trailers. Written for the
-//! short answers that publications get. Pure.
+//! Bodies may have a length, be chunked, or end with the connection. Trailers are not supported.
+//! The parser is meant for short responses to publications. It is pure.
 
-/// The unread rest of one connection's answers.
+/// The parser of one connection, with the unparsed bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Answers {
+pub(crate) struct Responses {
     pending: Vec<u8>,
 }
 
-/// One answer.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// 200 and the like.
+pub(crate) struct Response {
+    /// The status code.
     pub(crate) status: u16,
-    /// Without chunks.
+    /// The body, without chunk headers.
     pub(crate) body: Vec<u8>,
-    /// Whether the server closes the connection behind it.
+    /// True if the server closes the connection after the response.
     pub(crate) is_last: bool,
 }
 
-impl Answers {
-    /// Takes what was read from the socket.
+impl Responses {
+    /// Appends bytes from the socket.
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
     }
 
-    /// The next whole answer; `None` while it is not all there. `at_end` says that nothing more
-    /// will come, which ends a body of no stated length.
+    /// Removes the next response; `None` if it is incomplete.
+    ///
+    /// With `at_end` the connection has ended, which ends a body without a length.
     ///
     /// # Errors
     ///
-    /// What came is no answer; its beginning is shown.
-    pub(crate) fn next(&mut self, at_end: bool) -> Result<Option<Answer>, String> {
+    /// The bytes are not an HTTP response. The error holds the first 300 of them, escaped.
+    pub(crate) fn next(&mut self, at_end: bool) -> Result<Option<Response>, String> {
         let Some(head_end) = head_end(&self.pending) else {
             return Ok(None);
         };
@@ -62,7 +62,7 @@ impl Answers {
         };
         Ok(body.map(|(body, taken)| {
             self.pending.drain(..head_end + taken);
-            Answer {
+            Response {
                 status,
                 body,
                 is_last,
@@ -71,13 +71,13 @@ impl Answers {
     }
 }
 
-/// Where the body begins: behind the first empty line.
+/// Returns the offset of the body, after the first empty line; `None` without one.
 pub(crate) fn head_end(bytes: &[u8]) -> Option<usize> {
     const EMPTY_LINE: &[u8] = b"\r\n\r\n";
     Some(memchr::memmem::find(bytes, EMPTY_LINE)? + EMPTY_LINE.len())
 }
 
-/// The status in the first line of `head`.
+/// Returns the status code in the first line of `head`; `None` if the line is invalid.
 pub(crate) fn status(head: &str) -> Option<u16> {
     let rest = head
         .strip_prefix("HTTP/1.1 ")
@@ -85,7 +85,7 @@ pub(crate) fn status(head: &str) -> Option<u16> {
     rest.get(..3)?.parse().ok()
 }
 
-/// The value of the first header of that name.
+/// Returns the value of the first header `name`, compared without case.
 pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines().skip(1).find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -93,10 +93,10 @@ pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// A body, and how many bytes of the stream it takes.
+/// A body, and the length of its encoding in bytes.
 type Body = (Vec<u8>, usize);
 
-/// The body in the chunks at the start of `bytes` and how many bytes they take.
+/// Decodes a chunked body at the start of `bytes`; `None` if it is incomplete.
 fn unchunk(bytes: &[u8]) -> Result<Option<Body>, ()> {
     let mut body = Vec::new();
     let mut at = 0;
@@ -134,8 +134,8 @@ mod tests {
         HTTP/1.1 204 No Content\r\n\r\n\
         HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-    fn answer(status: u16, body: &str, is_last: bool) -> Answer {
-        Answer {
+    fn response(status: u16, body: &str, is_last: bool) -> Response {
+        Response {
             status,
             body: body.as_bytes().to_vec(),
             is_last,
@@ -143,20 +143,20 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read_however_the_stream_is_cut() {
+    fn a_stream_of_responses_may_be_split_anywhere() {
         let expected = [
-            answer(200, "hi", false),
-            answer(202, "abcd", false),
-            answer(204, "", false),
-            answer(400, "", true),
+            response(200, "hi", false),
+            response(202, "abcd", false),
+            response(204, "", false),
+            response(400, "", true),
         ];
         for cut in 1..=STREAM.len() {
-            let mut answers = Answers::default();
+            let mut responses = Responses::default();
             let mut all = Vec::new();
             for piece in STREAM.chunks(cut) {
-                answers.extend(piece);
-                while let Some(answer) = answers.next(false).expect("well formed") {
-                    all.push(answer);
+                responses.extend(piece);
+                while let Some(response) = responses.next(false).expect("well formed") {
+                    all.push(response);
                 }
             }
             assert_eq!(all, expected, "cut into {cut}");
@@ -164,23 +164,23 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_no_length_ends_with_the_connection() {
-        let mut answers = Answers::default();
-        answers.extend(b"HTTP/1.1 200 OK\r\n\r\nhi");
-        assert_eq!(answers.next(false), Ok(None));
-        assert_eq!(answers.next(true), Ok(Some(answer(200, "hi", true))));
+    fn a_body_without_a_length_ends_with_the_connection() {
+        let mut responses = Responses::default();
+        responses.extend(b"HTTP/1.1 200 OK\r\n\r\nhi");
+        assert_eq!(responses.next(false), Ok(None));
+        assert_eq!(responses.next(true), Ok(Some(response(200, "hi", true))));
     }
 
     #[test]
-    fn what_is_no_answer_is_refused_and_shown() {
+    fn invalid_responses_are_errors() {
         for wrong in [
             &b"hello\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         ] {
-            let mut answers = Answers::default();
-            answers.extend(wrong);
-            assert!(answers.next(false).is_err(), "{}", wrong.escape_ascii());
+            let mut responses = Responses::default();
+            responses.extend(wrong);
+            assert!(responses.next(false).is_err(), "{}", wrong.escape_ascii());
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What every protocol here rests on: where a server is, HTTP and WebSocket as bytes.
+//! The parts that all protocols share: addresses of servers, HTTP, WebSocket frames.
 //!
-//! Written from the protocols' descriptions alone.
+//! They are written from the specifications and share no code with the gateway.
 
 pub(crate) mod frames;
 pub(crate) mod http;
@@ -9,21 +9,21 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use crate::failure::{Attempt as _, Failure, Outcome};
 
-/// Where a gateway listens.
+/// The URL of a server's WebSocket endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// `host:port`, as the `Host` header says it.
+    /// `host:port`, as in the `Host` header.
     pub(crate) authority: String,
-    /// The path that is upgraded, with its slash.
+    /// The path of upgrades, with its leading slash.
     pub(crate) path: String,
 }
 
 impl Target {
-    /// Reads `ws://HOST:PORT/PATH`; without a path `/ws` is meant.
+    /// Parses `ws://HOST:PORT/PATH`. The default path is `/ws`.
     ///
     /// # Errors
     ///
-    /// The text is something else.
+    /// The text has another form.
     pub(crate) fn parse(url: &str) -> Outcome<Self> {
         let wrong = || Failure::new(format!("`{url}` is not of the form ws://HOST:PORT/ws"));
         let rest = url.strip_prefix("ws://").ok_or_else(wrong)?;
@@ -41,11 +41,11 @@ impl Target {
         })
     }
 
-    /// The address to connect to.
+    /// Resolves the address to connect to.
     ///
     /// # Errors
     ///
-    /// The host's name is unknown.
+    /// The host name does not resolve.
     pub(crate) fn address(&self) -> Outcome<SocketAddr> {
         let what = format!("look up {}", self.authority);
         self.authority
@@ -56,16 +56,16 @@ impl Target {
     }
 }
 
-/// The request that opens a session.
+/// An upgrade request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Upgrade {
     /// Path and query.
     pub(crate) path: String,
-    /// Beyond those that every upgrade has.
+    /// Headers of the protocol, besides those of RFC 6455.
     pub(crate) headers: Vec<(&'static str, String)>,
 }
 
-/// The bytes of that request.
+/// Encodes an upgrade request.
 pub(crate) fn upgrade_request(target: &Target, upgrade: &Upgrade) -> Vec<u8> {
     let lines = upgrade.headers.iter();
     let lines = lines.map(|(name, value)| [name, ": ", value.as_str(), "\r\n"].concat());
@@ -78,18 +78,20 @@ pub(crate) fn upgrade_request(target: &Target, upgrade: &Upgrade) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The first URL of a WebSocket endpoint in what a gateway prints when it starts.
+/// Returns the first `ws://` URL with the path `/ws` in the output of a starting gateway; `None` if
+/// its line is not complete yet.
 pub(crate) fn find_url(text: &str) -> Option<&str> {
     let start = text.find("ws://")?;
     let url = &text[start..];
     let is_url = |c: char| c.is_ascii_alphanumeric() || ":/.-_[]".contains(c);
-    let end = url.find(|c| !is_url(c))?; // without an end the line is not complete yet
+    let end = url.find(|c| !is_url(c))?; // Without an end the line is incomplete.
     let url = url[..end].trim_end_matches(['.', ':']);
     url.ends_with("/ws").then_some(url)
 }
 
-/// A gateway's answer to a push that reached `clients`: what a floor answers, to answer as much.
-pub(crate) fn push_answer(clients: usize) -> Vec<u8> {
+/// Returns a gateway's response to a push that reached `clients` sessions. A floor sends the same,
+/// so that it sends as many bytes.
+pub(crate) fn push_response(clients: usize) -> Vec<u8> {
     let body = format!("message sent to {clients} clients");
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
@@ -99,7 +101,7 @@ pub(crate) fn push_answer(clients: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// How many clients a push reached, from the body of its answer.
+/// Parses the number of clients in the body of a push response; `None` if the body is different.
 pub(crate) fn clients_reached(body: &[u8]) -> Option<u64> {
     let text = str::from_utf8(body).ok()?;
     text.strip_prefix("message sent to ")?
@@ -108,11 +110,11 @@ pub(crate) fn clients_reached(body: &[u8]) -> Option<u64> {
         .ok()
 }
 
-/// Bytes in a message of the figures.
+/// The message size of the figures, in bytes.
 pub(crate) const MESSAGE_BYTES: usize = 128;
-/// The key of RFC 6455's own example: the answer to it is known without computing a digest.
+/// The `Sec-WebSocket-Key` of the example in RFC 6455, so that no digest must be computed.
 pub(crate) const SAMPLE_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// What a server must answer to [`SAMPLE_KEY`].
+/// The `Sec-WebSocket-Accept` for [`SAMPLE_KEY`].
 pub(crate) const SAMPLE_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 #[cfg(test)]
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_clients_and_nothing_else_passes() {
+    fn only_the_exact_push_response_has_a_count() {
         assert_eq!(clients_reached(b"message sent to 0 clients"), Some(0));
         assert_eq!(clients_reached(b"message sent to 1000 clients"), Some(1000));
         assert_eq!(clients_reached(b"message sent to 1 client"), None);

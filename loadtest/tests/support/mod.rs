@@ -1,8 +1,8 @@
-//! What the tests of the program share: to run it as a stranger does, and to read its report.
+//! Helpers of the tests: running the executable, and reading its report.
 
 use std::process::{Command, Output};
 
-/// Runs `loadtest` with these arguments.
+/// Runs `loadtest` with `arguments`.
 pub(crate) fn loadtest(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(arguments)
@@ -10,19 +10,23 @@ pub(crate) fn loadtest(arguments: &[&str]) -> Output {
         .expect("the executable of this package runs")
 }
 
-/// A report in JSON, with what was said beside it.
+/// The output of a command: a JSON report, then standard error.
 #[derive(Debug)]
 pub(crate) struct Report(pub(crate) String);
 
 impl Report {
-    /// What a command printed.
+    /// Returns the output of a command.
     pub(crate) fn of(output: &Output) -> Self {
         let printed = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         Self(format!("{printed}\n{errors}"))
     }
 
-    /// A figure of the report.
+    /// Returns a figure of the report.
+    ///
+    /// # Panics
+    ///
+    /// The report has no such figure.
     #[track_caller]
     pub(crate) fn figure(&self, name: &str) -> f64 {
         let key = format!("\"{name}\": ");

@@ -1,6 +1,7 @@
-//! A topic server that does one thing wrong, once: `GET /ws?topic=X`, `POST /publish?topic=X`.
+//! A topic server with one fault: `GET /ws?topic=X`, `POST /publish?topic=X`.
 //!
-//! It knows just enough of HTTP and WebSocket for the loadtest, whose key is always the same.
+//! It implements only the HTTP and WebSocket that the load test uses. The load test's upgrade key
+//! is constant.
 #![expect(
     clippy::disallowed_methods,
     reason = "a server for tests has threads and no shards"
@@ -11,22 +12,22 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 
-/// What goes wrong with the fiftieth publication that is none of probing.
+/// The fault in the handling of the 50th publication, not counting probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// One member does not get it.
+    /// One member does not receive the message.
     Loses,
-    /// One member gets it twice.
+    /// One member receives the message twice.
     Duplicates,
-    /// One member gets it behind the next.
+    /// One member receives the message after the next one.
     Reorders,
-    /// A member of another topic gets it too.
+    /// A member of another topic receives the message too.
     Misdelivers,
-    /// One byte of it is another.
+    /// One byte of the message is changed.
     Damages,
-    /// It is answered with 500.
+    /// The response has status 500.
     Refuses,
 }
 
@@ -35,7 +36,7 @@ enum Event {
     Published(String, Vec<u8>, TcpStream),
 }
 
-/// Starts the server; returns its URL. It lives as long as the test's process.
+/// Starts the server and returns its URL. The server runs until the test process exits.
 pub(crate) fn start(fault: Fault) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
     let url = format!("ws://{}/ws", listener.local_addr().expect("it is bound"));
@@ -60,7 +61,7 @@ pub(crate) fn start(fault: Fault) -> String {
     url
 }
 
-/// Reads requests of one connection until it is upgraded or ends.
+/// Handles the requests of one connection until its upgrade or end.
 fn serve(stream: &TcpStream, events: &Sender<Event>) {
     let mut reader = BufReader::new(stream.try_clone().expect("descriptors are left"));
     loop {
@@ -84,7 +85,7 @@ fn serve(stream: &TcpStream, events: &Sender<Event>) {
                 .send(Event::Joined(topic, stream))
                 .expect("topics live on");
             let mut rest = Vec::new();
-            let _read = reader.read_to_end(&mut rest); // until the client goes
+            let _read = reader.read_to_end(&mut rest); // Blocks until the client disconnects.
             return;
         }
         let length = head
@@ -109,7 +110,7 @@ struct Topics {
     fault: Fault,
     stamped: u32,
     members: BTreeMap<String, Vec<TcpStream>>,
-    /// A frame that one member gets behind its next, in a topic.
+    /// The topic and frame that one member receives after the next one.
     held: Option<(String, Vec<u8>)>,
 }
 
@@ -152,7 +153,7 @@ impl Topics {
                 let (_, held) = self.held.take().expect("just seen");
                 bytes.extend_from_slice(&held);
             }
-            let _sent = member.write_all(&bytes); // who has gone is not missed
+            let _sent = member.write_all(&bytes); // The member may have disconnected.
         }
         let count = members.len();
         if fault == Fault::Misdelivers {
@@ -169,7 +170,7 @@ impl Topics {
     }
 }
 
-/// A text frame of at most 65,535 bytes.
+/// Encodes a text frame of at most 65,535 bytes of payload.
 fn frame(body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).expect("messages are short");
     let mut frame = match u8::try_from(length) {

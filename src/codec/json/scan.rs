@@ -1,49 +1,47 @@
-//! The scanner beneath the JSON reader: grammar and extents, nothing else.
+//! The scanner of the JSON readers: checks grammar and finds extents.
 //!
-//! It checks one value after another, without recursion and strictly by RFC 8259, except that the
-//! bytes of a string may be any from 0x20 up, UTF-8 or not, and that nesting ends at Go's limit.
-//! It decodes nothing, and does not know which members matter or what may follow a value.
+//! It checks values without recursion and strictly by RFC 8259, with two exceptions: a string may
+//! contain any bytes from 0x20 up, UTF-8 or not, and nesting is limited as in Go. It decodes
+//! nothing.
 
-use super::{DEPTH_MAX, Refused};
+use super::{DEPTH_MAX, JsonError};
 
-/// Walks over a text, checking its syntax.
-///
-/// After an error its position means nothing.
+/// A scanner of a text. After an error its position is unspecified.
 #[derive(Debug)]
 pub(super) struct Scanner<'t> {
     text: &'t [u8],
-    /// Index of the next byte to look at.
+    /// Index of the next byte.
     at: usize,
 }
 
 impl<'t> Scanner<'t> {
-    /// Stands at the beginning of `text`.
+    /// Creates a scanner at the start of `text`.
     pub(super) fn new(text: &'t [u8]) -> Self {
         Self { text, at: 0 }
     }
 
-    /// Where the next byte is that is not white space; an index into the text, or its length.
+    /// Skips white space and returns the index of the next byte, or the length of the text.
     pub(super) fn position(&mut self) -> usize {
         self.peek();
         self.at
     }
 
-    /// Where the byte is that was taken last, for one who has taken one.
+    /// Returns the index of the last byte taken. There must be one.
     pub(super) fn last_position(&self) -> usize {
         self.at - 1
     }
 
-    /// What has been taken since the scanner stood at `start`.
+    /// Returns the bytes taken since position `start`.
     pub(super) fn since(&self, start: usize) -> &'t [u8] {
         &self.text[start..self.at]
     }
 
-    /// What has not been taken yet.
+    /// Returns the bytes not yet taken.
     pub(super) fn rest(&self) -> &'t [u8] {
         &self.text[self.at..]
     }
 
-    /// The next byte that is not white space, without taking it; `None` at the end.
+    /// Skips white space and returns the next byte without taking it; `None` at the end.
     pub(super) fn peek(&mut self) -> Option<u8> {
         while let Some(&byte) = self.text.get(self.at) {
             if !is_white_space(byte) {
@@ -54,25 +52,25 @@ impl<'t> Scanner<'t> {
         None
     }
 
-    /// Takes the next byte that is not white space.
-    pub(super) fn take(&mut self) -> Result<u8, Refused> {
-        let byte = self.peek().ok_or(Refused::Malformed)?;
+    /// Skips white space and takes the next byte; an error at the end.
+    pub(super) fn take(&mut self) -> Result<u8, JsonError> {
+        let byte = self.peek().ok_or(JsonError::Malformed)?;
         self.at += 1;
         Ok(byte)
     }
 
-    /// Takes the next byte that is not white space, which must be `expected`.
-    pub(super) fn expect(&mut self, expected: u8) -> Result<(), Refused> {
+    /// Skips white space and takes the next byte; an error if it is not `expected`.
+    pub(super) fn expect(&mut self, expected: u8) -> Result<(), JsonError> {
         if self.take()? == expected {
             Ok(())
         } else {
-            Err(Refused::Malformed)
+            Err(JsonError::Malformed)
         }
     }
 
-    /// Takes a value of any kind, inside `depth` open objects and arrays; says whether it is a
-    /// string with escapes.
-    pub(super) fn value(&mut self, depth: u32) -> Result<bool, Refused> {
+    /// Takes a value inside `depth` open objects and arrays; returns whether it is a string with
+    /// escapes.
+    pub(super) fn value(&mut self, depth: u32) -> Result<bool, JsonError> {
         match self.take()? {
             b'"' => return self.string(),
             first @ (b'{' | b'[') => self.container(first, Nesting::within(depth))?,
@@ -81,12 +79,12 @@ impl<'t> Scanner<'t> {
         Ok(false)
     }
 
-    /// Takes the rest of an object or array whose opening bracket is `first`.
+    /// Takes the rest of an object or array after its opening bracket `first`.
     #[inline(never)]
-    fn container(&mut self, first: u8, mut nesting: Nesting) -> Result<(), Refused> {
+    fn container(&mut self, first: u8, mut nesting: Nesting) -> Result<(), JsonError> {
         let mut first = first;
         loop {
-            // A value begins with `first`.
+            // `first` is the first byte of a value.
             match first {
                 b'"' => _ = self.string()?,
                 b'{' | b'[' => {
@@ -100,7 +98,7 @@ impl<'t> Scanner<'t> {
                 _ => self.scalar(first)?,
             }
 
-            // It has ended, and so may what it is in.
+            // The value has ended, and with it maybe its containers.
             loop {
                 let Some(bracket) = nesting.innermost() else {
                     return Ok(());
@@ -111,15 +109,15 @@ impl<'t> Scanner<'t> {
                     break;
                 }
                 if byte != closing(bracket) {
-                    return Err(Refused::Malformed);
+                    return Err(JsonError::Malformed);
                 }
                 nesting.close();
             }
         }
     }
 
-    /// Takes the key, if inside an object, and the first byte of the value that comes next.
-    fn element(&mut self, bracket: u8) -> Result<u8, Refused> {
+    /// Takes a key, if inside an object, and the first byte of the next value.
+    fn element(&mut self, bracket: u8) -> Result<u8, JsonError> {
         if bracket == b'{' {
             self.expect(b'"')?;
             self.string()?;
@@ -128,8 +126,8 @@ impl<'t> Scanner<'t> {
         self.take()
     }
 
-    /// Takes the rest of a string whose opening quote has been taken; says whether it has escapes.
-    pub(super) fn string(&mut self) -> Result<bool, Refused> {
+    /// Takes the rest of a string after its opening quote; returns whether it has escapes.
+    pub(super) fn string(&mut self) -> Result<bool, JsonError> {
         let mut escaped = false;
         loop {
             self.at += plain_count(&self.text[self.at..]);
@@ -143,64 +141,68 @@ impl<'t> Scanner<'t> {
                     self.escape()?;
                 }
                 // A control character, or the end of the text.
-                _ => return Err(Refused::Malformed),
+                _ => return Err(JsonError::Malformed),
             }
         }
     }
 
-    /// Takes an escape, backslash included.
-    fn escape(&mut self) -> Result<(), Refused> {
+    /// Takes an escape with its backslash.
+    fn escape(&mut self) -> Result<(), JsonError> {
         match self.text[self.at + 1..] {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => self.at += 2,
             [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(u8::is_ascii_hexdigit) => {
                 self.at += 6;
             }
-            _ => return Err(Refused::Malformed),
+            _ => return Err(JsonError::Malformed),
         }
         Ok(())
     }
 
-    /// Takes the rest of a number or a word whose first byte has been taken.
-    pub(super) fn scalar(&mut self, first: u8) -> Result<(), Refused> {
+    /// Takes the rest of a number or literal after its first byte.
+    pub(super) fn scalar(&mut self, first: u8) -> Result<(), JsonError> {
         match first {
             b'-' | b'0'..=b'9' => self.number(first),
-            b't' => self.word(b"rue"),
-            b'f' => self.word(b"alse"),
-            b'n' => self.word(b"ull"),
-            _ => Err(Refused::Malformed),
+            b't' => self.literal(b"rue"),
+            b'f' => self.literal(b"alse"),
+            b'n' => self.literal(b"ull"),
+            _ => Err(JsonError::Malformed),
         }
     }
 
-    fn word(&mut self, rest: &[u8]) -> Result<(), Refused> {
+    fn literal(&mut self, rest: &[u8]) -> Result<(), JsonError> {
         if !self.text[self.at..].starts_with(rest) {
-            return Err(Refused::Malformed);
+            return Err(JsonError::Malformed);
         }
         self.at += rest.len();
         Ok(())
     }
 
-    /// Takes as much as is a number; what follows it, even a digit after `0`, is not its business.
-    fn number(&mut self, first: u8) -> Result<(), Refused> {
+    /// Takes the longest number. The caller checks what follows, even a digit after `0`.
+    fn number(&mut self, first: u8) -> Result<(), JsonError> {
         let mut first = first;
         if first == b'-' {
-            first = self.text.get(self.at).copied().ok_or(Refused::Malformed)?;
+            first = self
+                .text
+                .get(self.at)
+                .copied()
+                .ok_or(JsonError::Malformed)?;
             self.at += 1;
         }
         match first {
             b'0' => {}
             b'1'..=b'9' => _ = self.digits(),
-            _ => return Err(Refused::Malformed),
+            _ => return Err(JsonError::Malformed),
         }
         if self.text.get(self.at) == Some(&b'.') {
             self.at += 1;
-            self.digits().ok_or(Refused::Malformed)?;
+            self.digits().ok_or(JsonError::Malformed)?;
         }
         if let Some(b'e' | b'E') = self.text.get(self.at) {
             self.at += 1;
             if let Some(b'+' | b'-') = self.text.get(self.at) {
                 self.at += 1;
             }
-            self.digits().ok_or(Refused::Malformed)?;
+            self.digits().ok_or(JsonError::Malformed)?;
         }
         Ok(())
     }
@@ -214,25 +216,25 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// The objects and arrays that are open around the scanner, one bit each.
+/// The open objects and arrays, one bit each.
 ///
 /// ```text
 ///   outer  [ 64 outermost | next 64 | .. ]     word  [ .. older  newest ]
 /// ```
 ///
-/// The first 64 levels need no memory, all of them at most 2 KiB, given back with the message.
+/// The first 64 levels need no memory, all levels at most 2 KiB, freed after the message.
 #[derive(Debug)]
 struct Nesting {
-    /// The newest bits, the innermost lowest; 1 is an object.
+    /// The newest bits, the innermost lowest; 1 for an object.
     word: u64,
-    /// Earlier states of `word`, one from every 64th level.
+    /// Earlier values of `word`, one from every 64th level.
     outer: Vec<u64>,
     count: u32,
     count_max: u32,
 }
 
 impl Nesting {
-    /// Nothing open yet, inside `depth` objects and arrays that somebody else keeps.
+    /// Creates a nesting inside `depth` open objects and arrays that it does not track.
     fn within(depth: u32) -> Self {
         Self {
             word: 0,
@@ -242,9 +244,9 @@ impl Nesting {
         }
     }
 
-    fn open(&mut self, bracket: u8) -> Result<(), Refused> {
+    fn open(&mut self, bracket: u8) -> Result<(), JsonError> {
         if self.count == self.count_max {
-            return Err(Refused::Malformed);
+            return Err(JsonError::Malformed);
         }
         if self.count > 0 && self.count.is_multiple_of(u64::BITS) {
             self.outer.push(self.word);
@@ -262,14 +264,14 @@ impl Nesting {
         }
     }
 
-    /// The opening bracket of the innermost; `None` if nothing is open.
+    /// Returns the opening bracket of the innermost container; `None` if none is open.
     fn innermost(&self) -> Option<u8> {
         let bracket = if self.word & 1 == 1 { b'{' } else { b'[' };
         (self.count > 0).then_some(bracket)
     }
 }
 
-/// How many bytes come before the first that a string cannot simply pass over.
+/// Returns the number of bytes before the first quote, backslash or control character.
 pub(super) fn plain_count(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks();
     for (index, word) in words.iter().enumerate() {
@@ -286,7 +288,8 @@ pub(super) fn plain_count(bytes: &[u8]) -> usize {
     words.len() * 8 + rest.iter().take_while(plain).count()
 }
 
-/// The high bit of each byte of `word` that is zero; above the lowest such, maybe of others too.
+/// Returns the high bit of each zero byte of `word`. Above the lowest zero byte, bits of other
+/// bytes may be set too.
 fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
@@ -294,12 +297,12 @@ fn zero_bytes(word: u64) -> u64 {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = ONES << 7;
 
-/// The bracket that closes what `bracket` opens.
+/// Returns the closing bracket for an opening one.
 pub(super) fn closing(bracket: u8) -> u8 {
     if bracket == b'{' { b'}' } else { b']' }
 }
 
-/// JSON's white space, which is less than ASCII's.
+/// Returns whether a byte is white space in JSON, which has less of it than ASCII.
 pub(super) fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }

@@ -1,55 +1,57 @@
-//! The strict reader: for the one original that reads with the second version of Go's
-//! `encoding/json`.
+//! The strict JSON reader, as the second version of Go's `encoding/json`, which one original uses.
 //!
 //! ```text
 //!                                {"cmd":"a","CMD":5,"x":{"y":1,"\u0079":2}} trailing
-//!   reader next door    cmd      wrong type: CMD is cmd
+//!   json.rs             cmd      wrong type: CMD is cmd
 //!   this reader         cmd "a"  another key                   ^ twice      ^ not white space
 //! ```
 //!
-//! A message is one object and nothing else. No object in it, however deep, has a key twice; keys
-//! are compared decoded and to the letter. All of it is UTF-8, and no escape is half a pair.
+//! A message is exactly one object. No object in it, at any depth, has a key twice; keys are
+//! compared decoded and exactly. All text is valid UTF-8, without unpaired surrogates.
 //!
-//! It promises to be total on any bytes, not to recurse, and to take time close to linear in the
-//! message and memory in proportion to it, whatever a stranger nests or repeats. It does not know
-//! what any member means.
+//! The reader is total on any bytes and does not recurse. For any nesting or repetition its time is
+//! close to linear in the message, and its memory proportional to it.
 
 use super::scan::{Scanner, closing, is_white_space};
-use super::{DEPTH_MAX, Piece, Refused, Text};
+use super::{DEPTH_MAX, JsonError, Piece, Text};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
-/// Why a message, or one member of it, is not what it must be.
+/// The reason that a message or a member is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotStrict {
-    /// Not JSON, or more than one object, or another value, or nested deeper than [`DEPTH_MAX`].
+pub enum StrictError {
+    /// Not JSON, not exactly one object, or nested deeper than [`DEPTH_MAX`].
     Malformed,
-    /// Not UTF-8, or half of a surrogate pair in a string or key.
+    /// Not UTF-8, or an unpaired surrogate in a string or key.
     InvalidText,
     /// An object has the same key twice.
     DuplicateKey,
-    /// A member wanted as a string is neither a string nor `null`.
+    /// A string member is neither a string nor `null`.
     WrongType,
 }
 
-impl From<Refused> for NotStrict {
-    fn from(_: Refused) -> Self {
+impl From<JsonError> for StrictError {
+    fn from(_: JsonError) -> Self {
         Self::Malformed
     }
 }
 
-/// Reads a message that is one object: the extents of the members called `names`, in their order
-/// and without white space around them; `None` for those that are missing.
+/// Reads a message that is one object. Returns the values called `names`, in that order and without
+/// surrounding white space; `None` for those that are missing.
 ///
-/// White space may stand around the object. Other members are checked and ignored. Of several
-/// faults any may be the one that is named.
+/// White space may surround the object. Other members are checked and ignored.
+///
+/// # Errors
+///
+/// [`StrictError::Malformed`], [`StrictError::InvalidText`] or [`StrictError::DuplicateKey`]; any
+/// of them if several apply.
 pub fn read<'t, const N: usize>(
     text: &'t [u8],
     names: [&str; N],
-) -> Result<[Option<&'t [u8]>; N], NotStrict> {
-    // Outside strings all is ASCII, or else malformed anyway.
+) -> Result<[Option<&'t [u8]>; N], StrictError> {
+    // Outside of strings, bytes that are not ASCII are malformed anyway.
     if str::from_utf8(text).is_err() {
-        return Err(NotStrict::InvalidText);
+        return Err(StrictError::InvalidText);
     }
 
     let mut walk = Walk::new(text);
@@ -67,49 +69,54 @@ pub fn read<'t, const N: usize>(
             match walk.scanner.take()? {
                 b',' => {}
                 b'}' => break,
-                _ => return Err(NotStrict::Malformed),
+                _ => return Err(StrictError::Malformed),
             }
         }
         walk.close(b'}')?;
     }
 
     if !walk.scanner.rest().iter().copied().all(is_white_space) {
-        return Err(NotStrict::Malformed);
+        return Err(StrictError::Malformed);
     }
     Ok(members)
 }
 
-/// A member that [`read`] has found, as a string not yet decoded; `None` if it is missing or
-/// `null`. [`Scratch::read`] decodes several at once.
+/// Returns a member found by [`read`] as a string that is not yet decoded; `None` if it is missing
+/// or `null`. [`Scratch::read`] decodes several at once.
+///
+/// # Errors
+///
+/// [`StrictError::WrongType`] if it is no string; [`StrictError::Malformed`] if the bytes are not
+/// one that [`read`] has returned.
 ///
 /// [`Scratch::read`]: super::Scratch::read
-pub fn text(member: Option<&[u8]>) -> Result<Option<Text<'_>>, NotStrict> {
+pub fn text(member: Option<&[u8]>) -> Result<Option<Text<'_>>, StrictError> {
     let Some(raw) = member.filter(|raw| *raw != b"null") else {
         return Ok(None);
     };
     if !raw.starts_with(b"\"") {
-        return Err(NotStrict::WrongType);
+        return Err(StrictError::WrongType);
     }
-    // Somebody else may have made these bytes up, and a text stands on their having been checked.
+    // The bytes may not come from `read`, and `Text` relies on checked escapes.
     let mut scanner = Scanner::new(raw);
     let escaped = scanner.value(0)?;
     if !scanner.rest().is_empty() {
-        return Err(NotStrict::Malformed);
+        return Err(StrictError::Malformed);
     }
     Ok(Text::unquoted(raw, escaped))
 }
 
-/// A walk over a message that remembers the keys of all objects that are open.
+/// A walk over a message that keeps the keys of all open objects.
 ///
 /// ```text
 ///   {"a": 1, "b": [{"c": 2, "d": .. here
 ///
-///   keys   [ a  b | c  d ]      of the innermost object last
-///   open   [ {0  [  {2 ]        where the keys of each begin
+///   keys   [ a  b | c  d ]      those of the innermost object last
+///   open   [ {0  [  {2 ]        the start of each object's keys
 /// ```
 ///
-/// When an object ends its keys are sorted, which brings equals together, and forgotten. That
-/// costs no seed, and no choice of keys makes it slow.
+/// When an object ends its keys are sorted to find equal ones, and dropped. That needs no seed, and
+/// no choice of keys makes it slow.
 #[derive(Debug)]
 struct Walk<'t> {
     scanner: Scanner<'t>,
@@ -132,12 +139,12 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Takes a value of any kind.
-    fn value(&mut self) -> Result<(), NotStrict> {
+    /// Takes a value.
+    fn value(&mut self) -> Result<(), StrictError> {
         let outside = self.open.len();
         let mut first = self.scanner.take()?;
         loop {
-            // A value begins with `first`.
+            // `first` is the first byte of a value.
             match first {
                 b'"' => _ = self.string()?,
                 b'{' | b'[' => {
@@ -149,7 +156,7 @@ impl<'t> Walk<'t> {
                 _ => self.scanner.scalar(first)?,
             }
 
-            // It has ended, and so may what it is in.
+            // The value has ended, and with it maybe its containers.
             loop {
                 if self.open.len() == outside {
                     return Ok(());
@@ -164,19 +171,19 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Takes the key, if inside an object, and the first byte of the value that comes next.
-    fn element(&mut self) -> Result<u8, NotStrict> {
+    /// Takes a key, if inside an object, and the first byte of the next value.
+    fn element(&mut self) -> Result<u8, StrictError> {
         if let Some(Open::Object { .. }) = self.open.last() {
             self.key()?;
         }
         Ok(self.scanner.take()?)
     }
 
-    /// Goes into the object or array whose opening bracket has been taken; says whether it is
-    /// empty, and then it has been taken whole.
-    fn open(&mut self, bracket: u8) -> Result<bool, NotStrict> {
+    /// Enters an object or array after its opening bracket. Returns whether it is empty; if so, its
+    /// closing bracket is taken too.
+    fn open(&mut self, bracket: u8) -> Result<bool, StrictError> {
         if self.open.len() == DEPTH_MAX as usize {
-            return Err(NotStrict::Malformed);
+            return Err(StrictError::Malformed);
         }
         if self.scanner.peek() == Some(closing(bracket)) {
             self.scanner.take()?;
@@ -191,25 +198,26 @@ impl<'t> Walk<'t> {
         Ok(false)
     }
 
-    /// Leaves the innermost object or array, which `bracket` must close.
-    fn close(&mut self, bracket: u8) -> Result<(), NotStrict> {
+    /// Leaves the innermost object or array; an error if `bracket` does not close it, or on a
+    /// duplicate key.
+    fn close(&mut self, bracket: u8) -> Result<(), StrictError> {
         match (self.open.pop(), bracket) {
             (Some(Open::Array), b']') => Ok(()),
             (Some(Open::Object { keys_start }), b'}') => {
                 let keys = &mut self.keys[keys_start..];
                 keys.sort_unstable();
                 if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-                    return Err(NotStrict::DuplicateKey);
+                    return Err(StrictError::DuplicateKey);
                 }
                 self.keys.truncate(keys_start);
                 Ok(())
             }
-            _ => Err(NotStrict::Malformed),
+            _ => Err(StrictError::Malformed),
         }
     }
 
     /// Takes a key and its colon.
-    fn key(&mut self) -> Result<&str, NotStrict> {
+    fn key(&mut self) -> Result<&str, StrictError> {
         self.scanner.expect(b'"')?;
         let text = self.string()?;
         self.scanner.expect(b':')?;
@@ -224,19 +232,19 @@ impl<'t> Walk<'t> {
         Ok(self.keys.last().expect("just pushed"))
     }
 
-    /// Takes the rest of a string whose opening quote has been taken.
-    fn string(&mut self) -> Result<Text<'t>, NotStrict> {
+    /// Takes the rest of a string after its opening quote.
+    fn string(&mut self) -> Result<Text<'t>, StrictError> {
         let start = self.scanner.last_position();
         let escaped = self.scanner.string()?;
         let text = Text::unquoted(self.scanner.since(start), escaped).expect("it has its quotes");
         if escaped && has_half_pair(text) {
-            return Err(NotStrict::InvalidText);
+            return Err(StrictError::InvalidText);
         }
         Ok(text)
     }
 }
 
-/// Whether a text has half of a surrogate pair, which decodes to U+FFFD without saying so.
+/// Returns whether a text has an unpaired surrogate, which decodes to U+FFFD like a written one.
 fn has_half_pair(text: Text<'_>) -> bool {
     let mut pieces = text.pieces();
     loop {
@@ -263,7 +271,7 @@ mod tests {
     const NAMES: [&str; 3] = ["from", "cmd", "param"];
 
     #[track_caller]
-    fn check(message: impl AsRef<[u8]>, expected: Result<[Option<&str>; 3], NotStrict>) {
+    fn check(message: impl AsRef<[u8]>, expected: Result<[Option<&str>; 3], StrictError>) {
         let message = message.as_ref();
         let shown = message.escape_ascii().to_string();
         let expected = expected.map(|members| members.map(|raw| raw.map(str::as_bytes)));
@@ -271,13 +279,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_refused(message: impl AsRef<[u8]>, expected: NotStrict) {
+    fn check_error(message: impl AsRef<[u8]>, expected: StrictError) {
         check(message, Err(expected));
     }
 
-    /// Expects `value` to be taken or refused, both as a member's and as one that nobody wants.
+    /// Checks that `value` is accepted or rejected, as a wanted member's value and as another's.
     #[track_caller]
-    fn check_value(value: impl AsRef<[u8]>, expected: Result<(), NotStrict>) {
+    fn check_value(value: impl AsRef<[u8]>, expected: Result<(), StrictError>) {
         let value = value.as_ref();
         for key in ["param", "x"] {
             let message = [b"{\"", key.as_bytes(), b"\":", value, b",\"cmd\":5}"].concat();
@@ -347,7 +355,7 @@ mod tests {
             "{\"a\":{\"b\":1]}",
             "{\"a\":1}}",
         ] {
-            check_refused(other, NotStrict::Malformed);
+            check_error(other, StrictError::Malformed);
         }
     }
 
@@ -378,23 +386,23 @@ mod tests {
             "{\"\u{1f600}\":1,\"\\uD83D\\uDE00\":2}",
             "{\"\\u00e9\":1,\"\u{e9}\":2}",
         ] {
-            check_refused(twice, NotStrict::DuplicateKey);
-            check_value(twice, Err(NotStrict::DuplicateKey));
-            check_value(format!("[0,[{twice}]]"), Err(NotStrict::DuplicateKey));
+            check_error(twice, StrictError::DuplicateKey);
+            check_value(twice, Err(StrictError::DuplicateKey));
+            check_value(format!("[0,[{twice}]]"), Err(StrictError::DuplicateKey));
             check_value(
                 format!("{{\"x\":{{\"y\":{twice}}}}}"),
-                Err(NotStrict::DuplicateKey),
+                Err(StrictError::DuplicateKey),
             );
             check_value(
                 format!("[{{\"x\":1}},{twice}]"),
-                Err(NotStrict::DuplicateKey),
+                Err(StrictError::DuplicateKey),
             );
         }
-        // A key that an inner object stands between, and keys that only look alike.
-        check_refused(r#"{"a":{"b":1},"a":2}"#, NotStrict::DuplicateKey);
-        check_refused(
+        // A key behind an inner object, and keys that only look alike.
+        check_error(r#"{"a":{"b":1},"a":2}"#, StrictError::DuplicateKey);
+        check_error(
             r#"{"a":[{"a":1}],"b":{"a":1},"a":2}"#,
-            NotStrict::DuplicateKey,
+            StrictError::DuplicateKey,
         );
         for apart in [
             r#"{"a":1,"A":2,"aa":3,"":4,"a ":5,"a\u0000":6}"#,
@@ -426,16 +434,16 @@ mod tests {
             b"\\n\\ud800",
         ] {
             let string = [b"\"", invalid, b"\""].concat();
-            check_value(&string, Err(NotStrict::InvalidText));
+            check_value(&string, Err(StrictError::InvalidText));
             check_value(
                 [b"[", &string[..], b"]"].concat(),
-                Err(NotStrict::InvalidText),
+                Err(StrictError::InvalidText),
             );
             let object = [b"{", &string[..], b":1}"].concat();
-            check_value(&object, Err(NotStrict::InvalidText));
-            check_refused(&object, NotStrict::InvalidText);
+            check_value(&object, Err(StrictError::InvalidText));
+            check_error(&object, StrictError::InvalidText);
         }
-        check_refused(b"{}\xff", NotStrict::InvalidText);
+        check_error(b"{}\xff", StrictError::InvalidText);
         for valid in [
             r"\ufffd",
             r"\uFFFD\uFffD",
@@ -485,11 +493,15 @@ mod tests {
             "",
             " \"a\"",
         ] {
-            assert_eq!(decoded(other), Err(NotStrict::WrongType), "{other}");
+            assert_eq!(decoded(other), Err(StrictError::WrongType), "{other}");
         }
-        // What no reading has found does not become a text that cannot be decoded.
+        // Bytes that `read` has not returned do not become a text that cannot be decoded.
         for unchecked in ["\"", r#""\""#, r#""\u12""#, r#""a"x"#, r#""a" "#, "\"\n\""] {
-            assert_eq!(decoded(unchecked), Err(NotStrict::Malformed), "{unchecked}");
+            assert_eq!(
+                decoded(unchecked),
+                Err(StrictError::Malformed),
+                "{unchecked}"
+            );
         }
         let long = format!("\"{}\"", "\\n".repeat(SCRATCH_BYTES_MAX));
         let length = decoded(&long).map(|text| text.map(|text| text.len()));
@@ -502,20 +514,20 @@ mod tests {
             format!("{}{}", open.repeat(times), close.repeat(times))
         };
         check_value(nested("[", "]", 9_999), Ok(()));
-        check_value(nested("[", "]", 10_000), Err(NotStrict::Malformed));
+        check_value(nested("[", "]", 10_000), Err(StrictError::Malformed));
         let objects = |times| format!("{}0{}", "{\"a\":".repeat(times), "}".repeat(times));
         check(objects(10_000), Ok([None; 3]));
-        check_refused(objects(10_001), NotStrict::Malformed);
+        check_error(objects(10_001), StrictError::Malformed);
         check_value(format!("[{},{}]", objects(9_998), objects(9_998)), Ok(()));
-        check_refused("{\"a\":".repeat(1_000_000), NotStrict::Malformed);
-        check_refused("{\"a\":[".repeat(1_000_000), NotStrict::Malformed);
-        check_refused(
+        check_error("{\"a\":".repeat(1_000_000), StrictError::Malformed);
+        check_error("{\"a\":[".repeat(1_000_000), StrictError::Malformed);
+        check_error(
             ["{\"a\":", &"[".repeat(1_000_000)].concat(),
-            NotStrict::Malformed,
+            StrictError::Malformed,
         );
     }
 
-    /// Sizes at which anything quadratic would be noticed by whoever waits for the test.
+    /// Sizes at which quadratic time would be noticed.
     #[test]
     fn many_keys_and_many_objects_are_taken_in_stride() {
         let members = |count: usize, key: &dyn Fn(usize) -> String| {
@@ -533,17 +545,17 @@ mod tests {
             let many = members(100_000, key);
             check(format!("{{{many}}}"), Ok([None; 3]));
             let twice = format!("{{{many},\"{}\":1}}", key(50_000));
-            check_refused(twice, NotStrict::DuplicateKey);
+            check_error(twice, StrictError::DuplicateKey);
         }
-        // One outer object with many keys, and in it many objects that end while it is open.
+        // An outer object with many keys, with many objects that end while it is open.
         let within = members(100_000, &|index| {
             format!("{index}\":{{\"a\":0}},\"x{index}")
         });
         check(format!("{{{within}}}"), Ok([None; 3]));
-        check_refused(format!("{{{within},\"7\":0}}"), NotStrict::DuplicateKey);
+        check_error(format!("{{{within},\"7\":0}}"), StrictError::DuplicateKey);
     }
 
-    /// What the model makes of a message; its members by name, each as a tree.
+    /// Returns the model's result for a message: its members by name, each as a tree.
     fn model_read(message: &[u8]) -> Option<[Option<Tree>; 3]> {
         let parsed = model::parse(message)?;
         let Tree::Object(members) = &parsed.tree else {
@@ -585,14 +597,14 @@ mod tests {
                     accepted += 1;
                     found += members.iter().flatten().count();
                 }
-                Err(refusal) => {
+                Err(error) => {
                     assert_eq!(None, expected, "seed {seed}: {shown}");
                     let kinds = [
-                        NotStrict::Malformed,
-                        NotStrict::InvalidText,
-                        NotStrict::DuplicateKey,
+                        StrictError::Malformed,
+                        StrictError::InvalidText,
+                        StrictError::DuplicateKey,
                     ];
-                    let index = kinds.iter().position(|kind| *kind == refusal);
+                    let index = kinds.iter().position(|kind| *kind == error);
                     refused[index.expect("no type is asked for")] += 1;
                 }
             }

@@ -1,4 +1,4 @@
-//! The reader against Go's rules, written the slow way.
+//! Tests of the reader against a slow model of Go's rules.
 
 pub(super) mod model;
 
@@ -7,8 +7,8 @@ use campanile_tests::prng::Prng;
 
 const REGISTER: Wanted<2, 1> = Wanted::new(["token", "event"], ["data"]);
 
-/// What a message came to: the two strings, the raw member and the bytes left over.
-type Reading = Result<([Option<String>; 2], Option<Vec<u8>>, usize), Refused>;
+/// The result for a message: two strings, the raw member and the remaining bytes.
+type Reading = Result<([Option<String>; 2], Option<Vec<u8>>, usize), JsonError>;
 
 fn read(text: &[u8]) -> Reading {
     let found = REGISTER.find(text)?;
@@ -22,9 +22,9 @@ fn read(text: &[u8]) -> Reading {
     ))
 }
 
-/// Expects a token, `None` being none.
+/// Checks the token; `None` expects an error.
 #[track_caller]
-fn check(text: impl AsRef<[u8]>, expected: Result<Option<&str>, Refused>) {
+fn check(text: impl AsRef<[u8]>, expected: Result<Option<&str>, JsonError>) {
     let token = read(text.as_ref()).map(|([token, _], ..)| token);
     let shown = text.as_ref().escape_ascii().to_string();
     assert_eq!(
@@ -34,17 +34,17 @@ fn check(text: impl AsRef<[u8]>, expected: Result<Option<&str>, Refused>) {
     );
 }
 
-const MALFORMED: Result<Option<&str>, Refused> = Err(Refused::Malformed);
-const WRONG_TYPE: Result<Option<&str>, Refused> = Err(Refused::WrongType);
+const MALFORMED: Result<Option<&str>, JsonError> = Err(JsonError::Malformed);
+const WRONG_TYPE: Result<Option<&str>, JsonError> = Err(JsonError::WrongType);
 
-/// Expects `value` to be accepted, in a member nobody wants, or refused as malformed.
+/// Checks that `value` is accepted in an unwanted member, or is malformed.
 #[track_caller]
 fn check_syntax(value: impl AsRef<[u8]>, is_valid: bool) {
     let text = [br#"{"x":"#, value.as_ref(), br#","token":"t"}"#].concat();
     check(text, if is_valid { Ok(Some("t")) } else { MALFORMED });
 }
 
-/// Expects what stands between the quotes of a string to be decoded to `expected`.
+/// Checks that the content of a string is decoded to `expected`.
 #[track_caller]
 fn check_string(raw: impl AsRef<[u8]>, expected: &str) {
     check(
@@ -129,9 +129,9 @@ fn numbers_follow_the_grammar_at_any_magnitude() {
 }
 
 #[test]
-fn strings_refuse_controls_and_unknown_escapes() {
+fn strings_reject_controls_and_unknown_escapes() {
     for byte in 0..=u8::MAX {
-        // At every place of a word, and in the bytes after the last word.
+        // At each place of a 64-bit word, and in the bytes after the last word.
         for before in 0..9 {
             let plain = "p".repeat(before);
             let string = [b"\"", plain.as_bytes(), &[byte], b"\""].concat();
@@ -239,7 +239,7 @@ fn nesting_ends_at_ten_thousand() {
         (" [ ", " ] "),
     ] {
         let levels = if open.starts_with("[{") { 2 } else { 1 };
-        // Around every place where a word of bits is full, and around the end of them all.
+        // Around each level where a 64-bit word is full, and around the limit.
         for depth in [63, 64, 65, 127, 128, 129, 192, 9_998] {
             check_syntax(nested(open, close, depth / levels), true);
         }
@@ -353,7 +353,7 @@ fn wanted_names_differ_by_more_than_case() {
     assert_eq!(Wanted::new(["token"], ["Token"]).strings, ["token"]);
 }
 
-/// Documents made of what clients get wrong, some of them damaged, against the go below.
+/// Documents with frequent mistakes of clients, some damaged, against the model below.
 #[test]
 fn reads_what_the_model_of_go_reads() {
     let (mut accepted, mut malformed, mut wrong, mut replaced) = (0, 0, 0, 0);
@@ -369,8 +369,8 @@ fn reads_what_the_model_of_go_reads() {
         let shown = text.escape_ascii().to_string();
         assert_eq!(reading, go::read(&text), "seed {seed}: {shown}");
         match reading {
-            Err(Refused::Malformed) => malformed += 1,
-            Err(Refused::WrongType) => wrong += 1,
+            Err(JsonError::Malformed) => malformed += 1,
+            Err(JsonError::WrongType) => wrong += 1,
             Ok((strings, ..)) => {
                 accepted += u32::from(strings.iter().any(Option::is_some));
                 let text = strings.into_iter().flatten().collect::<String>();
@@ -385,7 +385,7 @@ fn reads_what_the_model_of_go_reads() {
     );
 }
 
-/// Bytes of any kind, and bytes that JSON gives a meaning, which come further.
+/// Random bytes, and bytes that JSON gives a meaning, which get further.
 #[test]
 fn is_total_on_any_bytes() {
     const MEANT: &[u8] = b"{}[]\":,\\ntrufalsev0123456789+-.eE \t\xe2\x84\xaa\xff\x1f";
@@ -406,9 +406,9 @@ fn is_total_on_any_bytes() {
     }
 }
 
-/// Go's rules written the slow way: a tree by recursive descent, then one step per rule.
+/// A slow model of Go's rules: a tree by recursive descent, then one step per rule.
 mod go {
-    use super::{Reading, Refused};
+    use super::{JsonError, Reading};
     use std::ops::Range;
 
     enum Tree {
@@ -422,12 +422,12 @@ mod go {
 
     pub(super) fn read(text: &[u8]) -> Reading {
         let start = text.iter().position(|byte| !b" \t\r\n".contains(byte));
-        let start = start.ok_or(Refused::Malformed)?;
-        let (tree, end) = value(text, start).ok_or(Refused::Malformed)?;
+        let start = start.ok_or(JsonError::Malformed)?;
+        let (tree, end) = value(text, start).ok_or(JsonError::Malformed)?;
         let members = match tree {
             Tree::Null => Vec::new(),
             Tree::Object(members) => members,
-            Tree::Other | Tree::String(_) | Tree::Array => return Err(Refused::WrongType),
+            Tree::Other | Tree::String(_) | Tree::Array => return Err(JsonError::WrongType),
         };
 
         let (mut strings, mut raw) = ([None, None], None);
@@ -445,13 +445,13 @@ mod go {
             match tree {
                 Tree::Null => {}
                 Tree::String(string) => strings[index] = Some(string),
-                Tree::Other | Tree::Array | Tree::Object(_) => return Err(Refused::WrongType),
+                Tree::Other | Tree::Array | Tree::Object(_) => return Err(JsonError::WrongType),
             }
         }
         Ok((strings, raw, text.len() - end))
     }
 
-    /// Every function here takes where something starts and gives where it ends.
+    /// Each function takes the start of an item and returns its end.
     fn value(text: &[u8], at: usize) -> Option<(Tree, usize)> {
         match text.get(at)? {
             b'n' => text[at..]
@@ -536,7 +536,7 @@ mod go {
         [3, 4, 6, 9].contains(&state).then_some(end)
     }
 
-    /// First into code units, where a surrogate may stand alone, then into characters.
+    /// First to UTF-16 code units, where surrogates may be unpaired, then to characters.
     fn string(text: &[u8], at: usize) -> Option<(String, usize)> {
         let mut units: Vec<u32> = Vec::new();
         let mut at = (*text.get(at)? == b'"').then_some(at + 1)?;
@@ -583,11 +583,11 @@ mod go {
     }
 }
 
-/// Documents for the go and the reader to agree about.
+/// Random documents for the comparison of the model and the reader.
 mod write {
     use campanile_tests::prng::Prng;
 
-    /// Between blanks; the two after them hold characters that fold to ASCII.
+    /// Separated by spaces; the two after them contain characters that fold to ASCII.
     const KEYS: &str = r"token event data Token EVENT dAtA to\u006ben \u0065vent to\u212Aen
         \ud800token tokens even x";
     const KEYS_FOLDED: [&str; 2] = ["to\u{212a}en", "\u{17f}"];
@@ -619,7 +619,7 @@ mod write {
         }
     }
 
-    /// A few bytes lost, gained or changed.
+    /// Removes, adds or changes a few bytes.
     pub(super) fn damage(prng: &mut Prng, text: &mut Vec<u8>) {
         for _ in 0..prng.range(1, 3) {
             let length = u32::try_from(text.len()).expect("a small document");
@@ -653,7 +653,7 @@ mod write {
         }
     }
 
-    /// One value in ten is of any type, the rest are strings and `null`.
+    /// One value in ten has any type, the rest are strings and `null`.
     fn object(prng: &mut Prng, out: &mut Vec<u8>, depth: u32) {
         sequence(prng, out, *b"{}", |prng, out| {
             out.push(b'"');
@@ -712,7 +712,7 @@ mod write {
         }
     }
 
-    /// One of the words between blanks.
+    /// Returns one of the words.
     fn word(prng: &mut Prng, words: &'static str) -> &'static [u8] {
         let words: Vec<&[u8]> = words.split_whitespace().map(str::as_bytes).collect();
         pick(prng, &words)

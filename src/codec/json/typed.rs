@@ -1,4 +1,4 @@
-//! The typed reader: JSON as a type of serde's, the way Go's `encoding/json` reads a struct.
+//! The typed JSON reader: decodes JSON to a serde type as Go's `encoding/json` decodes to a struct.
 //!
 //! ```text
 //!   struct Register { uid: i64, name: String, #[serde(default)] age: u8, tag: Option<String> }
@@ -7,28 +7,28 @@
 //!   {"uid": "5"}     json: cannot unmarshal string into Go struct field Register.uid of type int64
 //! ```
 //!
-//! - Keys match as they are spelled or else in any case. The last of several wins, but all of them
-//!   have the right type. Members that the type does not have are ignored.
-//! - `null` is as missing. A missing member is what `#[serde(default)]` says, `None` for an
-//!   `Option`, and the zero of its type otherwise: serde reports what it misses, and the text is
-//!   read again with a zero for that member, once for each member of each struct.
-//! - Numbers are as strict as in Go: neither a fraction nor an exponent is an integer, and nothing
-//!   is rounded to fit. Text that is not valid becomes U+FFFD.
-//! - A mismatch is worded as Go words it, with the names that serde knows.
+//! - Keys match exactly or else in any case. The last of several wins, but all must have the right
+//!   type. Unknown members are ignored.
+//! - `null` counts as missing. A missing member gets its `#[serde(default)]`, `None` for an
+//!   `Option`, and otherwise the zero of its type: serde reports a missing member, and the text is
+//!   read again with a zero for it, once for each member of each struct.
+//! - Numbers are as strict as in Go: a fraction or an exponent is no integer, and nothing is
+//!   rounded to fit. Invalid text becomes U+FFFD.
+//! - The message of a mismatch has Go's form, with the names that serde knows.
 //!
-//! Each pass but the last finds out about one member of one type, wherever its values are: that it
-//! is `null`, or that it is missing. So a text is read at most 1 + 2 x members times, all types in
-//! it counted, and each time each of its keys is compared with the members of its struct.
-//! That bounds what a message can cost, at its size times the square of the members; it comes near
-//! that only if what is missing is so in the last of many objects, and in none before.
+//! Each pass but the last learns one fact about a member of a type, wherever its values are: that
+//! it is `null`, or that it is missing. So a text is read at most 1 + 2 x members times, over all
+//! types in it, and each pass compares each key with the members of its struct. A message costs at
+//! most its size times the square of the members. It comes near that only if members are missing in
+//! the last of many objects and in none before.
 //!
-//! Where serde has more than Go (enums, tuples), its rules hold. A struct with `#[serde(flatten)]`
-//! does not tell its members, so they match to the letter unless one is reported as missing, and
-//! what is flattened has no zeros.
+//! Where serde has more than Go (enums, tuples), serde's rules apply. A struct with
+//! `#[serde(flatten)]` does not give serde its members: they match exactly unless one is reported
+//! as missing, and flattened members have no zeros.
 //!
-//! One pass without recursion checks the text and notes where each object and array ends, so that
-//! no byte is looked at once per level. A type is read at most [`TYPED_DEPTH_MAX`] levels deep;
-//! what is ignored may be as deep as in [`DEPTH_MAX`](super::DEPTH_MAX).
+//! One pass without recursion checks the text and records the end of each object and array, so that
+//! no byte is read once per level. Typed values are read at most [`TYPED_DEPTH_MAX`] levels deep;
+//! ignored ones may be as deep as [`DEPTH_MAX`](super::DEPTH_MAX).
 
 mod document;
 mod error;
@@ -41,7 +41,7 @@ use self::error::Error;
 use self::hints::{Hint, Hints, Key, Owner};
 use self::members::{Elements, Members, Variant, one_entry};
 use self::type_name::{name_of_map, name_of_seq};
-use super::{Refused, Text};
+use super::{JsonError, Text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserializer;
@@ -49,21 +49,26 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, IntoDeserializer, Visitor};
 use smallvec::{SmallVec, smallvec};
 
-/// Why a text is not of a type.
+/// The reason that a text does not decode to a type.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum NotTyped {
-    /// It is not JSON.
+pub(crate) enum TypedError {
+    /// The text is not JSON.
     Malformed,
-    /// It is JSON of another type, in Go's words.
+    /// The JSON has another type; the message is Go's.
     Mismatch(String),
 }
 
-/// The most levels of objects and arrays that a type may have, the outermost included.
+/// Maximum levels of objects and arrays of a type, including the outermost.
 pub(crate) const TYPED_DEPTH_MAX: u32 = 128;
 
-/// Reads a text, which is one JSON value, as a `T`.
-pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, NotTyped> {
-    let document = Document::parse(text).map_err(|_: Refused| NotTyped::Malformed)?;
+/// Decodes a text, which is one JSON value, to a `T`.
+///
+/// # Errors
+///
+/// [`TypedError::Malformed`] if the text is not one JSON value; [`TypedError::Mismatch`] if it does
+/// not fit the type.
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, TypedError> {
+    let document = Document::parse(text).map_err(|_: JsonError| TypedError::Malformed)?;
     let mut hints = Hints::default();
     loop {
         let reader = Reader {
@@ -78,19 +83,19 @@ pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, NotTyped> {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        // One that is there already did not help. So this comes to an end.
+        // A hint that is there already does not help, so the loop ends.
         let is_new = match error {
             Error::Missing { key: Some(key), .. } => hints.add(key, Hint::Zero),
             Error::Null(key) => hints.add(key, Hint::Omit),
-            Error::Missing { key: None, .. } | Error::Worded(_) => false,
+            Error::Missing { key: None, .. } | Error::Message(_) => false,
         };
         if !is_new {
-            return Err(NotTyped::Mismatch(error.to_string()));
+            return Err(TypedError::Mismatch(error.to_string()));
         }
     }
 }
 
-/// A field that is being read, and those it is within.
+/// The field being read, with the fields around it.
 #[derive(Clone, Copy, Debug)]
 struct Field<'f> {
     outer: Option<&'f Self>,
@@ -98,28 +103,29 @@ struct Field<'f> {
     name: &'f str,
 }
 
-/// All values of one member, in order; of anything else, its one value. None is the type's zero.
+/// All values of one member, in order, or the one value of anything else. Empty for the type's
+/// zero.
 type Values = SmallVec<[Value; 1]>;
 
-/// Reads one value.
+/// A deserializer of one value.
 struct Reader<'r> {
     document: &'r Document<'r>,
     values: Values,
     hints: &'r Hints,
-    /// The innermost field around it.
+    /// The innermost field around the value.
     field: Option<&'r Field<'r>>,
-    /// The member that it is the value of, if it is one's.
+    /// The member whose value it is, if any.
     member: Option<Key>,
-    /// How many objects and arrays are around it.
+    /// Number of objects and arrays around the value.
     depth: u32,
 }
 
 impl Reader<'_> {
-    /// The values that are not `null`, in order: those that count for all types but a few.
+    /// Returns the values that are not `null`, in order. Most types use only these.
     ///
     /// # Errors
     ///
-    /// [`Error::Null`] if a member is `null` and nothing else, so that it is left out.
+    /// [`Error::Null`] if a member is only `null`, so that it is left out in the next pass.
     fn present(&self) -> Result<impl Iterator<Item = Value> + use<'_>, Error> {
         if let Some(key) = self.member
             && !self.values.is_empty()
@@ -136,7 +142,7 @@ impl Reader<'_> {
         kinds.all(|kind| kind == Kind::Null)
     }
 
-    /// What reads something that is within this.
+    /// Returns a reader of values within this one.
     fn within(&self, values: Values) -> Reader<'_> {
         Reader {
             document: self.document,
@@ -148,7 +154,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The last value of all; `None` for the zero.
+    /// Returns the last value; `None` for the zero.
     fn last(&self) -> Option<Value> {
         self.values.last().copied()
     }
@@ -157,20 +163,21 @@ impl Reader<'_> {
         Error::mismatch(value, self.field, of_type)
     }
 
-    /// The values that are not `null`, all of which must be of this kind.
+    /// Returns the values that are not `null`; an error if one is of another kind.
     fn present_of(&self, kind: Kind, of_type: impl FnOnce() -> String) -> Result<Values, Error> {
         let mut values = Values::new();
         for value in self.present()? {
             let found = self.document.kind(value);
             if found != kind {
-                return Err(self.mismatch(found.word(), &of_type()));
+                return Err(self.mismatch(found.go_name(), &of_type()));
             }
             values.push(value);
         }
         Ok(values)
     }
 
-    /// The values of an object or array, see [`Reader::present_of`].
+    /// Returns the values of an object or array as [`Reader::present_of`] does, and checks the
+    /// depth.
     fn containers(&self, kind: Kind, of_type: impl FnOnce() -> String) -> Result<Values, Error> {
         let values = self.present_of(kind, of_type)?;
         self.check_depth()?;
@@ -179,12 +186,12 @@ impl Reader<'_> {
 
     fn check_depth(&self) -> Result<(), Error> {
         if self.depth >= TYPED_DEPTH_MAX {
-            return Err(Error::Worded("exceeded max depth".to_owned()));
+            return Err(Error::Message("exceeded max depth".to_owned()));
         }
         Ok(())
     }
 
-    /// The last number; `None` for the zero. All must be such as `read` takes.
+    /// Returns the last number; `None` for the zero. An error if `read` rejects one of them.
     fn number<N>(
         &self,
         of_type: &str,
@@ -200,28 +207,28 @@ impl Reader<'_> {
         Ok(last)
     }
 
-    /// The last string, decoded; empty for the zero.
+    /// Returns the last string, decoded; empty for the zero.
     fn string(&self) -> Result<String, Error> {
         let values = self.present_of(Kind::String, || "string".to_owned())?;
         let text = values.last().map(|&value| self.document.text(value));
         Ok(text.map(decoded).unwrap_or_default())
     }
 
-    /// What kind of thing stands where a type of this name cannot be read from it.
-    fn unfit(&self, of_type: &str) -> Error {
+    /// Returns the error for a value of a kind that a type of this name cannot be decoded from.
+    fn kind_mismatch(&self, of_type: &str) -> Error {
         let kind = self.last().map_or(Kind::Null, |it| self.document.kind(it));
-        self.mismatch(kind.word(), of_type)
+        self.mismatch(kind.go_name(), of_type)
     }
 }
 
-/// A string without its escapes.
+/// Decodes a string.
 fn decoded(text: Text<'_>) -> String {
     let mut decoded = String::new();
     text.decode(&mut decoded);
     decoded
 }
 
-/// Methods for types of numbers, each with its name in Go and how it is read.
+/// Defines methods for number types: name in Go, parser, and a filter.
 macro_rules! numbers {
     ($($method:ident, $visit:ident, $number:ty, $name:literal, $is_fit:expr;)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -249,8 +256,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         deserialize_f64, visit_f64, f64, "float64", |it| it.is_finite();
     }
 
-    /// For types that take what comes, such as a `serde_json::Value`: the last value replaces the
-    /// others, of whatever kind they are.
+    /// Decodes any kind, for types such as `serde_json::Value`. The last value replaces the others,
+    /// of whatever kind they are.
     fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
         let Some(value) = self.last() else {
             return visitor.visit_unit();
@@ -267,7 +274,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 if let Ok(number) = literal.parse() {
                     return visitor.visit_u64(number);
                 }
-                // As a float it keeps its sign.
+                // A float keeps the sign of `-0`.
                 match literal.parse() {
                     Ok(number) if literal != "-0" => visitor.visit_i64(number),
                     Ok(_) | Err(_) => self.deserialize_f64(visitor),
@@ -298,14 +305,14 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor.visit_string(self.string()?)
     }
 
-    /// Bytes are base64 in a string, as they are in Go.
+    /// Decodes a base64 string to bytes, as Go does.
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let is_string = |value: Value| self.document.kind(value) == Kind::String;
         if !self.present()?.all(is_string) {
             return self.deserialize_seq(visitor);
         }
         let bytes = STANDARD.decode(self.string()?);
-        visitor.visit_byte_buf(bytes.map_err(|_| Error::Worded("illegal base64 data".to_owned()))?)
+        visitor.visit_byte_buf(bytes.map_err(|_| Error::Message("illegal base64 data".to_owned()))?)
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -347,7 +354,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if let Some(kind) = self.other_kind(Kind::Array)? {
-            return Err(self.mismatch(kind.word(), &name_of_seq(None, visitor)));
+            return Err(self.mismatch(kind.go_name(), &name_of_seq(None, visitor)));
         }
         let values = self.containers(Kind::Array, String::new)?;
         visitor.visit_seq(Elements::of(&self, values.last().copied(), None))
@@ -355,7 +362,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
         if let Some(kind) = self.other_kind(Kind::Array)? {
-            return Err(self.mismatch(kind.word(), &name_of_seq(Some(len), visitor)));
+            return Err(self.mismatch(kind.go_name(), &name_of_seq(Some(len), visitor)));
         }
         let values = self.containers(Kind::Array, String::new)?;
         visitor.visit_seq(Elements::of(&self, values.last().copied(), Some(len)))
@@ -372,7 +379,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if let Some(kind) = self.other_kind(Kind::Object)? {
-            return Err(self.mismatch(kind.word(), &name_of_map(visitor)));
+            return Err(self.mismatch(kind.go_name(), &name_of_map(visitor)));
         }
         let values = self.containers(Kind::Object, String::new)?;
         let owner = Owner::map_of::<V>();
@@ -392,7 +399,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         result.map_err(|error: Error| error.locate(owner))
     }
 
-    /// A string names a variant without data; an object has one member, a variant and its data.
+    /// Decodes an enum: a string is a variant without data, an object has one member, the variant
+    /// with its data.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
@@ -400,7 +408,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         let Some(value) = self.present()?.last() else {
-            return Err(self.unfit(name));
+            return Err(self.kind_mismatch(name));
         };
         self.check_depth()?;
         match self.document.kind(value) {
@@ -411,9 +419,9 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             }
             Kind::Object => match Variant::of(&self, value) {
                 Some(variant) => visitor.visit_enum(variant),
-                None => Err(self.unfit(name)),
+                None => Err(self.kind_mismatch(name)),
             },
-            Kind::Null | Kind::Bool | Kind::Number | Kind::Array => Err(self.unfit(name)),
+            Kind::Null | Kind::Bool | Kind::Number | Kind::Array => Err(self.kind_mismatch(name)),
         }
     }
 
@@ -427,14 +435,14 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 }
 
 impl Reader<'_> {
-    /// The first kind of value that is neither `null` nor this.
+    /// Returns the first kind of value that is neither `null` nor `kind`; `None` if there is none.
     fn other_kind(&self, kind: Kind) -> Result<Option<Kind>, Error> {
         let mut kinds = self.present()?.map(|value| self.document.kind(value));
         Ok(kinds.find(|found| *found != kind))
     }
 }
 
-/// What `serde_json` asks for to get a value as it is spelled.
+/// The struct name by which `serde_json` requests a raw value.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 #[cfg(test)]

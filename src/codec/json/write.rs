@@ -1,7 +1,7 @@
 //! The JSON writer of the dialects: appends strings and relayed values to a message.
 //!
-//! The originals write with Go's `encoding/json`, one of them with its second version, and the
-//! two differ in what they escape and in how they lay out a value that passes through:
+//! The originals encode with Go's `encoding/json`, one of them with its second version. The two
+//! differ in escapes and in the layout of relayed values:
 //!
 //! ```text
 //!                      first version, compact      second version, indented
@@ -11,41 +11,39 @@
 //!                                                  }
 //! ```
 //!
-//! It promises not to panic on any bytes, but only a checked value comes out as one. It allocates
-//! nothing beyond the message, does not recurse, keeps numbers as they are spelled, and does not
-//! know what is a member of what.
+//! The writer does not panic on any bytes, but only a checked value stays a valid value. It
+//! allocates nothing beyond the message, does not recurse, and keeps numbers as spelled.
 
 use super::scan::{Scanner, closing, is_white_space, plain_count};
 use super::{Piece, Text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Appends `text` as a string, the way the first version of Go's package does.
+/// Appends `text` as a string, as the first version of Go's package does.
 ///
-/// Control characters, quotes and backslashes are escaped, and so is what could end a script in a
-/// page: `<`, `>`, `&`, U+2028 and U+2029. Only `\n`, `\r`, `\t`, `\"` and `\\` have a short form.
+/// Control characters, quotes and backslashes are escaped, and so are characters that could end a
+/// script in an HTML page: `<`, `>`, `&`, U+2028 and U+2029. Only `\n`, `\r`, `\t`, `\"` and `\\`
+/// have a short form.
 pub fn put_string_go(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     put_escaped(text, &GO, out);
     out.push(b'"');
 }
 
-/// Appends `text` as a string, the way the second version of Go's package does: in the shortest
-/// form that is JSON.
+/// Appends `text` as a string, as the second version of Go's package does: in the shortest form.
 ///
-/// Only control characters, quotes and backslashes are escaped, with `\b` and `\f` short too.
+/// Only control characters, quotes and backslashes are escaped; `\b` and `\f` are short too.
 pub fn put_string_plain(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     put_escaped(text, &PLAIN, out);
     out.push(b'"');
 }
 
-/// Appends the checked value `raw`, the way the first version of Go's package embeds a value that
-/// it was given as JSON.
+/// Appends the checked value `raw`, as the first version of Go's package embeds raw JSON.
 ///
-/// White space between tokens is left out. Within strings `<`, `>`, `&`, U+2028 and U+2029 are
-/// escaped, and each byte that is not part of valid UTF-8 becomes one U+FFFD. All else stays as it
-/// is spelled.
+/// White space between tokens is omitted. Within strings `<`, `>`, `&`, U+2028 and U+2029 are
+/// escaped, and each byte that is not part of valid UTF-8 becomes one U+FFFD. Everything else stays
+/// as spelled.
 pub fn put_compact_go(raw: &[u8], out: &mut Vec<u8>) {
     let mut rest = raw;
     while !rest.is_empty() {
@@ -64,15 +62,15 @@ pub fn put_compact_go(raw: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the checked value `raw` with two spaces of indentation for each level, the way the
-/// second version of Go's package does.
+/// Appends the checked value `raw` with two spaces of indentation per level, as the second version
+/// of Go's package does.
 ///
-/// `depth` is how many objects and arrays are open around it; the first line is not indented,
-/// since it continues one. Nothing is put between the brackets of an empty object or array. Strings
-/// and keys are written in the shortest form; what is not valid in them becomes U+FFFD.
+/// `depth` is the number of open objects and arrays around the value. The first line is not
+/// indented, since it continues one. Empty objects and arrays stay on one line. Strings and keys
+/// are encoded in the shortest form; invalid UTF-8 in them becomes U+FFFD.
 ///
-/// A value of `n` bytes can come out as long as `n` times its depth, as it does in Go: whoever
-/// relays what a stranger has sent must bound the one or the other.
+/// As in Go, a value of `n` bytes can grow to `n` times its depth. The caller must limit one or the
+/// other for untrusted values.
 pub fn put_indented(raw: &[u8], depth: usize, out: &mut Vec<u8>) {
     let mut scanner = Scanner::new(raw);
     let mut depth = depth;
@@ -110,13 +108,13 @@ pub fn put_indented(raw: &[u8], depth: usize, out: &mut Vec<u8>) {
                 put_line_end(depth, out);
             }
             b':' => out.extend_from_slice(b": "),
-            // A byte of a number or a word.
+            // A byte of a number or literal.
             _ => out.push(byte),
         }
     }
 }
 
-/// Appends a string that is the padded base64 of `bytes`, for bytes that are no text.
+/// Appends a string with the padded base64 of `bytes`, for bytes that are no text.
 pub fn put_base64_string(bytes: &[u8], out: &mut Vec<u8>) {
     let encoded_bytes = base64::encoded_len(bytes.len(), true).expect("what fits in memory twice");
     out.push(b'"');
@@ -128,24 +126,24 @@ pub fn put_base64_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// What each byte of UTF-8 becomes in a string: one of the three below, or else a backslash and
-/// this letter.
+/// The form of each byte of UTF-8 in a string: one of the three below, or a backslash and this
+/// letter.
 type Escapes = [u8; 256];
 
-/// Itself.
+/// Unchanged.
 const ITSELF: u8 = 0;
 /// `\u00` and two hexadecimal digits.
 const HEX: u8 = b'u';
-/// Itself, unless it begins U+2028 or U+2029, which is escaped.
+/// Unchanged, except as the first byte of U+2028 or U+2029, which are escaped.
 const SEPARATOR: u8 = 1;
 
-/// What the first version does to strings that are JSON already.
+/// Escapes of the first version for strings that are JSON already.
 static HTML: Escapes = html();
 
-/// The first version's strings.
+/// Escapes of the first version.
 static GO: Escapes = literal(html(), b"\n\r\t", b"nrt");
 
-/// The second version's strings.
+/// Escapes of the second version.
 static PLAIN: Escapes = literal([ITSELF; 256], b"\x08\x0c\n\r\t", b"bfnrt");
 
 const fn html() -> Escapes {
@@ -157,7 +155,8 @@ const fn html() -> Escapes {
     escapes
 }
 
-/// Adds what must be escaped in any string; the control characters `short` by those `letters`.
+/// Adds the characters that any string escapes; `letters` are the short forms of the control
+/// characters `short`.
 const fn literal<const N: usize>(others: Escapes, short: &[u8; N], letters: &[u8; N]) -> Escapes {
     let mut escapes = others;
     let mut index = 0;
@@ -175,7 +174,7 @@ const fn literal<const N: usize>(others: Escapes, short: &[u8; N], letters: &[u8
     escapes
 }
 
-/// Appends `text`, escaped where it must be.
+/// Appends `text` with its escapes.
 fn put_escaped(text: &str, escapes: &Escapes, out: &mut Vec<u8>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
@@ -185,7 +184,7 @@ fn put_escaped(text: &str, escapes: &Escapes, out: &mut Vec<u8>) {
         match escapes[usize::from(byte)] {
             ITSELF => {}
             SEPARATOR => {
-                // The byte leads a character of three.
+                // This is the first byte of three.
                 if let [_, 0x80, last @ (0xa8 | 0xa9)] = bytes[at..at + 3] {
                     out.extend_from_slice(&bytes[written..at]);
                     out.extend_from_slice(&[b'\\', b'u', b'2', b'0', b'2', last - 0xa8 + b'8']);
@@ -208,7 +207,7 @@ fn put_escaped(text: &str, escapes: &Escapes, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[written..]);
 }
 
-/// Appends `bytes`, escaped where they must be, with U+FFFD for each that is not part of UTF-8.
+/// Appends `bytes` with their escapes, and U+FFFD for each byte that is not part of UTF-8.
 fn put_lossy(bytes: &[u8], escapes: &Escapes, out: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
         put_escaped(chunk.valid(), escapes, out);
@@ -218,7 +217,7 @@ fn put_lossy(bytes: &[u8], escapes: &Escapes, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a string that was read, in the shortest form.
+/// Appends a decoded string in the shortest form.
 fn put_shortest(text: Text<'_>, out: &mut Vec<u8>) {
     out.push(b'"');
     for piece in text.pieces() {
@@ -237,8 +236,8 @@ fn put_line_end(depth: usize, out: &mut Vec<u8>) {
     out.resize(out.len() + 2 * depth, b' ');
 }
 
-/// How many bytes the string takes that `text` begins with, quotes included; all of them if it is
-/// none.
+/// Returns the length of the string at the start of `text`, with its quotes; all of `text` if there
+/// is no complete string.
 fn string_bytes(text: &[u8]) -> usize {
     let mut at = 1;
     while let Some(rest) = text.get(at..) {
@@ -246,7 +245,7 @@ fn string_bytes(text: &[u8]) -> usize {
         match text.get(at) {
             Some(b'"') => return at + 1,
             Some(b'\\') => at += 2,
-            // A control character or the end: no string.
+            // A control character or the end of the text: no complete string.
             _ => break,
         }
     }
@@ -259,7 +258,7 @@ mod tests {
     use super::*;
     use campanile_tests::prng::Prng;
 
-    /// What a function appends, given that it leaves alone what was there.
+    /// Returns the bytes that `put` appends. Checks that earlier bytes stay.
     #[track_caller]
     fn appended(put: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut out = b"before ".to_vec();
@@ -392,7 +391,7 @@ mod tests {
             let [one, two, three] = [1, 2, 3].map(|count| "\u{fffd}".repeat(count));
             format!("[\"{one}\",\"{two}\",\"{three}\"]")
         });
-        // A byte that is missing from its character does not take the quote's place.
+        // An incomplete character does not swallow the quote.
         assert_eq!(compact(b"\"\xe2\" "), "\"\u{fffd}\"");
     }
 

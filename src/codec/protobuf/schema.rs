@@ -1,20 +1,20 @@
-//! The operator's own message type, made from a compiled descriptor.
+//! The operator's own message type, from a compiled descriptor set.
 //!
 //! ```text
 //!   protoc --include_imports --descriptor_set_out=FILE chat.proto
 //!
-//!   FILE --prost-reflect--> descriptors --once--> shapes      a message type each: which
-//!                                                   |         number has which wire type
+//!   FILE --prost-reflect--> descriptors --once--> shapes      one per message type: the wire
+//!                                                   |         type of each field number
 //!   message --------------------------------------> read ---> the command, borrowed
 //! ```
 //!
-//! prost-reflect checks the descriptor and resolves its names when the gateway starts. Messages are
-//! then checked against a table of our own and not decoded into a `DynamicMessage`, which was
-//! measured to take 36 to 438 bytes of memory for one byte of various hostile messages and counts
-//! references across shards. The tests ask it for a second opinion.
+//! prost-reflect checks the descriptors and resolves names when the gateway starts. Messages are
+//! then checked against a table of shapes. They are not decoded to a `DynamicMessage`, which was
+//! measured to take 36 to 438 bytes of memory per byte of various hostile messages and shares
+//! reference counts between shards. The tests compare with it.
 
 use super::wire::{Reader, Value};
-use super::{DEPTH_MAX, NotProtobuf, text};
+use super::{DEPTH_MAX, ProtobufError, text};
 use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor};
@@ -23,55 +23,55 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
-/// A message type that messages are checked against, and where its command is.
+/// A message type to check messages against, with the place of the command.
 ///
-/// Cloning is cheap and shares the table, which nobody writes to.
+/// Clones share the table, which is immutable.
 #[derive(Clone, Debug)]
 pub struct Schema {
-    /// Every message type that can be met, the outermost message's first.
+    /// Shapes of all reachable message types, the outermost message's first.
     shapes: Arc<[Shape]>,
     command: Option<Arc<Command>>,
 }
 
-/// Why a descriptor cannot be used. Worded for the operator.
+/// The reason that a descriptor set cannot be used, with a message for the operator.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SchemaError {
-    /// The bytes are not a `FileDescriptorSet`, or not a complete and consistent one.
+    /// The bytes are not a complete and consistent `FileDescriptorSet`.
     #[error(
         "not a complete FileDescriptorSet, as written by `protoc --include_imports \
          --descriptor_set_out`: {reason}"
     )]
     NotADescriptorSet {
-        /// What is wrong with them.
+        /// The problem.
         reason: String,
     },
-    /// A file is written in a syntax that is neither proto2 nor proto3.
+    /// A file has a syntax other than proto2 and proto3.
     #[error("file {file:?} has the syntax {syntax:?}; only proto2 and proto3 are understood")]
     UnknownSyntax {
-        /// The file's name.
+        /// Name of the file.
         file: String,
-        /// The syntax it says it has.
+        /// Its syntax.
         syntax: String,
     },
-    /// No message has that name.
+    /// No message has the name.
     #[error("no message is named {message:?}; there are {}", listed(existing, *more))]
     NoSuchMessage {
-        /// The name asked for.
+        /// The name in the config.
         message: String,
-        /// Full names of messages that exist, at most five, in order of definition.
+        /// Full names of at most five existing messages, in order of definition.
         existing: Vec<String>,
-        /// How many more exist.
+        /// Number of further messages.
         more: usize,
     },
-    /// The message has no field of that name.
+    /// The message has no field with the name.
     #[error("message {message} has no field named {field:?}")]
     NoSuchField {
         /// The message's full name.
         message: String,
-        /// The name asked for.
+        /// The name in the config.
         field: String,
     },
-    /// The field is not one single string.
+    /// The field is not a single string.
     #[error(
         "field {field:?} of message {message} has to be a single string to be the command, but is \
          declared {declared}"
@@ -81,15 +81,15 @@ pub enum SchemaError {
         message: String,
         /// The field's name.
         field: String,
-        /// What the field is instead, as a `.proto` file would say it.
+        /// Its declaration, as in a `.proto` file.
         declared: String,
     },
 }
 
-/// One message type, or the entry of a map, which is a message on the wire.
+/// A message type, or a map entry, which is a message on the wire.
 #[derive(Clone, Debug)]
 struct Shape {
-    /// In order of their numbers, each number once.
+    /// In order of number, each number once.
     fields: Vec<Field>,
     required_count: usize,
 }
@@ -98,13 +98,13 @@ struct Shape {
 struct Field {
     number: u32,
     form: Form,
-    /// A repeated number may come packed or not, whatever its declaration says.
+    /// Repeated numbers may be packed or not, whatever the declaration.
     is_repeated: bool,
-    /// Its position among the required fields of its message.
+    /// Its index among the required fields of its message; `None` if it is not required.
     required: Option<usize>,
 }
 
-/// How a field's values look on the wire.
+/// The wire form of a field's values.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Varint,
@@ -112,39 +112,45 @@ enum Form {
     Fixed32,
     Text,
     Bytes,
-    /// A message of the shape with this index.
+    /// A message of the shape with this index, behind a length.
     Message(usize),
-    /// The same between tags instead of behind a length.
+    /// A message of the shape with this index, between group tags.
     Group(usize),
 }
 
 #[derive(Debug)]
 struct Command {
     number: u32,
-    /// What it is if the message does not say.
+    /// Value if the field is missing.
     default: String,
-    /// The fields of the `oneof` that it is in: setting another clears the command.
+    /// Field numbers of its `oneof`: another one resets the command to the default.
     choices: Vec<u32>,
 }
 
-/// Message types in order of discovery; the position of each is the index of its shape.
+/// Message types in order of discovery. The index of each is that of its shape.
 struct Catalog {
     indices: BTreeMap<String, usize>,
     messages: Vec<MessageDescriptor>,
 }
 
-/// One reading of one message.
+/// The state of reading a message.
 struct Reading<'a> {
     schema: &'a Schema,
     command: &'a str,
 }
 
 impl Schema {
-    /// The message type `message`, given by its full name, from a compiled descriptor.
+    /// Creates the schema of the message type with the full name `message`, from a compiled
+    /// descriptor set.
     ///
-    /// `bytes` is what `protoc --include_imports --descriptor_set_out` writes, in the syntax
-    /// proto2 or proto3; editions are refused. `command_field` names a field of the outermost
-    /// message that is a string and not repeated.
+    /// `bytes` is the output of `protoc --include_imports --descriptor_set_out`, with syntax proto2
+    /// or proto3; editions are rejected. `command_field` names a field of that message that is a
+    /// single string.
+    ///
+    /// # Errors
+    ///
+    /// [`SchemaError::NotADescriptorSet`], [`SchemaError::UnknownSyntax`],
+    /// [`SchemaError::NoSuchMessage`], [`SchemaError::NoSuchField`] or [`SchemaError::NotAString`].
     pub fn from_descriptor_set(
         bytes: &[u8],
         message: &str,
@@ -162,15 +168,19 @@ impl Schema {
         })
     }
 
-    /// Checks a message against the type and returns its command; `None` if no field is the
-    /// command.
+    /// Checks a message against the type and returns its command; `None` if the schema has no
+    /// command field.
     ///
-    /// Fields of unknown numbers are skipped. Strings have to be UTF-8 under proto2 too. A command
-    /// that is missing is the field's default, normally empty.
+    /// Unknown fields are skipped. Strings must be UTF-8 under proto2 too. A missing command is the
+    /// field's default, normally empty.
     ///
-    /// Every piece is checked by itself: if a message type with required fields arrives in several
-    /// pieces for one field, each piece needs them all. No encoder splits a message so.
-    pub fn read<'a>(&'a self, message: &'a [u8]) -> Result<Option<&'a str>, NotProtobuf> {
+    /// Each piece is checked by itself: if a message type with required fields arrives in several
+    /// pieces for one field, each piece needs them all. No encoder splits messages so.
+    ///
+    /// # Errors
+    ///
+    /// The first fault, any [`ProtobufError`].
+    pub fn read<'a>(&'a self, message: &'a [u8]) -> Result<Option<&'a str>, ProtobufError> {
         let command = self.command.as_deref();
         let mut reading = Reading {
             schema: self,
@@ -182,28 +192,28 @@ impl Schema {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads the fields of a message up to the end of the bytes, or of the group that it is.
+    /// Reads the fields of a message up to the end of the bytes or of its group.
     ///
-    /// Recurses once for each message and group in it, [`DEPTH_MAX`] deep.
+    /// Recurses once per message and group in it, at most [`DEPTH_MAX`] deep.
     fn message(
         &mut self,
         shape: usize,
         reader: &mut Reader<'a>,
         group: Option<u32>,
         depth: u32,
-    ) -> Result<(), NotProtobuf> {
+    ) -> Result<(), ProtobufError> {
         let shape = &self.schema.shapes[shape];
         let mut present: SmallVec<[u64; 1]> = smallvec![0; shape.required_count.div_ceil(64)];
         loop {
             let Some((number, value)) = reader.field()? else {
                 if group.is_some() {
-                    return Err(NotProtobuf::UnbalancedGroup);
+                    return Err(ProtobufError::UnbalancedGroup);
                 }
                 break;
             };
             if matches!(value, Value::GroupEnd) {
                 if group != Some(number) {
-                    return Err(NotProtobuf::UnbalancedGroup);
+                    return Err(ProtobufError::UnbalancedGroup);
                 }
                 break;
             }
@@ -220,20 +230,20 @@ impl<'a> Reading<'a> {
         if present as usize == shape.required_count {
             Ok(())
         } else {
-            Err(NotProtobuf::MissingRequired)
+            Err(ProtobufError::MissingRequired)
         }
     }
 
-    /// Reads one value of a field of a message at `depth`.
+    /// Reads a value of a field of a message at `depth`.
     fn value(
         &mut self,
         field: &Field,
         value: Value<'a>,
         reader: &mut Reader<'a>,
         depth: u32,
-    ) -> Result<(), NotProtobuf> {
+    ) -> Result<(), ProtobufError> {
         if depth == 0 {
-            self.forget_command(field.number);
+            self.clear_command(field.number);
         }
         match (field.form, value) {
             (Form::Varint, Value::Varint)
@@ -255,7 +265,7 @@ impl<'a> Reading<'a> {
                 self.message(shape, reader, Some(field.number), deeper(depth)?)
             }
             (form, Value::Bytes(bytes)) if field.is_repeated => check_packed(form, bytes),
-            _ => Err(NotProtobuf::WrongType),
+            _ => Err(ProtobufError::WrongType),
         }
     }
 
@@ -266,7 +276,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn forget_command(&mut self, number: u32) {
+    fn clear_command(&mut self, number: u32) {
         if let Some(command) = self.schema.command.as_deref()
             && command.choices.contains(&number)
         {
@@ -371,7 +381,7 @@ impl Catalog {
     }
 }
 
-/// The names of some messages, and how many more there are.
+/// Formats names of messages and the number of further ones.
 fn listed(names: &[String], more: usize) -> String {
     match (names, more) {
         ([], _) => "none at all".to_owned(),
@@ -380,11 +390,11 @@ fn listed(names: &[String], more: usize) -> String {
     }
 }
 
-/// What a compiled descriptor describes.
+/// Decodes a compiled descriptor set.
 fn pool(bytes: &[u8]) -> Result<DescriptorPool, SchemaError> {
     let set = FileDescriptorSet::decode(bytes).map_err(|error| not_a_set(&error))?;
     for file in &set.file {
-        // prost-reflect 0.16 panics where it means to refuse this.
+        // prost-reflect 0.16 panics on other syntaxes instead of returning an error.
         let syntax = file.syntax.as_deref().unwrap_or("proto2");
         if !["proto2", "proto3"].contains(&syntax) {
             return Err(SchemaError::UnknownSyntax {
@@ -402,22 +412,22 @@ fn not_a_set(error: &dyn Error) -> SchemaError {
     }
 }
 
-/// The shapes of a message type and of every type that it leads to.
+/// Returns the shapes of a message type and of all types reachable from it.
 fn shapes(root: MessageDescriptor) -> Vec<Shape> {
     let mut catalog = Catalog {
         indices: BTreeMap::from([(root.full_name().to_owned(), 0)]),
         messages: vec![root],
     };
     let mut shapes = Vec::new();
-    // Making a shape may add to the catalog.
+    // Creating a shape may add to the catalog.
     while let Some(message) = catalog.messages.get(shapes.len()).cloned() {
         shapes.push(Shape::new(&message, &mut catalog));
     }
     shapes
 }
 
-/// Whether this is a map's value that must not be left out of its entry: the empty message that it
-/// would be then lacks required fields.
+/// Returns whether this is a map value that must be present: without it the value is the empty
+/// message, which lacks required fields.
 fn is_value_with_required(message: &MessageDescriptor, field: &FieldDescriptor) -> bool {
     let is_required = |kind: &Kind| {
         let value = kind.as_message();
@@ -426,8 +436,8 @@ fn is_value_with_required(message: &MessageDescriptor, field: &FieldDescriptor) 
     message.is_map_entry() && field.number() == MAP_VALUE && is_required(&field.kind())
 }
 
-/// Checks that bytes are numbers one after another.
-fn check_packed(form: Form, bytes: &[u8]) -> Result<(), NotProtobuf> {
+/// Checks that bytes are packed numbers.
+fn check_packed(form: Form, bytes: &[u8]) -> Result<(), ProtobufError> {
     let number_bytes = match form {
         Form::Varint => {
             let mut reader = Reader::new(bytes);
@@ -439,21 +449,21 @@ fn check_packed(form: Form, bytes: &[u8]) -> Result<(), NotProtobuf> {
         Form::Fixed64 => 8,
         Form::Fixed32 => 4,
         Form::Text | Form::Bytes | Form::Message(_) | Form::Group(_) => {
-            return Err(NotProtobuf::WrongType);
+            return Err(ProtobufError::WrongType);
         }
     };
     if bytes.len().is_multiple_of(number_bytes) {
         Ok(())
     } else {
-        Err(NotProtobuf::Truncated)
+        Err(ProtobufError::Truncated)
     }
 }
 
-fn deeper(depth: u32) -> Result<u32, NotProtobuf> {
+fn deeper(depth: u32) -> Result<u32, ProtobufError> {
     if depth < DEPTH_MAX {
         Ok(depth + 1)
     } else {
-        Err(NotProtobuf::TooDeep)
+        Err(ProtobufError::TooDeep)
     }
 }
 
@@ -472,7 +482,7 @@ fn no_such_message(pool: &DescriptorPool, message: &str) -> SchemaError {
     }
 }
 
-/// The type of a field as a `.proto` file says it.
+/// Returns the type of a field as in a `.proto` file.
 fn declared(field: &FieldDescriptor) -> String {
     if field.is_map() {
         return "a map".to_owned();
@@ -481,9 +491,9 @@ fn declared(field: &FieldDescriptor) -> String {
     format!("{repeated}{:?}", field.kind())
 }
 
-/// How many names an error lists.
+/// Maximum names listed in an error.
 const NAMES_LISTED_MAX: usize = 5;
-/// The number of the value in a map's entry.
+/// Field number of the value in a map entry.
 const MAP_VALUE: u32 = 2;
 
 #[cfg(test)]

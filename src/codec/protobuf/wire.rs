@@ -1,31 +1,30 @@
 //! The wire format of Protocol Buffers, one field at a time.
 //!
-//! It promises to be total on any bytes and never to recurse. It refuses to know what a field is
-//! called or declared to be.
+//! The reader is total on any bytes and does not recurse. It knows no names or types of fields.
 
-use super::{DEPTH_MAX, NotProtobuf};
+use super::{DEPTH_MAX, ProtobufError};
 use smallvec::SmallVec;
 
-/// What is left to read of a message, or of a group in it.
+/// The unread rest of a message, or of a group in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'m> {
     rest: &'m [u8],
 }
 
-/// What a field's tag is followed by, as far as anybody here needs it.
+/// A field's value, as far as the readers need it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'m> {
-    /// Wire type 0: an integer of variable length, read past.
+    /// Wire type 0: a variable-length integer, skipped.
     Varint,
-    /// Wire type 1: eight bytes, read past.
+    /// Wire type 1: eight bytes, skipped.
     Fixed64,
     /// Wire type 2: text, bytes, a message or packed numbers.
     Bytes(&'m [u8]),
-    /// Wire type 3: the fields up to the matching end come next.
+    /// Wire type 3: the fields of the group follow.
     GroupStart,
-    /// Wire type 4: the end of the innermost group, if the number is that group's.
+    /// Wire type 4: the end of the innermost group, if the field numbers are equal.
     GroupEnd,
-    /// Wire type 5: four bytes, read past.
+    /// Wire type 5: four bytes, skipped.
     Fixed32,
 }
 
@@ -34,21 +33,21 @@ impl<'m> Reader<'m> {
         Self { rest: message }
     }
 
-    /// Whether everything has been read.
+    /// Returns whether everything has been read.
     pub(super) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
-    /// The next field: its number and its value. `None` at the end of the bytes.
-    pub(super) fn field(&mut self) -> Result<Option<(u32, Value<'m>)>, NotProtobuf> {
+    /// Reads the next field: number and value. `None` at the end of the bytes.
+    pub(super) fn field(&mut self) -> Result<Option<(u32, Value<'m>)>, ProtobufError> {
         if self.is_empty() {
             return Ok(None);
         }
-        // The field number of a tag beyond 32 bits is beyond 29.
-        let tag = u32::try_from(self.varint()?).map_err(|_| NotProtobuf::BadFieldNumber)?;
+        // A tag of more than 32 bits has a field number of more than 29.
+        let tag = u32::try_from(self.varint()?).map_err(|_| ProtobufError::BadFieldNumber)?;
         let number = tag >> WIRE_TYPE_BITS;
         if number == 0 {
-            return Err(NotProtobuf::BadFieldNumber);
+            return Err(ProtobufError::BadFieldNumber);
         }
         let value = match tag & WIRE_TYPE_MASK {
             0 => {
@@ -69,36 +68,36 @@ impl<'m> Reader<'m> {
                 self.take(4)?;
                 Value::Fixed32
             }
-            _ => return Err(NotProtobuf::BadWireType),
+            _ => return Err(ProtobufError::BadWireType),
         };
         Ok(Some((number, value)))
     }
 
-    /// Reads past whatever of an unwanted field is still to come: of a group, everything.
+    /// Skips the rest of a field: all of a group, nothing of other values.
     ///
-    /// `depth` is how many messages and groups the field itself is in, the outermost message not
-    /// counted.
+    /// `depth` is the number of messages and groups around the field, without the outermost
+    /// message.
     pub(super) fn skip_rest(
         &mut self,
         number: u32,
         value: Value<'_>,
         depth: u32,
-    ) -> Result<(), NotProtobuf> {
+    ) -> Result<(), ProtobufError> {
         match value {
             Value::Varint | Value::Fixed64 | Value::Bytes(_) | Value::Fixed32 => Ok(()),
             Value::GroupStart => self.skip_group(number, depth),
-            Value::GroupEnd => Err(NotProtobuf::UnbalancedGroup),
+            Value::GroupEnd => Err(ProtobufError::UnbalancedGroup),
         }
     }
 
-    /// An integer of variable length.
-    pub(super) fn varint(&mut self) -> Result<u64, NotProtobuf> {
+    /// Reads a variable-length integer.
+    pub(super) fn varint(&mut self) -> Result<u64, ProtobufError> {
         let mut value = 0;
         for (index, &byte) in self.rest.iter().take(VARINT_BYTES_MAX).enumerate() {
             let is_last = index + 1 == VARINT_BYTES_MAX;
-            // Nine bytes have room for 63 bits, so the tenth has one bit left to say.
+            // Nine bytes hold 63 bits, so the tenth holds one.
             if is_last && byte > 1 {
-                return Err(NotProtobuf::BadVarint);
+                return Err(ProtobufError::BadVarint);
             }
             value |= u64::from(byte & !MORE) << (7 * index);
             if byte & MORE == 0 {
@@ -106,25 +105,25 @@ impl<'m> Reader<'m> {
                 return Ok(value);
             }
         }
-        Err(NotProtobuf::Truncated)
+        Err(ProtobufError::Truncated)
     }
 
-    fn skip_group(&mut self, number: u32, depth: u32) -> Result<(), NotProtobuf> {
+    fn skip_group(&mut self, number: u32, depth: u32) -> Result<(), ProtobufError> {
         let mut open: SmallVec<[u32; OPEN_INLINE]> = SmallVec::new();
         let mut opened = Some(number);
         loop {
             if let Some(number) = opened.take() {
                 if depth as usize + open.len() >= DEPTH_MAX as usize {
-                    return Err(NotProtobuf::TooDeep);
+                    return Err(ProtobufError::TooDeep);
                 }
                 open.push(number);
             }
             match self.field()? {
-                None => return Err(NotProtobuf::UnbalancedGroup),
+                None => return Err(ProtobufError::UnbalancedGroup),
                 Some((number, Value::GroupStart)) => opened = Some(number),
                 Some((number, Value::GroupEnd)) => {
                     if open.pop() != Some(number) {
-                        return Err(NotProtobuf::UnbalancedGroup);
+                        return Err(ProtobufError::UnbalancedGroup);
                     }
                     if open.is_empty() {
                         return Ok(());
@@ -135,11 +134,11 @@ impl<'m> Reader<'m> {
         }
     }
 
-    fn take(&mut self, length: u64) -> Result<&'m [u8], NotProtobuf> {
+    fn take(&mut self, length: u64) -> Result<&'m [u8], ProtobufError> {
         let (taken, rest) = usize::try_from(length)
             .ok()
             .and_then(|length| self.rest.split_at_checked(length))
-            .ok_or(NotProtobuf::Truncated)?;
+            .ok_or(ProtobufError::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -153,7 +152,7 @@ pub(super) fn put_bytes(number: u32, bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 fn put_varint(mut value: u64, out: &mut Vec<u8>) {
-    // Groups of seven bits, the lowest first.
+    // Seven bits per byte, the lowest first.
     while value >= u64::from(MORE) {
         let [low, ..] = value.to_le_bytes();
         out.push(low | MORE);
@@ -166,10 +165,10 @@ fn put_varint(mut value: u64, out: &mut Vec<u8>) {
 const WIRE_TYPE_BITS: u32 = 3;
 const WIRE_TYPE_MASK: u32 = 7;
 const BYTES: u32 = 2;
-/// The bit that says that another byte follows.
+/// The bit for another byte that follows.
 const MORE: u8 = 0x80;
 const VARINT_BYTES_MAX: usize = 10;
-/// Open groups that need no allocation: all that are allowed.
+/// Open groups that need no allocation: as many as are allowed.
 const OPEN_INLINE: usize = DEPTH_MAX as usize;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What the language reads, answers and says.
+//! Tests of decoding and encoding.
 
 use super::*;
-use crate::vocabulary::content::{Cause, Content, Failure, Payload, Reply};
+use crate::vocabulary::content::{Cause, Content, Failure, OwnedData, Reply};
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::publication::PublicationId;
 use campanile_tests::prng::Prng;
@@ -20,13 +20,13 @@ const ROOM: Audience<'_> = Audience::Channel {
 };
 
 /// Command, channel, sender and data.
-type Said<'s> = (&'s str, &'s str, &'s str, Option<&'s str>);
+type Expected<'s> = (&'s str, &'s str, &'s str, Option<&'s str>);
 
-/// Expects a call, or that the message is refused.
+/// Checks the call; `None` expects a decode error.
 #[track_caller]
-fn check(message: impl AsRef<[u8]>, expected: Option<Said<'_>>) {
+fn check(message: impl AsRef<[u8]>, expected: Option<Expected<'_>>) {
     let message = message.as_ref();
-    for kind in [Kind::Text, Kind::Binary] {
+    for kind in [MessageType::Text, MessageType::Binary] {
         let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
         let mut intents = Intents::new();
         let options = Options::default();
@@ -41,14 +41,14 @@ fn check(message: impl AsRef<[u8]>, expected: Option<Said<'_>>) {
                 kind,
             })
         });
-        let refused = expected.is_none().then_some(Refusal::Malformed);
+        let refused = expected.is_none().then_some(DecodeError::Malformed);
         let shown = message.escape_ascii();
         assert_eq!(result.err(), refused, "{shown}");
         assert_eq!(intents[..], *expected.as_slice(), "{shown}");
     }
 }
 
-fn encode(audience: Audience<'_>, content: Content<'_>) -> String {
+fn encode_publication(audience: Audience<'_>, content: Content<'_>) -> String {
     let publication = Publication {
         id: PublicationId {
             origin: ShardId::new(0),
@@ -60,43 +60,43 @@ fn encode(audience: Audience<'_>, content: Content<'_>) -> String {
         nonce: 0,
     };
     let mut message = Vec::new();
-    let kind = Projectforge.encode(&publication, &Options::default(), &mut message);
-    assert_eq!(kind, Kind::Text);
+    let kind = Projectforge.encode_publication(&publication, &Options::default(), &mut message);
+    assert_eq!(kind, MessageType::Text);
     String::from_utf8(message).expect("JSON is UTF-8")
 }
 
-fn answer(channel: &str, outcome: &Outcome) -> (Answered, String) {
+fn encode_outcome(channel: &str, outcome: &Outcome) -> (ReplyAction, String) {
     let correlation = Correlation {
         command: "ping".into(),
         id: "".into(),
         channel: channel.into(),
-        kind: Kind::Binary,
+        kind: MessageType::Binary,
     };
     let mut message = Vec::new();
     let options = Options::default();
-    let answered = Projectforge.answer(&correlation, outcome, &options, &mut message);
-    (answered, String::from_utf8(message).expect("JSON is UTF-8"))
+    let action = Projectforge.encode_outcome(&correlation, outcome, &options, &mut message);
+    (action, String::from_utf8(message).expect("JSON is UTF-8"))
 }
 
-/// What `param` looks like in a message.
+/// Returns `param` as encoded in a message.
 fn param(data: Data<'_>) -> String {
     let content = Content {
         data,
         ..Content::default()
     };
-    let message = encode(EVERYONE, content);
+    let message = encode_publication(EVERYONE, content);
     let param = message.strip_prefix("{\n  \"cmd\": \"\",\n  \"param\": ");
     let param = param.and_then(|param| param.strip_suffix("\n}"));
     param.expect("the last member").to_owned()
 }
 
-fn wish(query: Option<&str>) -> ChannelWish<'_> {
+fn initial_channel(query: Option<&str>) -> InitialChannel<'_> {
     let headers = &[];
     let request = UpgradeRequest { query, headers };
     let credentials = Projectforge.admit(&request, &Options::default());
-    let credentials = credentials.expect("nobody is turned away");
+    let credentials = credentials.expect("no request is rejected");
     let others = Credentials {
-        channel: ChannelWish::None,
+        channel: InitialChannel::None,
         ..credentials.clone()
     };
     assert_eq!(others, Credentials::default());
@@ -113,7 +113,7 @@ fn the_query_names_the_channel() {
         ("ch=a+b%2Bc%20d", "a b+c d"),
         ("%63h=%e2%82%ac", "\u{20ac}"),
         ("ch=%ff+x", "\u{fffd} x"),
-        // Passed over as Go does it: half an escape, and a semicolon.
+        // Skipped as in Go: an incomplete escape, and a semicolon.
         ("ch=%zz&ch=b", "b"),
         ("ch=%4&ch=b", "b"),
         ("ch=%&ch=b", "b"),
@@ -121,17 +121,21 @@ fn the_query_names_the_channel() {
         ("ch=a;x&ch=b", "b"),
     ] {
         assert_eq!(
-            wish(Some(query)),
-            ChannelWish::Named(name.into()),
+            initial_channel(Some(query)),
+            InitialChannel::Named(name.into()),
             "{query}"
         );
     }
     for query in [
         "", "ch", "ch=", "ch=&ch=b", "CH=a", "chx=a", "x=ch", "ch=%zz",
     ] {
-        assert_eq!(wish(Some(query)), ChannelWish::Fresh, "{query}");
+        assert_eq!(
+            initial_channel(Some(query)),
+            InitialChannel::Generated,
+            "{query}"
+        );
     }
-    assert_eq!(wish(None), ChannelWish::Fresh);
+    assert_eq!(initial_channel(None), InitialChannel::Generated);
 }
 
 #[test]
@@ -196,7 +200,7 @@ fn a_sender_is_a_uuid_in_any_form() {
 
 /// Wire.md 5.3, one by one.
 #[test]
-fn whatever_go_cannot_decode_is_refused() {
+fn what_go_cannot_decode_is_an_error() {
     for message in [
         &b"hello"[..],
         b"",
@@ -227,8 +231,11 @@ fn whatever_go_cannot_decode_is_refused() {
     ] {
         check(message, None);
     }
-    for refusal in [Refusal::Malformed, Refusal::InvalidText] {
-        assert_eq!(Projectforge.object(refusal), Then::Leave(End::Malformed));
+    for error in [DecodeError::Malformed, DecodeError::InvalidText] {
+        assert_eq!(
+            Projectforge.on_invalid(error),
+            OnInvalid::Close(CloseCause::Malformed)
+        );
     }
 }
 
@@ -249,7 +256,7 @@ fn a_push_is_indented_by_two_spaces() {
     "b": 1
   }
 }"#;
-    assert_eq!(encode(ROOM, content), expected);
+    assert_eq!(encode_publication(ROOM, content), expected);
 }
 
 #[test]
@@ -259,7 +266,7 @@ fn the_channel_is_the_one_named_or_else_the_one_it_is_for() {
             channel: channel.into(),
             ..Content::default()
         };
-        let message = encode(audience, content);
+        let message = encode_publication(audience, content);
         let first = message.lines().nth(1).expect("several lines");
         first.to_owned()
     };
@@ -290,19 +297,19 @@ fn a_request_to_close_has_no_data() {
         ..Content::default()
     };
     let expected = "{\n  \"cmd\": \"close-connection\",\n  \"param\": null\n}";
-    assert_eq!(encode(EVERYONE, content), expected);
+    assert_eq!(encode_publication(EVERYONE, content), expected);
 }
 
 #[test]
-fn comings_and_goings_are_told_as_the_original_does() {
+fn presence_is_encoded_as_in_the_original() {
     let mut json = Vec::new();
     let presence = Presence {
-        who: ID,
+        name: ID,
         connected: true,
     };
-    let event = Projectforge.announce(presence, &mut json);
+    let event = Projectforge.encode_presence(presence, &mut json);
     let content = Content {
-        event: event.expect("told"),
+        event: event.expect("presence has an event"),
         data: Data::Json(&json),
         from: ID,
         ..Content::default()
@@ -316,14 +323,14 @@ fn comings_and_goings_are_told_as_the_original_does() {
     "connected": true
   }
 }"#;
-    assert_eq!(encode(ROOM, content), expected);
+    assert_eq!(encode_publication(ROOM, content), expected);
 
     let mut json = Vec::new();
     let presence = Presence {
-        who: "a\"b",
+        name: "a\"b",
         connected: false,
     };
-    Projectforge.announce(presence, &mut json);
+    Projectforge.encode_presence(presence, &mut json);
     assert_eq!(json, br#"{"userID":"a\"b","connected":false}"#);
 }
 
@@ -356,7 +363,7 @@ fn values_are_rendered_as_the_original_does() {
         ..Content::default()
     };
     let expected = "{\n  \"cmd\": \"<\\u001b\u{2028}>\",\n  \"param\": null\n}";
-    assert_eq!(encode(EVERYONE, content), expected);
+    assert_eq!(encode_publication(EVERYONE, content), expected);
 }
 
 #[test]
@@ -367,8 +374,8 @@ fn a_reply_goes_to_the_channel_that_was_named() {
             data,
         })
     };
-    let (answered, message) = answer("room", &reply(None, Payload::Json("[1]".into())));
-    assert_eq!(answered, Answered::Message(Kind::Text));
+    let (action, message) = encode_outcome("room", &reply(None, OwnedData::Json("[1]".into())));
+    assert_eq!(action, ReplyAction::Send(MessageType::Text));
     let expected = r#"{
   "channel": "room",
   "cmd": "ping",
@@ -377,7 +384,7 @@ fn a_reply_goes_to_the_channel_that_was_named() {
   ]
 }"#;
     assert_eq!(message, expected);
-    let (_, message) = answer("", &reply(Some("pong"), Payload::None));
+    let (_, message) = encode_outcome("", &reply(Some("pong"), OwnedData::None));
     assert_eq!(message, "{\n  \"cmd\": \"pong\",\n  \"param\": null\n}");
 }
 
@@ -386,21 +393,25 @@ fn a_failure_ends_the_session_and_all_else_is_silent() {
     let failed = Outcome::Failed(Failure {
         status: 1,
         text: "no".into(),
-        data: Payload::None,
+        data: OwnedData::None,
         cause: Cause::Panic,
     });
-    let leave = Answered::Leave(End::HandlerFailed);
-    assert_eq!(answer("room", &failed).0, leave);
+    let leave = ReplyAction::Close(CloseCause::HandlerFailed);
+    assert_eq!(encode_outcome("room", &failed).0, leave);
     for outcome in [Outcome::Silent, Outcome::NotHandled, Outcome::Joined] {
-        assert_eq!(answer("room", &outcome).0, Answered::Nothing, "{outcome:?}");
+        assert_eq!(
+            encode_outcome("room", &outcome).0,
+            ReplyAction::Skip,
+            "{outcome:?}"
+        );
     }
 }
 
 #[test]
 fn what_the_rules_are_against_is_an_error_of_ours() {
     let denied = Outcome::Denied(Denial::NotJoined);
-    let (answered, message) = answer("room", &denied);
-    assert_eq!(answered, Answered::Message(Kind::Text));
+    let (action, message) = encode_outcome("room", &denied);
+    assert_eq!(action, ReplyAction::Send(MessageType::Text));
     let expected = "{\n  \"channel\": \"room\",\n  \"cmd\": \"error\",\n  \"param\": {\n    \
         \"cmd\": \"ping\",\n    \"message\": \"not on the channel\"\n  }\n}";
     assert_eq!(message, expected);
@@ -408,19 +419,19 @@ fn what_the_rules_are_against_is_an_error_of_ours() {
 
 #[test]
 fn only_pages_of_our_own_may_connect() {
-    let expected = Habits {
+    let expected = DialectSpec {
         announces: true,
         json_data: true,
         names_channels: true,
-        ..Habits::default()
+        ..DialectSpec::default()
     };
-    assert_eq!(Projectforge.habits(), expected);
+    assert_eq!(Projectforge.spec(), expected);
 }
 
 /// Command, channel and parameter.
 type Read = (String, String, Option<Vec<u8>>);
 
-/// A message as a route with `lenient` reads it.
+/// Decodes a message as a route with `lenient` does.
 fn read_leniently(message: &[u8]) -> Option<Read> {
     let (mut payload, mut scratch) = (message.to_vec(), Scratch::new());
     let mut intents = Intents::new();
@@ -428,7 +439,7 @@ fn read_leniently(message: &[u8]) -> Option<Read> {
         lenient: true,
         ..Options::default()
     };
-    let kind = Kind::Text;
+    let kind = MessageType::Text;
     Projectforge
         .decode(kind, &mut payload, &options, &mut scratch, &mut intents)
         .ok()?;
@@ -484,7 +495,7 @@ fn a_lenient_route_reads_as_older_versions_did() {
 
 #[test]
 fn indentation_does_not_multiply_a_message() {
-    // Deep enough to be worth a line each, and then not.
+    // Up to this depth indented, beyond it compact.
     let nested = |depth| ["[".repeat(depth), "]".repeat(depth)].concat();
     assert_eq!(param(Data::Json(nested(20).as_bytes())).lines().count(), 39);
     let deep = nested(9_999);
@@ -500,7 +511,7 @@ fn indentation_does_not_multiply_a_message() {
     let usual = format!("[{}1]", r#"{"a":[1,2]},"#.repeat(5_000));
     let indented = param(Data::Json(usual.as_bytes()));
     assert!(indented.len() > 2 * usual.len());
-    // Brackets and quotes within strings are no brackets and quotes.
+    // Brackets and quotes within strings do not count.
     let strings = format!(r#"["{}"]"#, r#"[\"{\\"#.repeat(5_000));
     assert_eq!(param(Data::Json(strings.as_bytes())).lines().count(), 3);
 }
@@ -515,7 +526,7 @@ fn indentation_is_counted_before_it_is_written() {
     ] {
         let mut indented = Vec::new();
         put_indented(json.as_bytes(), MEMBER_DEPTH, &mut indented);
-        // The space behind each colon is no indentation.
+        // The space after each colon is no indentation.
         let colons = json.matches(':').count();
         let counted = indentation_bytes(json.as_bytes(), MEMBER_DEPTH);
         assert_eq!(json.len() + colons + counted, indented.len(), "{json}");
@@ -523,8 +534,8 @@ fn indentation_is_counted_before_it_is_written() {
     assert!(indentation_bytes(br#"{"a":"\"#, 1) > 0);
 }
 
-/// Noise that resembles messages. What is taken can be relayed, and is then read again, by us
-/// and by a stranger.
+/// Random bytes that resemble messages. Accepted data can be relayed, and decodes again, here and
+/// with another parser.
 #[test]
 fn is_total_on_any_bytes_and_reads_what_it_writes() {
     const PIECES: [&str; 20] = [
@@ -556,7 +567,7 @@ fn is_total_on_any_bytes_and_reads_what_it_writes() {
         let (mut payload, mut scratch) = (message.clone(), Scratch::new());
         let mut intents = Intents::new();
         let options = Options::default();
-        let kind = Kind::Text;
+        let kind = MessageType::Text;
         let result = Projectforge.decode(kind, &mut payload, &options, &mut scratch, &mut intents);
         tally[usize::from(result.is_ok())] += 1;
         assert_eq!(intents.len(), usize::from(result.is_ok()), "seed {seed}");
@@ -571,7 +582,7 @@ fn is_total_on_any_bytes_and_reads_what_it_writes() {
             channel: call.channel.into(),
             ..Content::default()
         };
-        let relayed = encode(EVERYONE, content);
+        let relayed = encode_publication(EVERYONE, content);
         let mut again = relayed.clone().into_bytes();
         let value: OwnedValue = simd_json::from_slice(&mut again).expect("valid JSON");
         assert_eq!(

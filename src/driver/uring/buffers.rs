@@ -1,4 +1,4 @@
-//! The ring of buffers that the kernel receives into (`io_uring_setup(2)`, provided buffer rings).
+//! The ring of receive buffers (provided buffer rings, see `io_uring_setup(2)`).
 //!
 //! ```text
 //!   ours:     entries[tail & mask] = (address, length, id); tail += 1     give_back
@@ -6,8 +6,9 @@
 //!   ours:     the completion's bytes are read in place                     filled
 //! ```
 //!
-//! A buffer belongs to the kernel from `give_back` to the completion that names it, and to us from
-//! then until it is given back. Each is offered [`PADDING_BYTES`] shorter than it is.
+//! A buffer belongs to the kernel from `return_buffer` to the completion that names it, and to the
+//! process from then to the next `return_buffer`. Each is offered [`PADDING_BYTES`] shorter than
+//! it is.
 
 #![expect(unsafe_code, reason = "memory shared with the kernel")]
 
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A registered ring of buffers of one size.
 ///
-/// Invariant: `ours[id]` says whether we, and not the kernel, may touch buffer `id`.
+/// Invariant: `ours[id]` is true while the process, and not the kernel, may access buffer `id`.
 #[derive(Debug)]
 pub(in crate::driver) struct BufferRing {
     entries: NonNull<BufRingEntry>,
@@ -30,17 +31,22 @@ pub(in crate::driver) struct BufferRing {
     ours: Box<[bool]>,
     count: u16,
     bytes: u32,
+    /// Entries given back, modulo 2^16.
     tail: u16,
-    /// Pages that the kernel has written to since the memory was last released, at most.
+    /// Upper limit of the pages that the kernel has written to since the memory was last released.
     pages_touched: usize,
 }
 
 impl BufferRing {
     /// Allocates `count` buffers of `bytes` bytes and registers them with a ring.
     ///
+    /// # Errors
+    ///
+    /// Fails if the kernel cannot register them.
+    ///
     /// # Panics
     ///
-    /// If `count` is not a power of two, or a buffer is no larger than its padding.
+    /// If `count` is not a power of two, or `bytes` is not above [`PADDING_BYTES`].
     pub(in crate::driver) fn new(
         submitter: &Submitter<'_>,
         count: u16,
@@ -74,17 +80,18 @@ impl BufferRing {
             submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)
         }?;
         for id in 0..count {
-            ring.give_back(id);
+            ring.return_buffer(id);
         }
         ring.publish();
         Ok(ring)
     }
 
-    /// The `len` bytes that the kernel has put into buffer `id`, which is ours from now on.
+    /// Takes buffer `id` from the kernel and returns its first `len` bytes, which the kernel has
+    /// written.
     ///
     /// # Panics
     ///
-    /// If the kernel names a buffer that it did not have, or more bytes than that has.
+    /// If there is no buffer `id`, or `len` is above its size without the padding.
     pub(in crate::driver) fn filled(&mut self, id: u16, len: usize) -> &mut [u8] {
         assert!(len <= (self.bytes - PADDING_BYTES) as usize);
         self.ours[usize::from(id)] = true;
@@ -97,12 +104,12 @@ impl BufferRing {
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
     }
 
-    /// Lets the kernel have buffer `id` again, from the next [`BufferRing::publish`] on.
+    /// Gives buffer `id` to the kernel, from the next [`BufferRing::publish`] on.
     ///
     /// # Panics
     ///
     /// If the kernel has it already.
-    pub(in crate::driver) fn give_back(&mut self, id: u16) {
+    pub(in crate::driver) fn return_buffer(&mut self, id: u16) {
         assert!(
             std::mem::take(&mut self.ours[usize::from(id)]),
             "given back once"
@@ -122,12 +129,12 @@ impl BufferRing {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Returns the memory behind the buffers to the system until they are filled again; for a shard
+    /// Returns the memory of the buffers to the system until they are filled again. For a shard
     /// that has been idle for a while.
     ///
     /// # Panics
     ///
-    /// If some buffer has been filled and not given back.
+    /// If a buffer has been filled and not given back.
     pub(in crate::driver) fn release_memory(&mut self) {
         assert!(
             self.ours.iter().all(|&ours| !ours),
@@ -144,12 +151,12 @@ impl BufferRing {
         }
     }
 
-    /// Whether so much has been received that releasing the memory would pay.
+    /// Returns whether enough pages were written that releasing the memory pays.
     pub(in crate::driver) fn is_worth_releasing(&self) -> bool {
         self.pages_touched >= PAGES_WORTH_RELEASING
     }
 
-    /// Shows the kernel what was given back.
+    /// Makes the buffers given back visible to the kernel.
     pub(in crate::driver) fn publish(&mut self) {
         // SAFETY: `entries` points to a live ring, in whose first entry the kernel's tail lies.
         let tail = unsafe { BufRingEntry::tail(self.entries.as_ptr()) };
@@ -179,10 +186,11 @@ fn allocate(layout: Layout) -> NonNull<u8> {
     NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-/// The one group of buffers that receives choose from.
+/// The buffer group of all receives.
 pub(in crate::driver) const GROUP: u16 = 0;
-/// Left free behind what the kernel may fill, for parsers that read past the end.
+/// Bytes at the end of each buffer that the kernel does not fill, for parsers that read past the
+/// end.
 const PADDING_BYTES: u32 = 64;
 const PAGE_BYTES: usize = 4096;
-/// A quarter of a mebibyte.
+/// 256 KiB.
 const PAGES_WORTH_RELEASING: usize = 64;

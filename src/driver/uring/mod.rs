@@ -1,4 +1,4 @@
-//! The kernel as `io_uring`: one ring of a shard's, its receive buffers, its sockets.
+//! The `io_uring` interface: a shard's ring, its receive buffers and its sockets.
 
 pub(super) mod buffers;
 pub(super) mod ring;

@@ -1,11 +1,11 @@
-//! The data ring: every operation on a socket, as one function each.
+//! The data ring: each socket operation as one function.
 //!
-//! What names a socket takes a token of the socket table, which counts it; what names memory
-//! besides the ring's own is `unsafe`, with its contract.
+//! An operation that names a socket takes a token of the socket table, which counts it. One that
+//! names memory outside the ring is `unsafe` and states its contract.
 //!
-//! The ring is made with `SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG | SUBMIT_ALL`: completions
-//! are run only when the shard enters the kernel, and the kernel says by a flag when there are some
-//! to run (io.md 2). An eventfd, silent while the shard is awake, wakes it.
+//! The ring is set up with `SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG | SUBMIT_ALL`: the kernel
+//! completes operations only while the shard is inside an enter, and sets a flag when there are
+//! some to complete (io.md 2). An eventfd, disabled while the shard is awake, wakes it.
 
 #![expect(
     unsafe_code,
@@ -27,12 +27,13 @@ use tokio::io::unix::AsyncFd;
 /// A ring and the buffers that it receives into.
 #[derive(Debug)]
 pub(in crate::driver) struct DataRing {
-    /// First, so that it is closed before the memory that it knows is freed.
+    /// First, so that it is closed before its buffers are freed.
     ring: Uring,
     buffers: BufferRing,
-    bell: OwnedFd,
+    eventfd: OwnedFd,
+    /// Sends submitted since the completion queue was last empty.
     sends_unreaped: u32,
-    /// Operations that have found the submission queue full.
+    /// Operations for which the submission queue had no room, in order.
     backlog: VecDeque<squeue::Entry>,
 }
 
@@ -40,7 +41,7 @@ pub(in crate::driver) struct DataRing {
 #[debug("IoUring")]
 struct Uring(IoUring);
 
-/// What a completion is about.
+/// The operation that a completion ends or continues.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub(in crate::driver) enum Operation {
@@ -56,19 +57,19 @@ pub(in crate::driver) enum Operation {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::driver) struct Completion {
     pub(in crate::driver) operation: Operation,
-    /// Whose it is; `None` of [`Operation::Accept`] and its cancellation.
+    /// The connection; `None` for [`Operation::Accept`] and its cancellation.
     pub(in crate::driver) id: Option<ConnectionId>,
-    /// The number of the listener, of [`Operation::Accept`] and its cancellation.
+    /// The listener's index, for [`Operation::Accept`] and its cancellation.
     pub(in crate::driver) listener: u8,
-    /// A count of bytes or a descriptor; negative, an error number.
+    /// A number of bytes or a descriptor; if negative, an error number.
     pub(in crate::driver) result: i32,
-    /// The buffer that the bytes are in.
+    /// The receive buffer with the bytes.
     pub(in crate::driver) buffer: Option<u16>,
-    /// Whether the operation goes on.
+    /// The operation continues: further completions follow.
     pub(in crate::driver) more: bool,
 }
 
-/// How large a ring is.
+/// The size of a ring and of its buffers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::driver) struct RingSize {
     pub(in crate::driver) submission_entries: u32,
@@ -78,32 +79,37 @@ pub(in crate::driver) struct RingSize {
 }
 
 impl DataRing {
-    /// Makes a ring for the calling thread, which alone may use it. `bell` is the eventfd that
-    /// wakes the shard.
-    pub(in crate::driver) fn new(size: RingSize, bell: OwnedFd) -> io::Result<Self> {
+    /// Creates a ring for the calling thread, which alone may use it. `eventfd` wakes the shard.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel does not create the ring or does not register the eventfd or the
+    /// buffers.
+    pub(in crate::driver) fn new(size: RingSize, eventfd: OwnedFd) -> io::Result<Self> {
         let mut ring = build(size.submission_entries, size.completion_entries)?;
-        ring.submitter().register_eventfd(bell.as_raw_fd())?;
+        ring.submitter().register_eventfd(eventfd.as_raw_fd())?;
         ring.completion().disable_eventfd();
         let buffers = BufferRing::new(&ring.submitter(), size.buffer_count, size.buffer_bytes)?;
         Ok(Self {
             ring: Uring(ring),
             buffers,
-            bell,
+            eventfd,
             sends_unreaped: 0,
             backlog: VecDeque::new(),
         })
     }
 
-    /// What becomes readable when a sleeping shard has something to do, on the runtime's reactor.
-    pub(in crate::driver) fn watch_bell(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        let bell = self.bell.try_clone()?;
+    /// Registers the eventfd with the runtime's reactor. It becomes readable when a sleeping shard
+    /// has work.
+    pub(in crate::driver) fn async_eventfd(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        let eventfd = self.eventfd.try_clone()?;
         // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives.
-        let watched = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) };
+        let watched = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
         Ok(watched?)
     }
 
-    /// Lets the kernel ring the bell, or not.
-    pub(in crate::driver) fn set_bell(&mut self, on: bool) {
+    /// Enables or disables the kernel's writes to the eventfd.
+    pub(in crate::driver) fn set_eventfd_enabled(&mut self, on: bool) {
         let completion = self.ring.0.completion();
         if on {
             completion.enable_eventfd();
@@ -112,8 +118,8 @@ impl DataRing {
         }
     }
 
-    /// Whether the kernel must be entered: something is to be submitted, or it has completions that
-    /// it has not shown.
+    /// Returns whether the kernel must be entered: to submit operations, or for completions that it
+    /// has not yet put into the ring.
     pub(in crate::driver) fn wants_enter(&mut self) -> bool {
         let submission = self.ring.0.submission();
         !self.backlog.is_empty()
@@ -122,12 +128,16 @@ impl DataRing {
             || submission.cq_overflow()
     }
 
-    /// Whether completions lie in the ring.
+    /// Returns whether the ring has completions.
     pub(in crate::driver) fn has_completions(&mut self) -> bool {
         !self.ring.0.completion().is_empty()
     }
 
-    /// Submits what was queued and runs what the kernel has deferred.
+    /// Submits queued operations and lets the kernel complete deferred ones.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel cannot be entered. An interrupted or busy kernel is no error.
     pub(in crate::driver) fn enter(&mut self) -> io::Result<()> {
         self.buffers.publish();
         while let Some(entry) = self.backlog.pop_front() {
@@ -148,16 +158,16 @@ impl DataRing {
         };
         match entered {
             Ok(_) => Ok(()),
-            // Interrupted, or completions must be taken first: the next turn comes back.
+            // Interrupted, or completions must be taken first: the next turn enters again.
             Err(error) if matches!(error.raw_os_error(), Some(EINTR | EBUSY | EAGAIN)) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Takes the next completion out of the ring, if one lies there.
+    /// Takes the next completion out of the ring; `None` if it is empty.
     #[inline]
     pub(in crate::driver) fn next_completion(&mut self) -> Option<Completion> {
-        // The queue's head is published when it is dropped, which is at once.
+        // Dropping the queue, here at once, publishes its head.
         let entry = self.ring.0.completion().next();
         if entry.is_none() {
             self.sends_unreaped = 0;
@@ -165,7 +175,7 @@ impl DataRing {
         entry.as_ref().map(Completion::from)
     }
 
-    /// Accepts connections until cancelled. `index` is the listener's number.
+    /// Accepts connections until cancelled. `index` is the listener's index.
     pub(in crate::driver) fn accept(
         &mut self,
         index: usize,
@@ -178,7 +188,7 @@ impl DataRing {
         self.push(entry)
     }
 
-    /// Receives from a socket until it ends or is cancelled.
+    /// Receives from a socket until its input ends or the operation is cancelled.
     pub(in crate::driver) fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
@@ -197,7 +207,7 @@ impl DataRing {
     pub(in crate::driver) unsafe fn send(
         &mut self,
         token: SendToken,
-        bytes: Lent,
+        bytes: SendBytes,
     ) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
@@ -208,7 +218,7 @@ impl DataRing {
         self.push(entry)
     }
 
-    /// Cancels an operation of a connection; both complete.
+    /// Cancels an operation of a connection. Both operations complete.
     pub(in crate::driver) fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
         let (operation, id) = token.into_parts();
         let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
@@ -217,7 +227,7 @@ impl DataRing {
         self.push(entry)
     }
 
-    /// Cancels the accepting from a listener; both complete.
+    /// Cancels the accept on a listener. Both operations complete.
     pub(in crate::driver) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(listener_data(Operation::Accept, index))
             .build()
@@ -225,7 +235,7 @@ impl DataRing {
         self.push(entry)
     }
 
-    /// Closes a socket that has no other operation under way.
+    /// Closes a socket that no other operation names.
     pub(in crate::driver) fn close(&mut self, token: CloseToken) -> io::Result<()> {
         let (socket, id) = token.into_parts();
         let entry = opcode::Close::new(types::Fd(socket))
@@ -234,35 +244,36 @@ impl DataRing {
         self.push(entry)
     }
 
-    /// The bytes that a receive has put into a buffer.
+    /// Takes a buffer from the kernel and returns its `len` received bytes.
     pub(in crate::driver) fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
         self.buffers.filled(buffer, len)
     }
 
-    /// Lets the kernel fill a buffer again.
-    pub(in crate::driver) fn give_back(&mut self, buffer: u16) {
-        self.buffers.give_back(buffer);
+    /// Gives a buffer back to the kernel.
+    pub(in crate::driver) fn return_buffer(&mut self, buffer: u16) {
+        self.buffers.return_buffer(buffer);
     }
 
-    /// Whether so much has been received that [`DataRing::release_memory`] would pay.
+    /// Returns whether enough was received that [`DataRing::release_memory`] pays.
     pub(in crate::driver) fn is_worth_releasing(&self) -> bool {
         self.buffers.is_worth_releasing()
     }
 
-    /// Returns the memory behind the receive buffers, all of which have been given back.
+    /// Returns the receive buffers' memory to the system. All buffers must have been given back.
     pub(in crate::driver) fn release_memory(&mut self) {
         self.buffers.release_memory();
     }
 
-    /// How much more may be sent before completions are looked at: at most half of what their queue
-    /// holds. A send that waits for its peer does not count; the kernel keeps what does not fit.
+    /// Returns how many sends may be submitted before completions are taken: sends may use half of
+    /// the completion queue. If sends that wait for their peers complete later, the kernel keeps
+    /// the overflow.
     pub(in crate::driver) fn room_to_send(&self) -> u32 {
         let most = self.ring.0.params().cq_entries().div_ceil(2);
         most.saturating_sub(self.sends_unreaped)
     }
 
-    /// Queues an operation. What does not fit into the submission queue even after an enter waits
-    /// in a list of ours, in order.
+    /// Queues an operation. If the submission queue is full even after an enter, the operation
+    /// waits in `backlog`.
     #[inline]
     fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
         if self.backlog.is_empty() && self.push_now(&entry) {
@@ -293,34 +304,34 @@ impl DataRing {
 }
 
 impl Drop for DataRing {
-    /// Cancels what is under way, and waits for it: closing a ring alone leaves that to a worker of
-    /// the kernel's, which comes later.
+    /// Cancels all operations and waits for them. Closing a ring alone leaves that to a kernel
+    /// worker, which runs later.
     fn drop(&mut self) {
         let all = types::CancelBuilder::any();
-        let patience = types::Timespec::new().sec(CANCEL_SECONDS_MAX);
+        let timeout = types::Timespec::new().sec(CANCEL_SECONDS_MAX);
         let cancelled = self
             .ring
             .0
             .submitter()
-            .register_sync_cancel(Some(patience), all);
+            .register_sync_cancel(Some(timeout), all);
         match cancelled {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {} // nothing was under way
-            Err(error) => tracing::warn!(%error, "operations of a ring could not be cancelled"),
+            Err(error) => tracing::warn!(%error, "cannot cancel the operations of a ring"),
         }
     }
 }
 
-/// Bytes lent to the kernel: where they are and how many.
+/// Bytes lent to the kernel: address and length.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::driver) struct Lent {
+pub(in crate::driver) struct SendBytes {
     start: *const u8,
     len: u32,
 }
 
-impl From<&[u8]> for Lent {
+impl From<&[u8]> for SendBytes {
     fn from(bytes: &[u8]) -> Self {
-        // A send takes what fits anyway; the rest is lent again.
+        // A send may take fewer bytes anyway; the rest is lent again.
         let len = u32::try_from(bytes.len().min(SEND_BYTES_MAX)).expect("bounded");
         Self {
             start: bytes.as_ptr(),
@@ -357,7 +368,7 @@ impl Operation {
     }
 }
 
-/// Makes an `io_uring` of the shape used here, without anything registered.
+/// Creates an `io_uring` with the flags above and nothing registered.
 fn build(submission_entries: u32, completion_entries: u32) -> io::Result<IoUring> {
     IoUring::builder()
         .setup_single_issuer()
@@ -368,20 +379,20 @@ fn build(submission_entries: u32, completion_entries: u32) -> io::Result<IoUring
         .build(submission_entries)
 }
 
-/// Generation, operation, slot: the shard's bits of an id are constant within a ring and carry the
-/// operation instead.
+/// Packs generation, operation and slot. The shard's bits of an id are the same for a whole ring,
+/// so the operation takes their place.
 fn user_data(operation: Operation, id_bits: u64) -> u64 {
     id_bits | (operation as u64) << OPERATION_SHIFT
 }
 
-/// The same of an operation on a listener, whose number is where a connection has its slot. Without
-/// a generation it is no connection's.
+/// Packs an operation on a listener, with the index in place of the slot. The generation is zero,
+/// which no connection has.
 fn listener_data(operation: Operation, index: usize) -> u64 {
     let index = u8::try_from(index).expect("a shard has few listeners");
     user_data(operation, index.into())
 }
 
-/// How long the operations of a ring that is dropped are waited for.
+/// Time in seconds that a dropped ring waits for its operations.
 const CANCEL_SECONDS_MAX: u64 = 1;
 const OPERATION_SHIFT: u32 = 24;
 const ENTER_GETEVENTS: u32 = 1;
@@ -406,8 +417,8 @@ mod tests {
             buffer_count: 2,
             buffer_bytes: 4096,
         };
-        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
-        let mut ring = DataRing::new(size, bell).expect("io_uring is allowed here");
+        let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
+        let mut ring = DataRing::new(size, eventfd).expect("io_uring is allowed here");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("it is bound");
         let mut peer = TcpStream::connect(address).expect("it listens");
@@ -417,14 +428,14 @@ mod tests {
         let id = ConnectionId::from_bits(1 << 32).expect("a generation");
         let mut sockets = Sockets::default();
         sockets.insert(id, socket.into_raw_fd());
-        // More than both ends of a socket hold.
+        // More than the buffers of both ends of a connection hold.
         let mut bytes = vec![b'a'; 64 << 20];
         loop {
             let token = sockets.begin_send(id);
             // SAFETY: `bytes` is changed only after the ring is gone.
-            unsafe { ring.send(token, Lent::from(&bytes[..])) }.expect("there is room");
+            unsafe { ring.send(token, SendBytes::from(&bytes[..])) }.expect("there is room");
             ring.enter().expect("it is submitted");
-            // What fits is taken; then a send waits for its peer.
+            // Sends complete until the buffers are full; then one waits for the peer.
             if ring.next_completion().is_none() {
                 break;
             }
@@ -435,9 +446,9 @@ mod tests {
         bytes.fill(b'b');
         kept.shutdown(std::net::Shutdown::Write)
             .expect("it is open");
-        let mut heard = Vec::new();
-        peer.read_to_end(&mut heard).expect("the end comes");
-        assert!(!heard.is_empty() && heard.iter().all(|&byte| byte == b'a'));
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).expect("the end comes");
+        assert!(!received.is_empty() && received.iter().all(|&byte| byte == b'a'));
         drop(sockets);
     }
 }

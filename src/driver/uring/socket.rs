@@ -1,12 +1,12 @@
-//! The sockets of one shard: their descriptors, and how many operations name each.
+//! The sockets of a shard: their descriptors, and the number of operations on each.
 //!
 //! ```text
-//!   accepted --> receiving, sending --> closing: cancel --> quiet: close --> closed: slot is free
+//!   accepted --> receiving, sending --> closing: cancel --> no operations: close --> closed: free
 //! ```
 //!
-//! A descriptor is closed when no operation names it, and no operation names it from then on
-//! (io.md 3): a new connection that is given the same number never gets the old one's bytes. What
-//! the ring submits it takes from a token that only this table makes, one for each operation.
+//! A descriptor is closed when no operation names it, and none names it after that (io.md 3): a new
+//! connection with the same descriptor number never gets bytes of the old one. Each operation is
+//! submitted with a token that only this table makes.
 
 #![expect(
     unsafe_code,
@@ -19,29 +19,29 @@ use rustix::ioctl::{Getter, Opcode};
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// A receive to be submitted.
+/// A receive that is counted and not yet submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(in crate::driver) struct ReceiveToken(Named);
+pub(in crate::driver) struct ReceiveToken(OpenDescriptor);
 
-/// A send to be submitted.
+/// A send that is counted and not yet submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(in crate::driver) struct SendToken(Named);
+pub(in crate::driver) struct SendToken(OpenDescriptor);
 
-/// A cancellation of what is under way, of one kind, to be submitted.
+/// A cancellation of a connection's receive or send that is counted and not yet submitted.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
 pub(in crate::driver) struct CancelToken(Operation, ConnectionId);
 
-/// A close to be submitted: nothing names the descriptor any more.
+/// A close that is not yet submitted. No operation names the descriptor.
 #[derive(Debug)]
 #[must_use = "the table has counted it"]
-pub(in crate::driver) struct CloseToken(Named);
+pub(in crate::driver) struct CloseToken(OpenDescriptor);
 
-/// A descriptor that is open until its close is submitted, and whose it is.
+/// A descriptor, open until its close is submitted, and its connection.
 #[derive(Debug)]
-struct Named {
+struct OpenDescriptor {
     descriptor: RawFd,
     id: ConnectionId,
 }
@@ -70,7 +70,7 @@ impl CloseToken {
     }
 }
 
-/// One entry for each slot ever used.
+/// The table of a shard's sockets, with one entry for each slot ever used.
 #[derive(Debug, Default)]
 pub(in crate::driver) struct Sockets {
     slots: Vec<Socket>,
@@ -80,19 +80,24 @@ pub(in crate::driver) struct Sockets {
 struct Socket {
     descriptor: RawFd,
     generation: u32,
-    /// Operations submitted and not completed, the close not counted.
+    /// Operations submitted and not completed, without the close.
     operations: u16,
     receiving: bool,
     sending: bool,
     cancelling: bool,
-    /// Whether what the peer sends is wanted now.
-    wanted: bool,
+    /// The host reads the peer's input now.
+    wants_input: bool,
     closing: bool,
+    /// The close was submitted.
     closed: bool,
 }
 
 impl Sockets {
-    /// Files a descriptor, which is owned from here until its close completes.
+    /// Inserts a descriptor. The table owns it until its close completes.
+    ///
+    /// # Panics
+    ///
+    /// If the slot is taken.
     pub(in crate::driver) fn insert(&mut self, id: ConnectionId, descriptor: RawFd) {
         if self.slots.len() <= id.index() {
             self.slots.resize(id.index() + 1, Socket::FREE);
@@ -105,19 +110,19 @@ impl Sockets {
         *socket = Socket {
             descriptor,
             generation: id.generation(),
-            wanted: true,
+            wants_input: true,
             ..Socket::FREE
         };
     }
 
-    /// Frees a slot: its close has completed.
+    /// Frees the slot of a connection whose close has completed.
     pub(in crate::driver) fn remove(&mut self, id: ConnectionId) {
         let socket = self.socket(id);
         assert!(socket.closed && socket.operations == 0);
         *socket = Socket::FREE;
     }
 
-    /// Whether this connection still has its slot.
+    /// Returns whether the connection still has its slot.
     pub(in crate::driver) fn is_current(&self, id: ConnectionId) -> bool {
         self.slots
             .get(id.index())
@@ -128,22 +133,26 @@ impl Sockets {
         self.slots[id.index()].closing
     }
 
-    /// The descriptor, to be used before its close is queued.
+    /// Returns the descriptor, for use before its close is queued.
+    ///
+    /// # Panics
+    ///
+    /// If its close was queued.
     pub(in crate::driver) fn descriptor(&self, id: ConnectionId) -> RawFd {
         let socket = &self.slots[id.index()];
         assert!(socket.generation == id.generation() && !socket.closed);
         socket.descriptor
     }
 
-    /// Counts a receive, if one is wanted and none is armed.
+    /// Counts a receive; `None` if input is not wanted, the connection is closing, or one is armed.
     pub(in crate::driver) fn begin_receive(&mut self, id: ConnectionId) -> Option<ReceiveToken> {
         let socket = self.socket(id);
-        if socket.receiving || socket.closing || !socket.wanted {
+        if socket.receiving || socket.closing || !socket.wants_input {
             return None;
         }
         socket.receiving = true;
         socket.operations += 1;
-        Some(ReceiveToken(socket.named(id)))
+        Some(ReceiveToken(socket.open_descriptor(id)))
     }
 
     pub(in crate::driver) fn receive_ended(&mut self, id: ConnectionId) {
@@ -161,10 +170,10 @@ impl Sockets {
         assert!(!socket.closed, "no operation names a closed descriptor");
         socket.sending = true;
         socket.operations += 1;
-        SendToken(socket.named(id))
+        SendToken(socket.open_descriptor(id))
     }
 
-    /// A send is over; returns whether the connection is closing.
+    /// Ends a send; returns whether the connection is closing.
     pub(in crate::driver) fn send_ended(&mut self, id: ConnectionId) -> bool {
         let socket = self.socket(id);
         assert!(socket.sending);
@@ -173,20 +182,20 @@ impl Sockets {
         socket.closing
     }
 
-    /// A cancellation has completed.
-    pub(in crate::driver) fn operation_ended(&mut self, id: ConnectionId) {
+    /// Ends a cancellation.
+    pub(in crate::driver) fn cancel_ended(&mut self, id: ConnectionId) {
         self.socket(id).operations -= 1;
     }
 
-    pub(in crate::driver) fn set_wanted(&mut self, id: ConnectionId, wanted: bool) {
-        self.socket(id).wanted = wanted;
+    pub(in crate::driver) fn set_wants_input(&mut self, id: ConnectionId, wants_input: bool) {
+        self.socket(id).wants_input = wants_input;
     }
 
     pub(in crate::driver) fn set_closing(&mut self, id: ConnectionId) {
         self.socket(id).closing = true;
     }
 
-    /// Counts the cancellation of a receive, if one is armed and not being cancelled.
+    /// Counts the cancellation of a receive; `None` if none is armed or it is being cancelled.
     pub(in crate::driver) fn begin_cancel_receive(
         &mut self,
         id: ConnectionId,
@@ -200,7 +209,7 @@ impl Sockets {
         Some(CancelToken(Operation::Receive, id))
     }
 
-    /// Counts the cancellation of a send, if one is under way.
+    /// Counts the cancellation of a send; `None` if none is pending.
     pub(in crate::driver) fn begin_cancel_send(&mut self, id: ConnectionId) -> Option<CancelToken> {
         let socket = self.socket(id);
         if !socket.sending {
@@ -210,8 +219,8 @@ impl Sockets {
         Some(CancelToken(Operation::Send, id))
     }
 
-    /// Counts a second cancellation of what a closing connection still has under way, long after
-    /// the first. Nothing if it has been closed since.
+    /// Counts another cancellation of a closing connection's receive and send. Empty if the
+    /// connection was closed since.
     pub(in crate::driver) fn cancel_again(&mut self, id: ConnectionId) -> Vec<CancelToken> {
         if !self.is_current(id) || self.socket(id).closed {
             return Vec::new();
@@ -224,20 +233,20 @@ impl Sockets {
             .collect()
     }
 
-    /// Whether a connection waits for the end of its operations, to be closed then.
+    /// Returns whether a closing connection waits for the completion of its operations.
     pub(in crate::driver) fn is_waiting_to_close(&self, id: ConnectionId) -> bool {
         self.is_current(id) && self.is_closing(id) && !self.slots[id.index()].closed
     }
 
-    /// Gives up the descriptor of a closing connection that no operation names any more: the caller
-    /// is to close it.
+    /// Gives up the descriptor of a closing connection, for the caller to close; `None` while an
+    /// operation names it, or if it was closed.
     pub(in crate::driver) fn begin_close(&mut self, id: ConnectionId) -> Option<CloseToken> {
         let socket = self.socket(id);
         if !socket.closing || socket.closed || socket.operations > 0 {
             return None;
         }
         socket.closed = true;
-        Some(CloseToken(socket.named(id)))
+        Some(CloseToken(socket.open_descriptor(id)))
     }
 
     fn socket(&mut self, id: ConnectionId) -> &mut Socket {
@@ -251,8 +260,8 @@ impl Sockets {
 }
 
 impl Socket {
-    fn named(&self, id: ConnectionId) -> Named {
-        Named {
+    fn open_descriptor(&self, id: ConnectionId) -> OpenDescriptor {
+        OpenDescriptor {
             descriptor: self.descriptor,
             id,
         }
@@ -265,14 +274,14 @@ impl Socket {
         receiving: false,
         sending: false,
         cancelling: false,
-        wanted: false,
+        wants_input: false,
         closing: false,
         closed: false,
     };
 }
 
-/// Shuts the sending side. The peer may be gone, which is as good.
-pub(in crate::driver) fn shut_sending(descriptor: RawFd) {
+/// Shuts the write side of a socket. A peer that is gone is no error.
+pub(in crate::driver) fn shutdown_write(descriptor: RawFd) {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
     if let Err(error) = rustix::net::shutdown(socket, rustix::net::Shutdown::Write) {
@@ -280,8 +289,8 @@ pub(in crate::driver) fn shut_sending(descriptor: RawFd) {
     }
 }
 
-/// Has the close of a socket reset the connection: what the kernel has not sent, and the memory
-/// that it takes, is not kept for a peer that does not read.
+/// Makes the later close of a socket reset the connection, so that the kernel frees unsent bytes at
+/// once instead of keeping them for a peer that does not read.
 pub(in crate::driver) fn reset_on_close(descriptor: RawFd) {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
@@ -291,8 +300,8 @@ pub(in crate::driver) fn reset_on_close(descriptor: RawFd) {
     }
 }
 
-/// Returns how many bytes the kernel holds for the peer that it has not acknowledged, sent or not.
-/// None of a connection that is broken.
+/// Returns the number of bytes, sent or not, that the peer has not acknowledged; 0 if the
+/// connection is broken.
 pub(in crate::driver) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
@@ -303,7 +312,7 @@ pub(in crate::driver) fn unacknowledged_bytes(descriptor: RawFd) -> u32 {
     held.map_or(0, |bytes| u32::try_from(bytes).unwrap_or(0))
 }
 
-/// The address of a socket's peer; `None` if it is gone already.
+/// Returns the address of a socket's peer; `None` if the peer is gone.
 pub(in crate::driver) fn peer_address(descriptor: RawFd) -> Option<SocketAddr> {
     // SAFETY: open until its close is queued, which `Sockets::descriptor` has checked.
     let socket = unsafe { BorrowedFd::borrow_raw(descriptor) };
@@ -317,4 +326,5 @@ pub(in crate::driver) fn close_now(descriptor: RawFd) {
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
 }
 
+/// The ioctl for the size of a TCP send queue, see `tcp(7)`.
 const SIOCOUTQ: Opcode = 0x5411;

@@ -1,7 +1,7 @@
-//! A backend on a thread of its own that reads requests and answers them as its test says.
+//! A backend for tests, on a thread of its own.
 //!
-//! Each request comes to the test with the means to answer it; it waits for that, so that a test
-//! holds as many at once as it likes. Stopping it closes all of its connections.
+//! The backend passes each request to the test and waits for the response, so that a test can hold
+//! any number of requests. Stopping the backend closes all of its connections.
 
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,24 +18,24 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// For anything that happens at once unless something is broken.
+/// The timeout for steps that take no time unless something is broken.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A backend, until it is dropped.
+/// A running backend. Dropping it stops it.
 pub(super) struct TestBackend {
     pub(super) address: SocketAddr,
-    asked: UnboundedReceiver<Asked>,
+    requests: UnboundedReceiver<ReceivedRequest>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A request that waits for its answer.
-pub(super) struct Asked {
-    /// Its first line and its headers.
+/// A request that waits for its response.
+pub(super) struct ReceivedRequest {
+    /// The request line and headers.
     pub(super) head: String,
-    /// Its body.
+    /// The body.
     pub(super) body: Value,
-    /// Counts the connections from zero.
+    /// The number of the connection, from zero.
     pub(super) connection: usize,
     answer: oneshot::Sender<(Vec<u8>, bool)>,
 }
@@ -45,7 +45,7 @@ impl TestBackend {
         Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
-    /// A backend that speaks TLS and shows a certificate of the tests' own authority.
+    /// Starts a backend with TLS and a certificate of the tests' own authority.
     pub(super) fn start_tls() -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider);
@@ -63,7 +63,7 @@ impl TestBackend {
         Self::start_with(address, Some(TlsAcceptor::from(Arc::new(config))))
     }
 
-    /// A backend on a port that one was on before.
+    /// Starts a backend on the port of an earlier one.
     pub(super) fn start_at(address: SocketAddr) -> Self {
         Self::start_with(address, None)
     }
@@ -76,7 +76,7 @@ impl TestBackend {
         let listener = std::net::TcpListener::bind(address).expect("the port is free");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("it listens");
-        let (sender, asked) = unbounded_channel();
+        let (sender, requests) = unbounded_channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("test-backend".to_owned());
         let thread = thread.spawn(move || {
@@ -87,43 +87,43 @@ impl TestBackend {
         });
         Self {
             address,
-            asked,
+            requests,
             stop: Some(stop),
             thread: Some(thread.expect("a thread")),
         }
     }
 
-    /// Where hooks are posted to, if it speaks TLS.
+    /// Returns the URL for hooks, with TLS.
     pub(super) fn tls_url(&self) -> String {
         self.url().replace("http:", "https:")
     }
 
-    /// Where hooks are posted to.
+    /// Returns the URL for hooks.
     pub(super) fn url(&self) -> String {
         format!("http://{}/hooks?v=1", self.address)
     }
 
-    /// The next request, in async code.
-    pub(super) async fn next(&mut self) -> Asked {
-        let next = tokio::time::timeout(PATIENCE, self.asked.recv()).await;
+    /// Returns the next request, in async code.
+    pub(super) async fn next(&mut self) -> ReceivedRequest {
+        let next = tokio::time::timeout(PATIENCE, self.requests.recv()).await;
         next.expect("a request comes").expect("the backend runs")
     }
 
-    /// The next request, on a thread that may wait.
-    pub(super) fn wait(&mut self) -> Asked {
+    /// Returns the next request, on a thread that may block.
+    pub(super) fn wait(&mut self) -> ReceivedRequest {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         runtime.expect("a runtime").block_on(self.next())
     }
 
-    /// No request has come that was not looked at.
+    /// Checks that no further request has come.
     #[track_caller]
     pub(super) fn expect_nothing(&mut self) {
-        assert!(self.asked.try_recv().is_err());
+        assert!(self.requests.try_recv().is_err());
     }
 
-    /// Ends it, and gives its address back.
+    /// Stops the backend and returns its address.
     pub(super) fn stop(self) -> SocketAddr {
         self.address
     }
@@ -138,8 +138,8 @@ impl Drop for TestBackend {
     }
 }
 
-impl Asked {
-    /// The value of a header, by its name in lower case.
+impl ReceivedRequest {
+    /// Returns the value of a header, by its name in lower case.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines();
         lines.find_map(|line| {
@@ -148,36 +148,36 @@ impl Asked {
         })
     }
 
-    /// Which hook it is.
+    /// Returns the kind of the hook.
     pub(super) fn hook(&self) -> &str {
         self.body["hook"].as_str().expect("a hook is named")
     }
 
-    /// Answers in whole.
+    /// Sends a complete response.
     pub(super) fn answer(self, status: u16, body: &str) {
         let len = body.len();
         let text = format!("HTTP/1.1 {status} X\r\nContent-Length: {len}\r\n\r\n{body}");
         self.write(&text);
     }
 
-    /// Answers with success.
+    /// Sends a complete response with status 200.
     pub(super) fn ok(self, body: &str) {
         self.answer(200, body);
     }
 
-    /// Writes any bytes, and keeps the connection.
+    /// Writes raw bytes and keeps the connection open.
     pub(super) fn write(self, bytes: &str) {
-        // Whoever has asked may be gone.
+        // The client may be gone.
         drop(self.answer.send((bytes.as_bytes().to_vec(), true)));
     }
 
-    /// Writes any bytes, and closes the connection.
+    /// Writes raw bytes and closes the connection.
     pub(super) fn write_and_close(self, bytes: &str) {
         drop(self.answer.send((bytes.as_bytes().to_vec(), false)));
     }
 }
 
-/// What requests come over.
+/// A plain or TLS connection.
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
@@ -185,7 +185,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    sender: UnboundedSender<Asked>,
+    sender: UnboundedSender<ReceivedRequest>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut connections = JoinSet::new();
@@ -212,16 +212,20 @@ async fn serve(
     connections.shutdown().await;
 }
 
-async fn answer_all(mut socket: impl Stream, connection: usize, sender: UnboundedSender<Asked>) {
+async fn answer_all(
+    mut socket: impl Stream,
+    connection: usize,
+    sender: UnboundedSender<ReceivedRequest>,
+) {
     while let Some((head, body)) = read_request(&mut socket).await {
         let (answer, answered) = oneshot::channel();
-        let asked = Asked {
+        let request = ReceivedRequest {
             head,
             body: serde_json::from_slice(&body).expect("a hook is JSON"),
             connection,
             answer,
         };
-        if sender.send(asked).is_err() {
+        if sender.send(request).is_err() {
             return;
         }
         let Ok((bytes, keep)) = answered.await else {
@@ -233,7 +237,7 @@ async fn answer_all(mut socket: impl Stream, connection: usize, sender: Unbounde
     }
 }
 
-/// Reads a request; `None` at the end of the connection.
+/// Reads a request; returns `None` at the end of the connection.
 async fn read_request(socket: &mut impl Stream) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,18 +1,18 @@
-//! The way to a backend: what is sent how often, what is bounded, what the report says.
+//! The backend client: retries, limits and the health report.
 
-use super::backend::{Asked, PATIENCE, TestBackend};
+use super::backend::{PATIENCE, ReceivedRequest, TestBackend};
 use crate::config::{Backend, Config, Secret};
 use crate::hooks::HookError;
-use crate::hooks::answers::read_allow;
-use crate::hooks::asks::Hook;
 use crate::hooks::client::{BackendClient, Backends};
+use crate::hooks::requests::Hook;
+use crate::hooks::responses::read_allow;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-/// A backend of the config that is tried again at once.
+/// Returns the config of a backend with retries after 1 ms.
 pub(super) fn config(url: String) -> Backend {
     let mut backend = Backend::new("b", url);
     backend.limits.retry_delay_ms = 1;
@@ -34,8 +34,8 @@ pub(super) fn run(backend: Backend, test: impl AsyncFnOnce(Rc<BackendClient>, Ar
         .enable_all()
         .build();
     let work = async {
-        let backends = open(backend).expect("it can be asked");
-        let shard = backends.on_shard(0).expect("it could be asked before");
+        let backends = open(backend).expect("the backend is valid");
+        let shard = backends.on_shard(0).expect("the backend was valid before");
         let client = shard.find("b").expect("there is one");
         test(client, backends).await;
     };
@@ -44,28 +44,29 @@ pub(super) fn run(backend: Backend, test: impl AsyncFnOnce(Rc<BackendClient>, Ar
     ended.expect("nothing hangs");
 }
 
-pub(super) async fn ask(client: &BackendClient, hook: Hook) -> Result<bool, HookError> {
+pub(super) async fn send_hook(client: &BackendClient, hook: Hook) -> Result<bool, HookError> {
     let body = |id| format!(r#"{{"hook":"{}","id":"{id}"}}"#, hook.as_str()).into_bytes();
-    client.ask(hook, body, read_allow).await
+    client.send(hook, body, read_allow).await
 }
 
-/// Asks, and has each request answered by `script`; how many they were, all of one id.
-pub(super) async fn ask_with(
+/// Sends a hook and has `script` respond to each request. Returns the result and the number of
+/// requests, which must all have the same id.
+pub(super) async fn send_with(
     client: &BackendClient,
     backend: &mut TestBackend,
     hook: Hook,
-    script: impl Fn(Asked),
+    script: impl Fn(ReceivedRequest),
 ) -> (Result<bool, HookError>, usize) {
     let mut ids = Vec::new();
-    let mut asking = Box::pin(ask(client, hook));
+    let mut sending = Box::pin(send_hook(client, hook));
     let result = loop {
         tokio::select! {
             biased;
-            asked = backend.next() => {
-                ids.push(asked.header("campanile-hook-id").expect("an id").to_owned());
-                script(asked);
+            request = backend.next() => {
+                ids.push(request.header("campanile-hook-id").expect("an id").to_owned());
+                script(request);
             }
-            result = &mut asking => break result,
+            result = &mut sending => break result,
         }
     };
     backend.expect_nothing();
@@ -80,31 +81,34 @@ pub(super) fn report(backends: &Backends) -> Value {
 pub(super) const YES: &str = r#"{"allow":true}"#;
 
 #[test]
-fn a_hook_says_what_it_is_and_who_asks() {
+fn a_request_names_its_hook_and_its_sender() {
     let mut backend = TestBackend::start();
     let mut config = config(backend.url());
     config.secret = Some(Secret::new("s3cret"));
     run(config, async |client, backends| {
         let mut ids = Vec::new();
         for hook in [Hook::Open, Hook::Message] {
-            let (result, asked) = tokio::join!(ask(&client, hook), async {
-                let asked = backend.next().await;
+            let (result, request) = tokio::join!(send_hook(&client, hook), async {
+                let request = backend.next().await;
                 assert!(
-                    asked.head.starts_with("POST /hooks?v=1 HTTP/1.1\r\n"),
+                    request.head.starts_with("POST /hooks?v=1 HTTP/1.1\r\n"),
                     "{}",
-                    asked.head
+                    request.head
                 );
-                assert_eq!(asked.header("content-type"), Some("application/json"));
-                assert_eq!(asked.header("campanile-hook"), Some(hook.as_str()));
-                assert_eq!(asked.header("authorization"), Some("Bearer s3cret"));
-                assert_eq!(asked.connection, 0, "it is kept alive");
-                let id = asked.header("campanile-hook-id").expect("an id").to_owned();
-                assert_eq!(asked.body["id"], id);
-                asked.ok(YES);
+                assert_eq!(request.header("content-type"), Some("application/json"));
+                assert_eq!(request.header("campanile-hook"), Some(hook.as_str()));
+                assert_eq!(request.header("authorization"), Some("Bearer s3cret"));
+                assert_eq!(request.connection, 0, "it is kept alive");
+                let id = request
+                    .header("campanile-hook-id")
+                    .expect("an id")
+                    .to_owned();
+                assert_eq!(request.body["id"], id);
+                request.ok(YES);
                 id
             });
             assert_eq!(result, Ok(true));
-            ids.push(asked);
+            ids.push(request);
         }
         assert_ne!(ids[0], ids[1]);
         assert_eq!(
@@ -124,43 +128,47 @@ fn a_hook_says_what_it_is_and_who_asks() {
 
 #[test]
 fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
-    // What becomes of an answer, and whether it may be asked for again.
-    type Script = fn(Asked);
+    // The name of a case, its script, and whether the hook may be sent again.
+    type Script = fn(ReceivedRequest);
     let scripts: &[(&str, Script, bool)] = &[
-        ("lost", |asked| asked.write_and_close(""), true),
+        ("lost", |request| request.write_and_close(""), true),
         (
             "half a head",
-            |asked| asked.write_and_close("HTTP/1.1 200 O"),
+            |request| request.write_and_close("HTTP/1.1 200 O"),
             true,
         ),
         (
             "half a body",
-            |asked| asked.write_and_close("HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"allo"),
+            |request| {
+                request.write_and_close("HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{\"allo");
+            },
             true,
         ),
-        ("502", |asked| asked.answer(502, ""), true),
-        ("503", |asked| asked.answer(503, "later"), true),
-        ("504", |asked| asked.answer(504, ""), true),
-        ("500", |asked| asked.answer(500, YES), false),
-        ("401", |asked| asked.answer(401, YES), false),
-        ("201", |asked| asked.answer(201, YES), false),
+        ("502", |request| request.answer(502, ""), true),
+        ("503", |request| request.answer(503, "later"), true),
+        ("504", |request| request.answer(504, ""), true),
+        ("500", |request| request.answer(500, YES), false),
+        ("401", |request| request.answer(401, YES), false),
+        ("201", |request| request.answer(201, YES), false),
         (
             "a redirect",
-            |asked| asked.write("HTTP/1.1 307 X\r\nLocation: /hooks\r\nContent-Length: 0\r\n\r\n"),
+            |request| {
+                request.write("HTTP/1.1 307 X\r\nLocation: /hooks\r\nContent-Length: 0\r\n\r\n");
+            },
             false,
         ),
         (
             "not HTTP",
-            |asked| asked.write_and_close("hello there\r\n\r\n"),
+            |request| request.write_and_close("hello there\r\n\r\n"),
             false,
         ),
-        ("not JSON", |asked| asked.ok("{\"allow\":true"), false),
+        ("not JSON", |request| request.ok("{\"allow\":true"), false),
         (
             "no such member",
-            |asked| asked.ok("{\"allow\":true,\"deny\":1}"),
+            |request| request.ok("{\"allow\":true,\"deny\":1}"),
             false,
         ),
-        ("nothing", |asked| asked.ok(""), false),
+        ("nothing", |request| request.ok(""), false),
     ];
     for &(what, script, is_worth_it) in scripts {
         for hook in [
@@ -172,7 +180,7 @@ fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
         ] {
             let mut backend = TestBackend::start();
             run(config(backend.url()), async |client, backends| {
-                let (result, count) = ask_with(&client, &mut backend, hook, script).await;
+                let (result, count) = send_with(&client, &mut backend, hook, script).await;
                 let expected = if is_worth_it && hook != Hook::Message {
                     3
                 } else {
@@ -194,7 +202,7 @@ fn a_hook_is_repeated_only_where_nothing_can_be_done_twice() {
 
 #[test]
 fn each_failure_is_called_what_it_is() {
-    type Case = (fn(Asked), fn(&HookError) -> bool);
+    type Case = (fn(ReceivedRequest), fn(&HookError) -> bool);
     let scripts: &[Case] = &[
         (
             |it| it.write_and_close(""),
@@ -203,18 +211,21 @@ fn each_failure_is_called_what_it_is() {
         (|it| it.answer(500, ""), |it| *it == HookError::Status(500)),
         (
             |it| it.answer(302, ""),
-            |it| matches!(it, HookError::Nonsense(_)),
+            |it| matches!(it, HookError::InvalidResponse(_)),
         ),
         (
             |it| it.write_and_close("?\r\n\r\n"),
-            |it| matches!(it, HookError::Nonsense(_)),
+            |it| matches!(it, HookError::InvalidResponse(_)),
         ),
-        (|it| it.ok("[]"), |it| matches!(it, HookError::Nonsense(_))),
+        (
+            |it| it.ok("[]"),
+            |it| matches!(it, HookError::InvalidResponse(_)),
+        ),
     ];
     let mut backend = TestBackend::start();
     run(config(backend.url()), async |client, _| {
         for (script, is_expected) in scripts {
-            let (result, _) = ask_with(&client, &mut backend, Hook::Message, script).await;
+            let (result, _) = send_with(&client, &mut backend, Hook::Message, script).await;
             let error = result.expect_err("a failure");
             assert!(is_expected(&error), "{error:?}");
         }
@@ -225,7 +236,7 @@ fn each_failure_is_called_what_it_is() {
 fn a_second_try_may_succeed() {
     let mut backend = TestBackend::start();
     run(config(backend.url()), async |client, backends| {
-        let (result, ()) = tokio::join!(ask(&client, Hook::Publish), async {
+        let (result, ()) = tokio::join!(send_hook(&client, Hook::Publish), async {
             backend.next().await.write_and_close("");
             backend.next().await.answer(503, "");
             backend.next().await.ok(YES);
@@ -253,7 +264,7 @@ fn whatever_was_not_sent_is_tried_again_until_the_backend_is_there() {
     config.limits.retries_max = 3;
     run(config, async |client, backends| {
         for (hook, tried_again) in [(Hook::Message, 3), (Hook::Open, 6)] {
-            let error = ask(&client, hook).await.expect_err("nobody listens");
+            let error = send_hook(&client, hook).await.expect_err("no listener");
             assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
             assert!(error.to_string().contains("refused"), "{error}");
             let report = report(&backends);
@@ -263,7 +274,8 @@ fn whatever_was_not_sent_is_tried_again_until_the_backend_is_there() {
             );
         }
         let mut backend = TestBackend::start_at(address);
-        let (result, count) = ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+        let (result, count) =
+            send_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
         assert_eq!((result, count), (Ok(true), 1));
         assert_eq!(report(&backends)["state"], "up");
     });
@@ -275,7 +287,7 @@ fn a_restart_between_two_messages_fails_neither() {
     run(config(backend.url()), async |client, backends| {
         for _ in 0..20 {
             let (result, count) =
-                ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+                send_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
             assert_eq!((result, count), (Ok(true), 1));
             let address = backend.address;
             let stopping = std::mem::replace(&mut backend, TestBackend::start());
@@ -301,14 +313,14 @@ fn a_backend_that_says_nothing_is_given_up_in_time() {
     config.limits.timeout_ms = 100;
     run(config, async |client, backends| {
         let held = async { backend.next().await };
-        let (result, held) = tokio::join!(ask(&client, Hook::Open), held);
+        let (result, held) = tokio::join!(send_hook(&client, Hook::Open), held);
         assert_eq!(result, Err(HookError::TimedOut));
         let report = report(&backends);
         assert_eq!(
             (&report["state"], &report["in_flight"]),
             (&"down".into(), &0.into())
         );
-        held.ok(YES); // too late, and on a connection that nobody uses any more
+        held.ok(YES); // too late, and on a connection that is no longer used
         backend.expect_nothing();
     });
 }
@@ -327,7 +339,9 @@ fn a_backend_that_takes_no_connection_is_given_up_in_time() {
     config.limits.connect_timeout_ms = 100;
     config.limits.retries_max = 1;
     run(config, async |client, backends| {
-        let error = ask(&client, Hook::Message).await.expect_err("no place");
+        let error = send_hook(&client, Hook::Message)
+            .await
+            .expect_err("no place");
         assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
         assert!(error.to_string().contains("connect_timeout_ms"), "{error}");
         assert_eq!(report(&backends)["tried_again"], 1, "nothing was sent");
@@ -341,14 +355,14 @@ fn waiting_for_a_turn_is_part_of_the_time() {
     config.limits.requests_in_flight_max = 1;
     config.limits.timeout_ms = 300;
     run(config, async |client, backends| {
-        let asks = (0..3).map(|_| {
+        let tasks = (0..3).map(|_| {
             let client = Rc::clone(&client);
-            tokio::task::spawn_local(async move { ask(&client, Hook::Open).await })
+            tokio::task::spawn_local(async move { send_hook(&client, Hook::Open).await })
         });
-        let asks: Vec<_> = asks.collect();
-        let held = backend.next().await; // and never answered, like those that may follow
-        for ask in asks {
-            assert_eq!(ask.await.expect("no panic"), Err(HookError::TimedOut));
+        let tasks: Vec<_> = tasks.collect();
+        let held = backend.next().await; // no response, as for those that may follow
+        for task in tasks {
+            assert_eq!(task.await.expect("no panic"), Err(HookError::TimedOut));
         }
         let report = report(&backends);
         assert_eq!(
@@ -360,13 +374,13 @@ fn waiting_for_a_turn_is_part_of_the_time() {
 }
 
 #[test]
-fn a_longer_answer_than_may_be_is_not_read_to_its_end() {
+fn a_longer_response_than_may_be_is_not_read_to_its_end() {
     let mut backend = TestBackend::start();
     let mut config = config(backend.url());
     config.limits.answer_bytes_max = 1_024;
     run(config, async |client, _| {
         let fits = format!("{YES}{}", " ".repeat(1_024 - YES.len()));
-        let (result, _) = ask_with(&client, &mut backend, Hook::Open, |it| it.ok(&fits)).await;
+        let (result, _) = send_with(&client, &mut backend, Hook::Open, |it| it.ok(&fits)).await;
         assert_eq!(result, Ok(true));
         let declared = "HTTP/1.1 200 OK\r\nContent-Length: 1025\r\n\r\n"; // and nothing else
         let chunk = format!("200\r\n{}\r\n", " ".repeat(512));
@@ -374,15 +388,15 @@ fn a_longer_answer_than_may_be_is_not_read_to_its_end() {
         let endless = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
         for answer in [declared, &endless] {
             let (result, count) =
-                ask_with(&client, &mut backend, Hook::Open, |it| it.write(answer)).await;
-            let too_long = HookError::Nonsense("more than 1024 bytes".to_owned());
+                send_with(&client, &mut backend, Hook::Open, |it| it.write(answer)).await;
+            let too_long = HookError::InvalidResponse("more than 1024 bytes".to_owned());
             assert_eq!((result, count), (Err(too_long), 1));
         }
     });
 }
 
 #[test]
-fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
+fn requests_in_flight_and_waiting_are_limited() {
     let mut backend = TestBackend::start();
     let mut config = config(backend.url());
     config.limits.requests_in_flight_max = 3;
@@ -391,7 +405,7 @@ fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
         let tasks: Vec<_> = (0..5)
             .map(|_| {
                 let client = Rc::clone(&client);
-                tokio::task::spawn_local(async move { ask(&client, Hook::Message).await })
+                tokio::task::spawn_local(async move { send_hook(&client, Hook::Message).await })
             })
             .collect();
         let mut held = Vec::new();
@@ -406,7 +420,10 @@ fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
         };
         report("unknown", 3, 2);
         backend.expect_nothing();
-        assert_eq!(ask(&client, Hook::Message).await, Err(HookError::Busy));
+        assert_eq!(
+            send_hook(&client, Hook::Message).await,
+            Err(HookError::Busy)
+        );
         report("unknown", 3, 2);
         for _ in 0..2 {
             held.remove(0).ok(YES);
@@ -414,8 +431,8 @@ fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
             backend.expect_nothing();
         }
         report("up", 3, 0);
-        for asked in held {
-            asked.ok(YES);
+        for request in held {
+            request.ok(YES);
         }
         for task in tasks {
             assert_eq!(task.await.expect("no panic"), Ok(true));
@@ -425,48 +442,51 @@ fn so_many_are_asked_at_once_others_wait_and_one_more_fails() {
 }
 
 #[test]
-fn who_gives_up_makes_room() {
+fn a_dropped_hook_frees_its_place() {
     let mut backend = TestBackend::start();
     let mut config = config(backend.url());
     config.limits.requests_in_flight_max = 1;
     config.limits.requests_waiting_max = 0;
     run(config, async |client, backends| {
-        let mut asking = Box::pin(ask(&client, Hook::Message));
+        let mut sending = Box::pin(send_hook(&client, Hook::Message));
         let held = tokio::select! {
             held = backend.next() => held,
-            result = &mut asking => panic!("{result:?}"),
+            result = &mut sending => panic!("{result:?}"),
         };
-        assert_eq!(ask(&client, Hook::Message).await, Err(HookError::Busy));
-        drop(asking);
+        assert_eq!(
+            send_hook(&client, Hook::Message).await,
+            Err(HookError::Busy)
+        );
+        drop(sending);
         assert_eq!(report(&backends)["in_flight"], 0);
-        let (result, _) = ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+        let (result, _) = send_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
         assert_eq!(result, Ok(true));
         drop(held);
     });
 }
 
 #[test]
-fn a_close_needs_no_answer_but_success() {
+fn a_close_needs_no_response_but_success() {
     let mut backend = TestBackend::start();
     run(config(backend.url()), async |client, _| {
         for (status, body) in [(200, "whatever"), (204, ""), (202, "[")] {
-            let body = |asked: Asked| asked.answer(status, body);
-            let telling = client.ask(Hook::Close, |_| b"{}".to_vec(), |_| Ok(()));
-            let (told, ()) = tokio::join!(telling, async { body(backend.next().await) });
-            assert_eq!(told, Ok(()));
+            let body = |request: ReceivedRequest| request.answer(status, body);
+            let closing = client.send(Hook::Close, |_| b"{}".to_vec(), |_| Ok(()));
+            let (result, ()) = tokio::join!(closing, async { body(backend.next().await) });
+            assert_eq!(result, Ok(()));
         }
     });
 }
 
 #[test]
-fn a_user_in_the_url_is_shown_to_the_backend_and_to_nobody_else() {
+fn a_user_in_the_url_is_sent_to_the_backend_and_not_shown() {
     let mut backend = TestBackend::start();
     let url = backend.url().replace("http://", "http://ada:l%40ve@");
     run(config(url), async |client, backends| {
-        let (result, ()) = tokio::join!(ask(&client, Hook::Open), async {
-            let asked = backend.next().await;
-            assert_eq!(asked.header("authorization"), Some("Basic YWRhOmxAdmU="));
-            asked.write_and_close("");
+        let (result, ()) = tokio::join!(send_hook(&client, Hook::Open), async {
+            let request = backend.next().await;
+            assert_eq!(request.header("authorization"), Some("Basic YWRhOmxAdmU="));
+            request.write_and_close("");
             backend.next().await.ok(YES);
         });
         assert_eq!(result, Ok(true));
@@ -479,12 +499,14 @@ fn a_user_in_the_url_is_shown_to_the_backend_and_to_nobody_else() {
 }
 
 #[test]
-fn tls_trusts_the_authority_that_the_config_names_and_no_stranger() {
+fn tls_trusts_only_the_authority_that_the_config_names() {
     let mut backend = TestBackend::start_tls();
     let mut config = config(backend.tls_url());
     config.limits.retries_max = 0;
     run(config.clone(), async |client, _| {
-        let error = ask(&client, Hook::Open).await.expect_err("who is that?");
+        let error = send_hook(&client, Hook::Open)
+            .await
+            .expect_err("an untrusted certificate");
         assert!(matches!(error, HookError::Unreachable(_)), "{error:?}");
         assert!(error.to_string().contains("certificate"), "{error}");
     });
@@ -494,15 +516,15 @@ fn tls_trusts_the_authority_that_the_config_names_and_no_stranger() {
     run(config, async |client, _| {
         for _ in 0..2 {
             let (result, count) =
-                ask_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
+                send_with(&client, &mut backend, Hook::Message, |it| it.ok(YES)).await;
             assert_eq!((result, count), (Ok(true), 1));
         }
     });
 }
 
 #[test]
-fn a_backend_that_can_never_be_asked_is_named_at_start() {
-    let complaint = |change: &dyn Fn(&mut Backend)| {
+fn an_unusable_backend_is_an_error_at_start() {
+    let error = |change: &dyn Fn(&mut Backend)| {
         let mut backend = config("http://127.0.0.1:9/".to_owned());
         change(&mut backend);
         open(backend).expect_err("it is not usable")
@@ -514,22 +536,19 @@ fn a_backend_that_can_never_be_asked_is_named_at_start() {
         "http://",
         "http://:9/",
     ] {
-        let complaint = complaint(&|it| it.url = url.to_owned());
-        assert!(
-            complaint.starts_with("backend b: its url is not"),
-            "{complaint}"
-        );
+        let error = error(&|it| it.url = url.to_owned());
+        assert!(error.starts_with("backend b: its url is not"), "{error}");
     }
     assert_eq!(
-        complaint(&|it| it.ca_file = Some("/nowhere/ca.pem".into())),
+        error(&|it| it.ca_file = Some("/nowhere/ca.pem".into())),
         "backend b: ca_file /nowhere/ca.pem: No such file or directory (os error 2)"
     );
     let not_pem = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     assert_eq!(
-        complaint(&|it| it.ca_file = Some(not_pem.into())),
+        error(&|it| it.ca_file = Some(not_pem.into())),
         format!("backend b: ca_file {not_pem}: it has no certificate")
     );
-    let both = complaint(&|it| {
+    let both = error(&|it| {
         it.url = "http://ada:love@127.0.0.1:9/".to_owned();
         it.secret = Some(Secret::new("s3cret"));
     });

@@ -1,7 +1,7 @@
-//! Hooks in a real gateway, on its ring and its runtime: what a backend is told, what clients hear,
-//! and in which order.
+//! Hooks in a complete gateway: the requests to the backend, the messages to clients, and their
+//! order.
 
-use super::backend::{Asked, PATIENCE, TestBackend};
+use super::backend::{PATIENCE, ReceivedRequest, TestBackend};
 use crate::Gateway;
 use crate::config::{Backend, ChannelSetting, Config, HookKind, Hooks, OnFailure, Route, Rule};
 use crate::dialect::Dialect;
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use tungstenite::protocol::Role;
 use tungstenite::{Message as Frame, WebSocket};
 
-/// A gateway with a route `/x` that asks a backend about everything.
-pub(super) struct Stage {
+/// A gateway with a route `/x` that has all hooks, and its backend.
+pub(super) struct TestGateway {
     pub(super) gateway: Gateway,
     pub(super) backend: TestBackend,
 }
@@ -45,7 +45,7 @@ fn config(dialect: &'static dyn Dialect, backend: &TestBackend) -> Config {
     }
 }
 
-impl Stage {
+impl TestGateway {
     pub(super) fn new(dialect: &'static dyn Dialect, change: impl FnOnce(&mut Config)) -> Self {
         let backend = TestBackend::start();
         let mut config = config(dialect, &backend);
@@ -68,24 +68,24 @@ impl Stage {
         client
     }
 
-    /// A session that is admitted with `answer`.
+    /// Opens a session; the backend admits it with `answer`.
     pub(super) fn open(&mut self, path: &str, headers: &str, answer: &Value) -> Session {
         let client = self.connect(path, headers);
-        let asked = self.next("open");
-        asked.ok(&answer.to_string());
+        let hook_request = self.next("open");
+        hook_request.ok(&answer.to_string());
         client.session()
     }
 
-    /// The next request, which is this hook.
+    /// Returns the next request, which must be this hook.
     #[track_caller]
-    pub(super) fn next(&mut self, hook: &str) -> Asked {
-        let asked = self.backend.wait();
-        assert_eq!(asked.hook(), hook);
-        assert_eq!(asked.header("campanile-hook"), Some(hook));
-        asked
+    pub(super) fn next(&mut self, hook: &str) -> ReceivedRequest {
+        let hook_request = self.backend.wait();
+        assert_eq!(hook_request.hook(), hook);
+        assert_eq!(hook_request.header("campanile-hook"), Some(hook));
+        hook_request
     }
 
-    /// The counts of this kind of hook, once one of them is so much.
+    /// Waits until one count of this kind of hook has the wanted value, and returns all its counts.
     #[track_caller]
     pub(super) fn counts_when(&self, hook: &str, count: &str, wanted: usize) -> Value {
         let deadline = Instant::now() + PATIENCE;
@@ -114,11 +114,11 @@ impl Stage {
     }
 }
 
-/// A client whose upgrade is being judged.
+/// A client that waits for the response to its upgrade request.
 struct Client(TcpStream);
 
 impl Client {
-    /// The head and the body of the answer.
+    /// Returns the head and the body of the response.
     fn answer(&mut self) -> (String, String) {
         let mut head = Vec::new();
         let mut byte = [0];
@@ -142,31 +142,31 @@ impl Client {
     }
 
     #[track_caller]
-    fn refused(mut self) -> (u16, String) {
+    fn rejection(mut self) -> (u16, String) {
         let (head, body) = self.answer();
         (head[9..12].parse().expect("a status"), body)
     }
 }
 
-/// A client that has been let in.
+/// A client with an open session.
 pub(super) struct Session(WebSocket<TcpStream>);
 
 impl Session {
-    fn say(&mut self, text: &str) {
+    fn send(&mut self, text: &str) {
         self.0.send(Frame::text(text)).expect("the gateway reads");
     }
 
     #[track_caller]
-    fn hear(&mut self) -> String {
+    fn receive(&mut self) -> String {
         let frame = self.0.read().expect("a message comes");
         assert!(frame.is_text() || frame.is_binary(), "{frame:?}");
         String::from_utf8(frame.into_data().to_vec()).expect("text")
     }
 
-    /// The next message, as JSON.
+    /// Returns the next message as JSON.
     #[track_caller]
-    fn hear_json(&mut self) -> Value {
-        serde_json::from_str(&self.hear()).expect("JSON")
+    fn receive_json(&mut self) -> Value {
+        serde_json::from_str(&self.receive()).expect("JSON")
     }
 
     #[track_caller]
@@ -187,20 +187,20 @@ fn reply(seqno: &str, data: &Value) -> Value {
     json!({"cmd": "chat", "seqno": seqno, "status": 0, "msg": "ok", "data": data})
 }
 
-const REFUSED: &str = r#"{"admit":false}"#;
+const REJECT: &str = r#"{"admit":false}"#;
 
 pub(super) fn lobby() -> Value {
     json!({"admit": true, "channels": ["lobby"], "values": {"n": 1}})
 }
 
 #[test]
-fn an_upgrade_is_told_to_the_backend_as_it_came() {
-    let mut stage = Stage::new(&Easyws, |_| {});
+fn an_open_hook_contains_the_upgrade_request() {
+    let mut stage = TestGateway::new(&Easyws, |_| {});
     let headers =
         "X-Note: a\r\nCookie: auth=t0ken\r\nx-note: b\r\nTE: trailers\r\nX-Bad: \u{e9}\r\n";
     let client = stage.connect("/x?room=3&n=%20", headers);
-    let asked = stage.next("open");
-    let body = &asked.body;
+    let hook_request = stage.next("open");
+    let body = &hook_request.body;
     assert_eq!(
         (&body["route"], &body["dialect"]),
         (&"/x".into(), &"easyws".into())
@@ -223,15 +223,15 @@ fn an_upgrade_is_told_to_the_backend_as_it_came() {
         "parameters": {},
     });
     assert_eq!(body["request"], expected);
-    asked.ok(r#"{"admit":true}"#);
+    hook_request.ok(r#"{"admit":true}"#);
     drop(client.session());
     assert_eq!(stage.next("close").body["session"]["values"], json!({}));
     stage.end();
 }
 
 #[test]
-fn a_session_is_what_the_backend_makes_of_it() {
-    let mut stage = Stage::new(&Wsrv, |_| {});
+fn responses_set_up_and_change_a_session() {
+    let mut stage = TestGateway::new(&Wsrv, |_| {});
     let mut session = stage.open(
         "/x",
         "",
@@ -241,26 +241,26 @@ fn a_session_is_what_the_backend_makes_of_it() {
             "message": {"event": "hello", "data": {"a": 1}},
         }),
     );
-    let hello = session.hear_json();
+    let hello = session.receive_json();
     assert_eq!(
         (&hello["cmd"], &hello["data"]),
         (&"hello".into(), &json!({"a": 1}))
     );
 
-    session.say(&request("chat", "s1"));
-    let asked = stage.next("message");
-    let id = asked.body["session"]["id"].clone();
-    let told = json!({
+    session.send(&request("chat", "s1"));
+    let hook_request = stage.next("message");
+    let id = hook_request.body["session"]["id"].clone();
+    let sent = json!({
         "id": id, "number": 1, "user": "ada", "name": "Ada", "fields": {"k": "v"},
         "values": {"n": 1},
     });
-    assert_eq!(asked.body["session"], told);
-    for (key, said) in [("command", "chat"), ("request_id", "s1"), ("channel", "")] {
-        assert_eq!(asked.body[key], said);
+    assert_eq!(hook_request.body["session"], sent);
+    for (key, value) in [("command", "chat"), ("request_id", "s1"), ("channel", "")] {
+        assert_eq!(hook_request.body[key], value);
     }
-    assert_eq!(asked.body["data"], json!({"t": "hi"}));
-    assert_eq!(asked.body.get("bytes"), None);
-    asked.ok(&json!({
+    assert_eq!(hook_request.body["data"], json!({"t": "hi"}));
+    assert_eq!(hook_request.body.get("bytes"), None);
+    hook_request.ok(&json!({
         "join": ["room"], "leave": ["no"], "values": {"n": 2}, "reply": {"data": {"ok": true}},
         "push": [
             {"channel": "lobby", "event": "others", "except_sender": true},
@@ -272,34 +272,34 @@ fn a_session_is_what_the_backend_makes_of_it() {
     })
     .to_string());
     for (event, data) in [("joined", 1), ("user", 2), ("session", 3), ("everyone", 4)] {
-        let push = session.hear_json();
+        let push = session.receive_json();
         assert_eq!((&push["cmd"], &push["data"]), (&event.into(), &data.into()));
     }
-    assert_eq!(session.hear_json(), reply("s1", &json!({"ok": true})));
+    assert_eq!(session.receive_json(), reply("s1", &json!({"ok": true})));
 
-    session.say(&request("chat", "s2"));
-    let asked = stage.next("message");
-    assert_eq!(asked.body["session"]["values"], json!({"n": 2}));
-    asked.answer(204, "");
-    assert_eq!(session.hear_json(), reply("s2", &json!({})));
+    session.send(&request("chat", "s2"));
+    let hook_request = stage.next("message");
+    assert_eq!(hook_request.body["session"]["values"], json!({"n": 2}));
+    hook_request.answer(204, "");
+    assert_eq!(session.receive_json(), reply("s2", &json!({})));
 
     drop(session);
-    let asked = stage.next("close");
-    let told = ["id", "values"].map(|key| asked.body["session"][key].clone());
-    assert_eq!(told, [id, json!({"n": 2})]);
-    asked.answer(204, "");
+    let hook_request = stage.next("close");
+    let sent = ["id", "values"].map(|key| hook_request.body["session"][key].clone());
+    assert_eq!(sent, [id, json!({"n": 2})]);
+    hook_request.answer(204, "");
     stage.end();
 }
 
 #[test]
 fn a_session_is_closed_behind_the_response() {
-    let mut stage = Stage::new(&Wsrv, |_| {});
+    let mut stage = TestGateway::new(&Wsrv, |_| {});
     let mut session = stage.open("/x", "", &lobby());
-    session.say(&request("chat", "s3"));
+    session.send(&request("chat", "s3"));
     let close = r#"{"leave":["room"],"failure":{"status":7,"message":"no"},
                     "close":{"code":4001,"reason":"bye"}}"#;
     stage.next("message").ok(close);
-    let failed = session.hear_json();
+    let failed = session.receive_json();
     assert_eq!(
         (&failed["seqno"], &failed["status"], &failed["msg"]),
         (&"s3".into(), &7.into(), &"no".into())
@@ -310,24 +310,24 @@ fn a_session_is_closed_behind_the_response() {
 }
 
 #[test]
-fn nonsense_changes_nothing() {
-    let mut stage = Stage::new(&Wsrv, |config| {
+fn an_invalid_response_changes_nothing() {
+    let mut stage = TestGateway::new(&Wsrv, |config| {
         config.limits.channels_per_session_max = 2;
     });
     let mut session = stage.open("/x", "", &lobby());
     let worst = r#"{"join":["room"],"push":[{"everyone":true,"event":"x"}],"values":{},
                     "reply":{},"close":{"code":1}}"#;
     let many = r#"{"join":["room","b"],"push":[{"everyone":true,"event":"x"}],"values":{}}"#;
-    for (nonsense, health) in [
+    for (invalid, health) in [
         (worst, "down"),
         (r#"{"join":["room"],"reply":{"data":1},"extra":1}"#, "down"),
-        (many, "up"), // it is the session that has no room for it
+        (many, "up"), // the session's limit, not an invalid response
     ] {
-        session.say(&request("chat", "s"));
-        let asked = stage.next("message");
-        assert_eq!(asked.body["session"]["values"], json!({"n": 1}));
-        asked.ok(nonsense);
-        let failed = session.hear_json();
+        session.send(&request("chat", "s"));
+        let hook_request = stage.next("message");
+        assert_eq!(hook_request.body["session"]["values"], json!({"n": 1}));
+        hook_request.ok(invalid);
+        let failed = session.receive_json();
         assert_eq!(
             (&failed["seqno"], &failed["msg"]),
             (&"s".into(), &"backend unavailable".into())
@@ -336,29 +336,29 @@ fn nonsense_changes_nothing() {
         assert_eq!((stage.members("room"), stage.members("lobby")), (0, 1));
         assert_eq!(stage.gateway.backend_reports()[0]["state"], health);
     }
-    session.say(&request("chat", "t"));
+    session.send(&request("chat", "t"));
     stage.next("message").ok(r#"{"join":["room"],"reply":{}}"#);
-    assert_eq!(session.hear_json(), reply("t", &json!({})));
+    assert_eq!(session.receive_json(), reply("t", &json!({})));
     assert_eq!(stage.members("room"), 1);
     stage.end();
 }
 
 #[test]
-fn a_session_whose_message_failed_is_closed_where_that_is_wanted() {
-    let mut stage = Stage::new(&Wsrv, |config| {
+fn a_failed_message_hook_closes_the_session_if_configured() {
+    let mut stage = TestGateway::new(&Wsrv, |config| {
         let hooks = config.routes[0].hooks.as_mut().expect("it has some");
         hooks.on_failure = OnFailure::Close;
     });
     let mut session = stage.open("/x", "", &lobby());
-    session.say(&request("chat", "s"));
+    session.send(&request("chat", "s"));
     stage.next("message").answer(500, "");
     assert_eq!(session.closing(), (1013, "backend unavailable".to_owned()));
     stage.end();
 }
 
 #[test]
-fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
-    let mut stage = Stage::new(&Wsrv, |config| {
+fn a_rejected_client_gets_the_status_of_the_backend_or_503() {
+    let mut stage = TestGateway::new(&Wsrv, |config| {
         config.backends[0].limits.retry_delay_ms = 1;
         config.backends[0].limits.retries_max = 1;
     });
@@ -366,11 +366,11 @@ fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
     stage
         .next("open")
         .ok(r#"{"admit":false,"status":418,"body":"tea only\n"}"#);
-    assert_eq!(client.refused(), (418, "tea only\n".to_owned()));
+    assert_eq!(client.rejection(), (418, "tea only\n".to_owned()));
     let unavailable = (503, "the backend does not answer, try again\n".to_owned());
     let client = stage.connect("/x", "");
     stage.next("open").ok(r#"{"admit":true,"user":""}"#);
-    assert_eq!(client.refused(), unavailable);
+    assert_eq!(client.rejection(), unavailable);
     let client = stage.connect("/x", "");
     let first = stage.next("open");
     let id = first.body["id"].clone();
@@ -378,12 +378,12 @@ fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
     let second = stage.next("open");
     assert_eq!(second.body["id"], id);
     second.answer(503, "");
-    assert_eq!(client.refused(), unavailable);
-    // And when it is not there at all.
+    assert_eq!(client.rejection(), unavailable);
+    // The same if the backend is not running.
     let address = stage.backend.address;
     stage.backend = TestBackend::start();
     let client = stage.connect("/x", "");
-    assert_eq!(client.refused(), unavailable);
+    assert_eq!(client.rejection(), unavailable);
     let report = stage.gateway.backend_reports().remove(0);
     assert_eq!(report["state"], "down");
     assert!(
@@ -398,47 +398,47 @@ fn who_is_refused_hears_what_the_backend_says_or_that_it_says_nothing() {
 }
 
 #[test]
-fn messages_of_one_session_are_asked_about_in_turn_and_hold_up_nobody_else() {
-    let mut stage = Stage::new(&Easyws, |_| {});
+fn message_hooks_of_a_session_run_in_order_and_delay_no_other_session() {
+    let mut stage = TestGateway::new(&Easyws, |_| {});
     let mut first = stage.open("/x", "Cookie: auth=a\r\n", &json!({"admit": true}));
     let mut second = stage.open("/x", "Cookie: auth=b\r\n", &json!({"admit": true}));
-    first.say("a: 1");
-    first.say("b: 2");
+    first.send("a: 1");
+    first.send("b: 2");
     let held = stage.next("message");
     assert_eq!(
         (&held.body["command"], &held.body["data"]),
         (&"a".into(), &"1".into())
     );
-    second.say("c: 3");
-    let asked = stage.next("message");
-    assert_eq!(asked.body["command"], "c");
-    asked.ok(r#"{"reply":{"data":"three"}}"#);
-    assert_eq!(second.hear(), "c: three");
+    second.send("c: 3");
+    let hook_request = stage.next("message");
+    assert_eq!(hook_request.body["command"], "c");
+    hook_request.ok(r#"{"reply":{"data":"three"}}"#);
+    assert_eq!(second.receive(), "c: three");
     stage.backend.expect_nothing();
     held.ok(r#"{"reply":{"event":"z","data":"one"}}"#);
-    let asked = stage.next("message");
-    assert_eq!(asked.body["command"], "b");
-    asked.ok("{}"); // this language has no word for that
-    first.say("d: 4");
+    let hook_request = stage.next("message");
+    assert_eq!(hook_request.body["command"], "b");
+    hook_request.ok("{}"); // this dialect has no empty reply
+    first.send("d: 4");
     stage
         .next("message")
         .ok(r#"{"reply":{"bytes":"Zm91cg=="}}"#);
     assert_eq!(
-        (first.hear(), first.hear()),
+        (first.receive(), first.receive()),
         ("z: one".to_owned(), "d: four".to_owned())
     );
     stage.end();
 }
 
 #[test]
-fn what_comes_behind_the_message_that_closes_is_not_asked_about() {
-    let mut stage = Stage::new(&Easyws, |_| {});
+fn messages_after_a_close_have_no_hook() {
+    let mut stage = TestGateway::new(&Easyws, |_| {});
     let mut session = stage.open("/x", "Cookie: auth=a\r\n", &json!({"admit": true}));
-    session.say("a: 1");
-    session.say("b: 2");
+    session.send("a: 1");
+    session.send("b: 2");
     let close = r#"{"reply":{"data":"last"},"close":{"code":1000}}"#;
     stage.next("message").ok(close);
-    assert_eq!(session.hear(), "a: last");
+    assert_eq!(session.receive(), "a: last");
     assert_eq!(session.closing(), (1000, String::new()));
     stage.next("close").ok("");
     stage.backend.expect_nothing();
@@ -447,7 +447,7 @@ fn what_comes_behind_the_message_that_closes_is_not_asked_about() {
 
 #[test]
 fn bytes_are_base64_in_both_directions() {
-    let mut stage = Stage::new(&Edk, |config| {
+    let mut stage = TestGateway::new(&Edk, |config| {
         config.routes[0].authenticated_by_code = true;
     });
     let mut session = stage.open(
@@ -459,47 +459,50 @@ fn bytes_are_base64_in_both_directions() {
         .0
         .send(Frame::binary(&b"\x0a\x01x"[..]))
         .expect("the gateway reads");
-    let asked = stage.next("message");
+    let hook_request = stage.next("message");
     assert_eq!(
-        (&asked.body["bytes"], asked.body.get("data")),
+        (&hook_request.body["bytes"], hook_request.body.get("data")),
         (&"CgF4".into(), None)
     );
-    asked.ok(r#"{"reply":{"bytes":"CgF5"}}"#);
-    assert_eq!(session.hear(), "\u{a}\u{1}y");
+    hook_request.ok(r#"{"reply":{"bytes":"CgF5"}}"#);
+    assert_eq!(session.receive(), "\u{a}\u{1}y");
     stage.end();
 }
 
 #[test]
 fn a_backend_decides_who_joins() {
-    let mut stage = Stage::new(&Easyws, |_| {});
+    let mut stage = TestGateway::new(&Easyws, |_| {});
     let mut session = stage.open(
         "/x",
         "Cookie: auth=a\r\n",
         &json!({"admit": true, "user": "ada"}),
     );
-    for (answer, heard) in [
+    for (answer, received) in [
         (r#"{"allow":false}"#, "websocket: not authorized"),
         (r#"{"allow":1}"#, "websocket: not authorized"),
         (r#"{"allow":true}"#, "e: done"),
     ] {
-        session.say("listen: secret");
-        session.say("e: x");
-        let asked = stage.next("join");
+        session.send("listen: secret");
+        session.send("e: x");
+        let hook_request = stage.next("join");
         assert_eq!(
-            (&asked.body["channel"], &asked.body["user"]),
+            (&hook_request.body["channel"], &hook_request.body["user"]),
             (&"secret".into(), &"ada".into())
         );
         assert_eq!(
-            (&asked.body["token"], &asked.body["session"]["number"]),
+            (
+                &hook_request.body["token"],
+                &hook_request.body["session"]["number"]
+            ),
             (&"a".into(), &1.into())
         );
-        assert_eq!(asked.body.get("command"), None);
-        asked.ok(answer);
+        assert_eq!(hook_request.body.get("command"), None);
+        hook_request.ok(answer);
         stage.next("message").ok(r#"{"reply":{"data":"done"}}"#);
-        assert_eq!(session.hear(), heard);
-        if heard != "e: done" {
+        assert_eq!(session.receive(), received);
+        if received != "e: done" {
             assert_eq!(
-                (session.hear(), stage.members("secret")),
+                (session.receive(), stage.members("secret")),
                 ("e: done".to_owned(), 0)
             );
         }
@@ -509,33 +512,33 @@ fn a_backend_decides_who_joins() {
 }
 
 #[test]
-fn a_client_that_connects_to_a_channel_is_asked_about_without_a_session() {
-    let mut stage = Stage::new(&Projectforge, |_| {});
+fn a_join_hook_of_an_upgrade_has_no_session() {
+    let mut stage = TestGateway::new(&Projectforge, |_| {});
     for (allow, status) in [(false, 403), (true, 101)] {
         let client = stage.connect("/x?ch=secret", "");
-        let asked = stage.next("open");
-        assert_eq!(asked.body["channel"], "secret");
-        asked.ok(r#"{"admit":true,"user":"ada"}"#);
-        let asked = stage.next("join");
+        let hook_request = stage.next("open");
+        assert_eq!(hook_request.body["channel"], "secret");
+        hook_request.ok(r#"{"admit":true,"user":"ada"}"#);
+        let hook_request = stage.next("join");
         assert_eq!(
-            (&asked.body["session"], &asked.body["user"]),
+            (&hook_request.body["session"], &hook_request.body["user"]),
             (&Value::Null, &"ada".into())
         );
-        asked.ok(&json!({"allow": allow}).to_string());
-        assert_eq!(client.refused().0, status);
+        hook_request.ok(&json!({"allow": allow}).to_string());
+        assert_eq!(client.rejection().0, status);
     }
     stage.end();
 }
 
 #[test]
 fn a_backend_that_restarts_between_two_messages_is_not_missed() {
-    let mut stage = Stage::new(&Wsrv, |_| {});
+    let mut stage = TestGateway::new(&Wsrv, |_| {});
     let mut session = stage.open("/x", "", &lobby());
     for round in 0..10 {
         let seqno = format!("s{round}");
-        session.say(&request("chat", &seqno));
+        session.send(&request("chat", &seqno));
         stage.next("message").ok("{}");
-        assert_eq!(session.hear_json(), reply(&seqno, &json!({})));
+        assert_eq!(session.receive_json(), reply(&seqno, &json!({})));
         let address = stage.backend.address;
         drop(std::mem::replace(&mut stage.backend, TestBackend::start()));
         stage.backend = TestBackend::start_at(address);
@@ -545,8 +548,8 @@ fn a_backend_that_restarts_between_two_messages_is_not_missed() {
 }
 
 #[test]
-fn a_slow_open_delays_no_message_of_those_who_are_in() {
-    let mut stage = Stage::new(&Wsrv, |config| {
+fn a_slow_open_hook_delays_no_message_of_open_sessions() {
+    let mut stage = TestGateway::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 2;
     });
     let mut session = stage.open("/x", "", &lobby());
@@ -555,20 +558,20 @@ fn a_slow_open_delays_no_message_of_those_who_are_in() {
     let counts = stage.counts_when("open", "waiting", 3);
     assert_eq!(counts["in_flight"], 2);
     for seqno in ["1", "2"] {
-        session.say(&request("chat", seqno));
+        session.send(&request("chat", seqno));
         stage.next("message").ok("{}");
-        assert_eq!(session.hear_json(), reply(seqno, &json!({})));
+        assert_eq!(session.receive_json(), reply(seqno, &json!({})));
     }
-    // None of them was answered before.
+    // No `open` hook had a response before.
     for _ in 0..3 {
-        opens.remove(0).ok(REFUSED);
+        opens.remove(0).ok(REJECT);
         opens.push(stage.next("open"));
     }
     for open in opens {
-        open.ok(REFUSED);
+        open.ok(REJECT);
     }
     for client in clients {
-        assert_eq!(client.refused().0, 403);
+        assert_eq!(client.rejection().0, 403);
     }
     stage.end();
 }

@@ -1,7 +1,7 @@
-//! What hooks do against a backend that does as the test says.
+//! Hooks against a backend that the test controls.
 
-mod answers;
 mod backend;
 mod client;
 mod gateway;
 mod queues;
+mod responses;

@@ -1,14 +1,14 @@
-//! Queues of hooks: no kind waits for another, what waits is bounded, and no end is lost that fits.
+//! Hook queues: kinds are independent, waiting is limited, and no `close` hook that fits is lost.
 
 use super::backend::{PATIENCE, TestBackend};
-use super::client::{YES, ask, ask_with, config, report, run};
-use super::gateway::{Stage, lobby};
+use super::client::{YES, config, report, run, send_hook, send_with};
+use super::gateway::{TestGateway, lobby};
 use crate::config::Backend;
 use crate::dialect::wsrv::Wsrv;
 use crate::hooks::HookError;
-use crate::hooks::answers::read_allow;
-use crate::hooks::asks::Hook;
 use crate::hooks::queue::WAITING_BYTES;
+use crate::hooks::requests::Hook;
+use crate::hooks::responses::read_allow;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
@@ -20,17 +20,22 @@ fn no_kind_of_hook_waits_for_another() {
     config.limits.requests_waiting_max = 1;
     run(config, async |client, backends| {
         for slow in Hook::ALL {
-            // One in flight, one that waits, one that is refused: its queue is full.
+            // One in flight, one waiting, one refused: the queue is full.
             let tasks: Vec<_> = (0..2)
                 .map(|_| {
                     let client = Rc::clone(&client);
-                    tokio::task::spawn_local(async move { ask(&client, slow).await })
+                    tokio::task::spawn_local(async move { send_hook(&client, slow).await })
                 })
                 .collect();
             let held = backend.next().await;
-            assert_eq!(ask(&client, slow).await, Err(HookError::Busy), "{slow:?}");
+            assert_eq!(
+                send_hook(&client, slow).await,
+                Err(HookError::Busy),
+                "{slow:?}"
+            );
             for other in Hook::ALL.into_iter().filter(|&other| other != slow) {
-                let (result, count) = ask_with(&client, &mut backend, other, |it| it.ok(YES)).await;
+                let (result, count) =
+                    send_with(&client, &mut backend, other, |it| it.ok(YES)).await;
                 assert_eq!((result, count), (Ok(true), 1), "{other:?} behind {slow:?}");
             }
             let report = &report(&backends)["hooks"][slow.as_str()];
@@ -55,21 +60,21 @@ fn hooks_that_wait_are_bounded_in_bytes_and_what_does_not_fit_is_counted() {
     config.limits.requests_in_flight_max = 1;
     config.limits.requests_waiting_bytes_max = 10_000;
     run(config, async |client, backends| {
-        let ask = |bytes: usize| {
+        let send_hook = |bytes: usize| {
             let client = Rc::clone(&client);
             let body = move |_| format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes - 8)).into_bytes();
-            tokio::task::spawn_local(async move { client.ask(Hook::Open, body, read_allow).await })
+            tokio::task::spawn_local(async move { client.send(Hook::Open, body, read_allow).await })
         };
-        let size = size_of_val(&client.ask(Hook::Close, |_| Vec::new(), |_| Ok(())));
+        let size = size_of_val(&client.send(Hook::Close, |_| Vec::new(), |_| Ok(())));
         assert!(
             size as u64 <= WAITING_BYTES / 4 * 3,
             "a hook takes {size} bytes"
         );
-        let mut asks = vec![ask(100_000)]; // it does not wait
+        let mut tasks = vec![send_hook(100_000)]; // in flight, so it does not count
         let held = backend.next().await;
-        asks.extend([ask(2_000), ask(10_000 - 2_000 - 2 * 2_048)]);
+        tasks.extend([send_hook(2_000), send_hook(10_000 - 2_000 - 2 * 2_048)]);
         for bytes in [8, 2_000] {
-            let refused = ask(bytes).await.expect("no panic");
+            let refused = send_hook(bytes).await.expect("no panic");
             assert_eq!(refused, Err(HookError::Busy));
         }
         let report = || report(&backends)["hooks"]["open"].clone();
@@ -83,8 +88,8 @@ fn hooks_that_wait_are_bounded_in_bytes_and_what_does_not_fit_is_counted() {
         for _ in 0..2 {
             backend.next().await.ok(YES);
         }
-        for ask in asks {
-            assert_eq!(ask.await.expect("no panic"), Ok(true));
+        for task in tasks {
+            assert_eq!(task.await.expect("no panic"), Ok(true));
         }
         assert_eq!(
             (&report()["waiting"], &report()["waiting_bytes"]),
@@ -98,7 +103,7 @@ fn hooks_that_wait_are_bounded_in_bytes_and_what_does_not_fit_is_counted() {
 }
 
 #[test]
-fn a_mass_disconnect_is_told_in_whole_by_the_default_limits() {
+fn the_default_limits_hold_the_close_hooks_of_a_mass_disconnect() {
     const ENDS: usize = 5_500;
     let mut backend = TestBackend::start();
     run(
@@ -108,15 +113,15 @@ fn a_mass_disconnect_is_told_in_whole_by_the_default_limits() {
                 let client = Rc::clone(&client);
                 let body = |id| format!(r#"{{"hook":"close","id":"{id}"}}"#).into_bytes();
                 tokio::task::spawn_local(
-                    async move { client.ask(Hook::Close, body, |_| Ok(())).await },
+                    async move { client.send(Hook::Close, body, |_| Ok(())).await },
                 )
             };
             let tasks: Vec<_> = (0..ENDS).map(|_| tell()).collect();
             let mut ids = BTreeSet::new();
             while ids.len() < ENDS {
-                let asked = backend.next().await;
-                ids.insert(asked.body["id"].to_string());
-                asked.answer(204, "");
+                let request = backend.next().await;
+                ids.insert(request.body["id"].to_string());
+                request.answer(204, "");
             }
             for task in tasks {
                 assert_eq!(task.await.expect("no panic"), Ok(()));
@@ -140,7 +145,7 @@ fn waiting_for_a_turn_is_not_part_of_the_time_of_a_close() {
         let tasks: Vec<_> = (0..3)
             .map(|_| {
                 let client = Rc::clone(&client);
-                tokio::task::spawn_local(async move { ask(&client, Hook::Close).await })
+                tokio::task::spawn_local(async move { send_hook(&client, Hook::Close).await })
             })
             .collect();
         let mut held = Vec::new();
@@ -152,8 +157,8 @@ fn waiting_for_a_turn_is_not_part_of_the_time_of_a_close() {
 }
 
 #[test]
-fn each_of_many_ends_is_told_once() {
-    let mut stage = Stage::new(&Wsrv, |config| {
+fn each_ended_session_has_one_close_hook() {
+    let mut stage = TestGateway::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 2;
         config.backends[0].limits.requests_waiting_max = 38;
     });
@@ -162,9 +167,9 @@ fn each_of_many_ends_is_told_once() {
     stage.counts_when("close", "waiting", 38);
     let mut numbers: Vec<_> = (0..40)
         .map(|_| {
-            let asked = stage.next("close");
-            let number = asked.body["session"]["number"].as_u64();
-            asked.answer(204, "");
+            let request = stage.next("close");
+            let number = request.body["session"]["number"].as_u64();
+            request.answer(204, "");
             number
         })
         .collect();
@@ -179,8 +184,8 @@ fn each_of_many_ends_is_told_once() {
 }
 
 #[test]
-fn ends_that_the_queue_has_no_room_for_are_counted_to_the_last() {
-    let mut stage = Stage::new(&Wsrv, |config| {
+fn each_close_hook_that_does_not_fit_is_counted() {
+    let mut stage = TestGateway::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 1;
         config.backends[0].limits.requests_waiting_max = 3;
     });
@@ -204,22 +209,22 @@ fn ends_that_the_queue_has_no_room_for_are_counted_to_the_last() {
 }
 
 #[test]
-fn ends_that_wait_when_the_gateway_stops_have_its_grace() {
-    let mut stage = Stage::new(&Wsrv, |config| {
+fn waiting_close_hooks_are_sent_during_the_grace_of_a_stop() {
+    let mut stage = TestGateway::new(&Wsrv, |config| {
         config.backends[0].limits.requests_in_flight_max = 1;
     });
     let sessions: Vec<_> = (0..5).map(|_| stage.open("/x", "", &lobby())).collect();
     drop(sessions);
     stage.counts_when("close", "waiting", 4);
-    let Stage {
+    let TestGateway {
         gateway,
         mut backend,
     } = stage;
     let stopping = std::thread::Builder::new().spawn(move || gateway.stop(PATIENCE));
     for _ in 0..5 {
-        let asked = backend.wait();
-        assert_eq!(asked.hook(), "close");
-        asked.answer(204, "");
+        let request = backend.wait();
+        assert_eq!(request.hook(), "close");
+        request.answer(204, "");
     }
     let _counters = stopping.expect("a thread").join().expect("it stops");
 }

@@ -1,12 +1,12 @@
-//! The decoder against what RFC 6455 says, in every chunking.
+//! Tests of the decoder against RFC 6455 and a simple model, with random chunks.
 
 use super::*;
 use campanile_tests::prng::Prng;
 
-/// An event, or the error at the end, in a form that outlives the input.
+/// An event, or the error at the end, with owned data.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
-    Message(Kind, Vec<u8>),
+    Message(MessageType, Vec<u8>),
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
@@ -37,12 +37,12 @@ impl From<Event<'_>> for Seen {
     }
 }
 
-/// One frame as a client sends it, its length in the shortest form.
+/// Returns a client's frame, with its length in the shortest form.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame_of_form(first, payload, 0)
 }
 
-/// One frame whose length takes at least `form` (0, 2 or 8) bytes more than it has to.
+/// Returns a client's frame whose extended length has at least `form` (0, 2 or 8) bytes.
 fn frame_of_form(first: u8, payload: &[u8], form: usize) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut bytes = vec![first];
@@ -63,8 +63,8 @@ fn frame_of_form(first: u8, payload: &[u8], form: usize) -> Vec<u8> {
     bytes
 }
 
-/// Feeds `stream` in chunks of the lengths that `chunk` yields and checks at every step what
-/// the decoder promises of itself.
+/// Feeds `stream` in chunks of the lengths that `chunk` yields, and checks the decoder's invariants
+/// at every step.
 fn read(stream: &[u8], bytes_max: usize, mut chunk: impl FnMut() -> usize) -> Vec<Seen> {
     let (mut decoder, mut seen, mut at) = (Decoder::new(), Vec::new(), 0);
     while at < stream.len() {
@@ -78,7 +78,7 @@ fn read(stream: &[u8], bytes_max: usize, mut chunk: impl FnMut() -> usize) -> Ve
                     rest = &mut rest[taken..];
                 }
                 Ok((taken, None)) => {
-                    assert_eq!(taken, rest.len(), "without an event all is taken");
+                    assert_eq!(taken, rest.len(), "without an event all bytes are read");
                     break;
                 }
                 Err(error) => seen.push(Seen::Failed(error)),
@@ -90,7 +90,7 @@ fn read(stream: &[u8], bytes_max: usize, mut chunk: impl FnMut() -> usize) -> Ve
         }
         at = end;
         decoder.invariants();
-        // Doubling holds at most twice what has come; the control frame has its own few bytes.
+        // Doubling holds at most twice the bytes received, and a control frame a few more.
         assert!(decoder.partial_bytes() <= size_of::<Partial>() + 2 * at + 256);
     }
     seen
@@ -100,10 +100,10 @@ fn read_whole(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
     read(stream, bytes_max, || usize::MAX - stream.len())
 }
 
-/// The plainest parser of a whole stream: no state between frames but the message so far.
+/// A simple parser of a whole stream, whose only state between frames is the partial message.
 fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
     let (mut seen, mut at) = (Vec::new(), 0);
-    let mut message: Option<(Kind, Vec<u8>)> = None;
+    let mut message: Option<(MessageType, Vec<u8>)> = None;
     while !seen.last().is_some_and(Seen::is_last) && stream.len() - at >= 2 {
         let (first, second) = (stream[at], stream[at + 1]);
         let (fin, opcode, short) = (first >= 0x80, first % 16, second % 128);
@@ -157,8 +157,8 @@ fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
             break;
         }
         let opened = match opcode {
-            1 => Some(Kind::Text),
-            2 => Some(Kind::Binary),
+            1 => Some(MessageType::Text),
+            2 => Some(MessageType::Binary),
             _ => None,
         };
         if let Some(kind) = opened {
@@ -195,7 +195,7 @@ fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
             });
             continue;
         }
-        let (kind, mut bytes) = message.take().expect("judged above");
+        let (kind, mut bytes) = message.take().expect("checked above");
         bytes.extend(payload);
         if fin {
             seen.push(Seen::Message(kind, bytes));
@@ -206,7 +206,7 @@ fn model(stream: &[u8], bytes_max: usize) -> Vec<Seen> {
     seen
 }
 
-/// The reason that a stream fails with, after no event.
+/// Checks that a stream fails with this reason, without an event before.
 #[track_caller]
 fn check_fails(stream: &[u8], reason: &str) {
     for chunk in [1, 2, 3, usize::from(u16::MAX)] {
@@ -231,7 +231,7 @@ fn a_message_in_one_frame_and_one_chunk_is_handed_out_in_place() {
     let (taken, event) = decoder.step(&mut input, 5).expect("valid");
     assert_eq!(taken, 11);
     let Some(Event::Message {
-        kind: Kind::Text,
+        kind: MessageType::Text,
         payload: Payload::InPlace(payload),
         ..
     }) = event
@@ -256,7 +256,7 @@ fn a_head_kept_across_chunks_never_allocates() {
             decoder.step(&mut [*byte], 65_536).expect("valid");
         }
         assert_eq!(decoder.partial_bytes(), 0);
-        // The payload then lies in one chunk, so it is in place all the same.
+        // The payload then lies in one chunk, so it is returned in place.
         if payload_bytes > 0 {
             let (taken, event) = decoder
                 .step(&mut bytes[head_bytes..].to_vec(), 65_536)
@@ -265,7 +265,7 @@ fn a_head_kept_across_chunks_never_allocates() {
             assert_eq!(taken, payload_bytes);
             assert_eq!(
                 event,
-                Some(Seen::Message(Kind::Binary, vec![7; payload_bytes]))
+                Some(Seen::Message(MessageType::Binary, vec![7; payload_bytes]))
             );
             assert_eq!(decoder.partial_bytes(), 0);
         }
@@ -287,8 +287,8 @@ fn memory_grows_with_what_has_arrived_not_with_what_a_head_declares() {
 }
 
 #[test]
-fn an_unfinished_message_is_never_given_more_room_than_it_may_come_to_need() {
-    // A frame that ends its message says how long that is; of a fragment the limit says it.
+fn a_partial_message_never_has_more_capacity_than_it_can_need() {
+    // A final frame declares the message's length; with a fragment, only the limit is known.
     for (first, total_bytes, bytes_max) in [(0x82, 1_000, 5_000), (0x02, 2_000, 2_000)] {
         let bytes = frame(first, &vec![7; total_bytes]);
         let most = total_bytes * 4 / 5;
@@ -324,7 +324,7 @@ fn a_decoder_owns_nothing_once_its_messages_are_handed_out() {
         seen,
         [
             Seen::Ping(b"ping".to_vec()),
-            Seen::Message(Kind::Text, b"one message".to_vec()),
+            Seen::Message(MessageType::Text, b"one message".to_vec()),
             Seen::Ping(b"ping".to_vec()),
         ]
     );
@@ -335,7 +335,7 @@ fn a_decoder_owns_nothing_once_its_messages_are_handed_out() {
 fn text_is_not_checked_for_utf8() {
     assert_eq!(
         read_whole(&frame(0x81, b"\xff\xfe"), 10),
-        [Seen::Message(Kind::Text, b"\xff\xfe".to_vec())]
+        [Seen::Message(MessageType::Text, b"\xff\xfe".to_vec())]
     );
 }
 
@@ -345,9 +345,9 @@ fn a_message_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
         let (fits, exceeds) = (vec![7; bytes_max], vec![7; bytes_max + 1]);
         assert_eq!(
             read_whole(&frame(0x82, &fits), bytes_max),
-            [Seen::Message(Kind::Binary, fits.clone())]
+            [Seen::Message(MessageType::Binary, fits.clone())]
         );
-        // The head is enough, in one frame and in the last of two.
+        // The head is sufficient, in one frame and in the last of two.
         let too_big = [Seen::Failed(ProtocolError::TooBig)];
         let whole = frame(0x82, &exceeds);
         let head = &whole[..whole.len() - exceeds.len()];
@@ -372,13 +372,13 @@ fn control_frames_do_not_count_towards_the_message_limit() {
         read_whole(&stream, 3),
         [
             Seen::Ping(vec![7; 125]),
-            Seen::Message(Kind::Binary, b"abc".to_vec()),
+            Seen::Message(MessageType::Binary, b"abc".to_vec()),
         ]
     );
 }
 
 #[test]
-fn wrong_heads_fail_in_gorillas_words_at_their_second_byte() {
+fn invalid_heads_fail_with_gorillas_texts_at_their_second_byte() {
     check_fails(&[0x81, 0x05], "bad MASK");
     check_fails(&[0x83, 0x80], "bad opcode 3");
     check_fails(&[0x8f, 0x80], "bad opcode 15");
@@ -410,7 +410,7 @@ fn every_first_two_bytes_pass_or_fail_with_a_reason_that_fits() {
     for first in 0..=u8::MAX {
         for second in 0..=u8::MAX {
             for in_message in [false, true] {
-                match judge_head(first, second, in_message) {
+                match validate_head(first, second, in_message) {
                     Ok(_) => passed += 1,
                     Err(error) => assert!(!error.reason().as_str().is_empty()),
                 }
@@ -433,13 +433,13 @@ fn a_length_with_its_top_bit_set_is_an_error_and_a_long_form_is_not() {
     for form in [2, 8] {
         assert_eq!(
             read_whole(&frame_of_form(0x82, b"abc", form), 10),
-            [Seen::Message(Kind::Binary, b"abc".to_vec())]
+            [Seen::Message(MessageType::Binary, b"abc".to_vec())]
         );
     }
 }
 
 #[test]
-fn every_close_code_is_judged_as_gorilla_judges_it_and_1014_passes() {
+fn every_close_code_is_checked_as_in_gorilla_and_1014_passes() {
     for code in 0..=u16::MAX {
         let seen = read_whole(&frame(0x88, &code.to_be_bytes()), 0);
         let expected = match code {
@@ -466,12 +466,13 @@ fn a_close_payload_is_nothing_or_a_code_and_text() {
 }
 
 #[test]
-fn a_close_ends_an_unfinished_message() {
+fn a_close_ends_a_partial_message() {
     let stream = [frame(0x01, b"a"), frame(0x88, b"\x03\xe8")].concat();
     assert_eq!(read_whole(&stream, 10), [Seen::Close(Some(1000))]);
 }
 
-/// A stream of messages, fragmented or not, with control frames between and inside them.
+/// Returns a random stream of messages, fragmented or not, with control frames between and inside
+/// them.
 fn valid_stream(prng: &mut Prng, bytes_max: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     for _ in 0..prng.range(1, 12) {
@@ -529,17 +530,17 @@ fn random_byte(prng: &mut Prng) -> u8 {
     u8::try_from(prng.range(0, 255)).expect("a byte")
 }
 
-/// Chunks of one byte, of a few, of any length up to the whole: one habit per stream.
+/// Returns chunk lengths with a random maximum per stream, from one byte to the whole stream.
 fn chunking(prng: &mut Prng) -> impl FnMut() -> usize + use<> {
     let chunk_max = 1 << prng.range(0, 17);
     let mut prng = prng.clone();
     move || prng.range(1, chunk_max) as usize
 }
 
-/// Whatever the chunking, the events are the model's; and whole or cut short or spoiled, a
-/// stream never makes the decoder panic or break its invariants.
+/// For any chunks, the events equal the model's. A complete, truncated or corrupted stream never
+/// makes the decoder panic or violate its invariants.
 #[test]
-fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
+fn any_chunks_of_any_stream_are_read_as_by_the_simple_parser() {
     let (mut messages, mut failures) = (0, 0);
     for seed in 0..500 {
         let mut prng = Prng::from_seed(seed);
@@ -547,7 +548,7 @@ fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
         let mut stream = valid_stream(&mut prng, bytes_max);
         let is_valid = prng.chance(1, 3);
         if !is_valid {
-            spoil(&mut prng, &mut stream);
+            corrupt(&mut prng, &mut stream);
         }
 
         let expected = model(&stream, bytes_max);
@@ -565,13 +566,13 @@ fn any_chunking_of_any_stream_gives_what_a_plain_parser_reads() {
             .filter(|seen| matches!(seen, Seen::Message(..)))
             .count();
     }
-    // The dice must not have drifted into testing nothing.
+    // Both cases must occur often enough to be tested.
     assert!(messages > 1_000, "{messages}");
     assert!(failures > 100, "{failures}");
 }
 
-/// Changes a few bits, mostly early where heads are, or cuts the stream short.
-fn spoil(prng: &mut Prng, stream: &mut Vec<u8>) {
+/// Flips a few bits, mostly near the beginning, where heads are, and may truncate the stream.
+fn corrupt(prng: &mut Prng, stream: &mut Vec<u8>) {
     for _ in 0..prng.range(1, 4) {
         let within = stream.len().min(1 << prng.range(0, 17));
         let at = prng.range(1, u32::try_from(within).expect("small")) as usize - 1;
@@ -583,11 +584,11 @@ fn spoil(prng: &mut Prng, stream: &mut Vec<u8>) {
 }
 
 #[test]
-fn bytes_that_are_not_frames_at_all_are_read_as_the_plain_parser_reads_them() {
+fn random_bytes_are_read_as_by_the_simple_parser() {
     for seed in 0..3_000 {
         let mut prng = Prng::from_seed(seed);
         let mut stream = random_bytes(&mut prng, 60);
-        // Half of them begin well enough to get past the first two bytes.
+        // Half of the streams get past the check of the first two bytes.
         if let [first, second, ..] = &mut stream[..]
             && prng.chance(1, 2)
         {

@@ -1,26 +1,26 @@
-// The default config alone: two strangers chat in every language that has words for it, and what
-// is pushed from outside arrives as each language says it.
+// The default config: two clients chat in every dialect that supports it, and pushes of the server
+// API arrive in each dialect's form.
 
 import assert from "node:assert/strict";
 import protobuf from "protobufjs";
-import { Gateway, done } from "./world.mjs";
+import { Gateway, done } from "./fixture.mjs";
 
 const gateway = await Gateway.startPlain();
 
-// wsrv: every command is answered; a publication reaches the sender too, before its answer.
+// wsrv: every command has a response; a publication reaches the sender too, before its response.
 {
   const [ann, bob] = [await gateway.connect("/wsrv"), await gateway.connect("/wsrv")];
-  const ask = async (client, cmd, data) => {
+  const call = async (client, cmd, data) => {
     client.send(JSON.stringify({ cmd, seqno: "1", data }));
     return client.nextText();
   };
-  const told = (cmd, status, msg, data = {}) =>
+  const response = (cmd, status, msg, data = {}) =>
     JSON.stringify({ cmd, seqno: "1", status, msg, data });
-  const nobody = told("publish", -1, "not on the channel");
-  assert.equal(await ask(ann, "publish", { channel: "room", data: "x" }), nobody);
-  assert.equal(await ask(ann, "join", "room"), told("join", 0, "ok"));
-  assert.equal(await ask(bob, "join", { channel: "room" }), told("join", 0, "ok"));
-  assert.equal(await ask(bob, "join", "room"), told("join", 0, "ok"));
+  const notMember = response("publish", -1, "not on the channel");
+  assert.equal(await call(ann, "publish", { channel: "room", data: "x" }), notMember);
+  assert.equal(await call(ann, "join", "room"), response("join", 0, "ok"));
+  assert.equal(await call(bob, "join", { channel: "room" }), response("join", 0, "ok"));
+  assert.equal(await call(bob, "join", "room"), response("join", 0, "ok"));
   ann.send(
     JSON.stringify({ cmd: "publish", seqno: "2", data: { channel: "room", data: { n: 1 } } }),
   );
@@ -30,16 +30,16 @@ const gateway = await Gateway.startPlain();
     assert.deepEqual(push, { cmd: "publish", status: 0, msg: "ok", data: { n: 1 } });
   }
   assert.equal(JSON.parse(await ann.nextText()).seqno, "2");
-  assert.equal(await ask(bob, "leave", "room"), told("leave", 0, "ok"));
-  assert.equal(await ask(bob, "leave", "room"), told("leave", -1, "not on the channel"));
-  assert.equal(await ask(bob, "join", 5), told("join", -1, "no channel is named"));
-  assert.equal(await ask(bob, "join", ""), told("join", -1, "no channel is named"));
+  assert.equal(await call(bob, "leave", "room"), response("leave", 0, "ok"));
+  assert.equal(await call(bob, "leave", "room"), response("leave", -1, "not on the channel"));
+  assert.equal(await call(bob, "join", 5), response("join", -1, "no channel is named"));
+  assert.equal(await call(bob, "join", ""), response("join", -1, "no channel is named"));
   assert.equal(
-    await ask(bob, "echo", [1, "<"]),
-    told("echo", 0, "ok", [1, "<"]).replace("<", "\\u003c"),
+    await call(bob, "echo", [1, "<"]),
+    response("echo", 0, "ok", [1, "<"]).replace("<", "\\u003c"),
   );
-  assert.equal(await ask(bob, "hello"), told("hello", 0, "ok", "world"));
-  assert.equal(await ask(bob, "nothing"), told("nothing", -1, "not implement"));
+  assert.equal(await call(bob, "hello"), response("hello", 0, "ok", "world"));
+  assert.equal(await call(bob, "nothing"), response("nothing", -1, "not implement"));
   const { delivered } = await gateway.call("publish", {
     channel: "room",
     event: "news",
@@ -52,7 +52,7 @@ const gateway = await Gateway.startPlain();
   await bob.close();
 }
 
-// easyws: success is silent, what the rules are against is said as the original says it.
+// easyws: success has no reply; denials have the original's texts.
 {
   const cookie = { headers: { cookie: "auth=x" } };
   const [ann, bob] = [
@@ -81,18 +81,18 @@ const gateway = await Gateway.startPlain();
   await bob.close();
 }
 
-// projectforge: the channel stands in the URL and in each message.
+// projectforge: the channel is in the URL and in each message.
 {
   const ann = await gateway.connect("/projectforge?ch=room");
   const bob = await gateway.connect("/projectforge?ch=room");
   assert.equal((await ann.nextJson()).cmd, "online-update");
   bob.send(JSON.stringify({ channel: "room", cmd: "publish", param: { text: "hi" } }));
-  const said = await ann.next();
-  const { from } = JSON.parse(said);
+  const received = await ann.next();
+  const { from } = JSON.parse(received);
   assert.match(from, /^[0-9a-f-]{36}$/);
   const expected = { from, channel: "room", cmd: "publish", param: { text: "hi" } };
-  assert.equal(said, JSON.stringify(expected, null, 2));
-  assert.equal(await bob.next(), said);
+  assert.equal(received, JSON.stringify(expected, null, 2));
+  assert.equal(await bob.next(), received);
   bob.send(JSON.stringify({ channel: "hall", cmd: "publish", param: 1 }));
   assert.deepEqual(await bob.nextJson(), {
     channel: "hall",
@@ -113,7 +113,7 @@ const gateway = await Gateway.startPlain();
   await ann.close();
 }
 
-// edk: every message goes to everybody, as the bytes that it is.
+// edk: every message is published to all sessions unchanged.
 {
   const as = (user) => ({ headers: { "x-user-id": user }, protocols: ["token"] });
   const [ann, bob] = [
@@ -136,7 +136,7 @@ const gateway = await Gateway.startPlain();
   await bob.close();
 }
 
-// wserver: its clients only register; the text goes to whoever registered for the event.
+// wserver: clients only register; a push goes to the sessions of its user and event.
 {
   const jack = await gateway.connect("/ws");
   jack.send(JSON.stringify({ token: "jack", event: "topic1" }));
@@ -156,15 +156,15 @@ const gateway = await Gateway.startPlain();
   await jack.close();
 }
 
-// Without keys, this machine may use the API, and no page of somebody else's in its browser.
+// Without API keys, loopback requests are allowed, except from pages of another origin.
 for (const [origin, status] of [
   [`http://${gateway.host}`, 200],
   ["http://a.example", 403],
   ["null", 403],
 ]) {
   const body = { event: "e", data: 1 };
-  const answer = await gateway.request("POST", "/api/v1/broadcast", body, { origin });
-  assert.equal(answer.status, status, origin);
+  const response = await gateway.request("POST", "/api/v1/broadcast", body, { origin });
+  assert.equal(response.status, status, origin);
   const health = await gateway.request("GET", "/health", undefined, { origin });
   assert.equal("sessions" in health.body, status === 200, origin);
 }

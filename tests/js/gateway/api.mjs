@@ -1,8 +1,8 @@
-// The server API, and what clients of other languages see of it: calls, batches, pages, keys. What
-// is wrong with calls is looked at by tests/api.
+// The server API and its effects on clients of several dialects: calls, batches, pages, keys.
+// tests/api checks invalid calls.
 
 import assert from "node:assert/strict";
-import { Gateway, done } from "./world.mjs";
+import { Gateway, done } from "./fixture.mjs";
 
 const gateway = await Gateway.start(
   `
@@ -38,11 +38,11 @@ const post = (name, body, headers = {}) =>
   gateway.request("POST", `/api/v1/${name}`, body, { ...key, ...headers });
 const get = (path, headers = key) => gateway.request("GET", `/api/v1/${path}`, undefined, headers);
 const ok = async (name, body, headers) => {
-  const { status, body: answer } = await post(name, body, headers);
-  assert.equal(status, 200, JSON.stringify(answer));
-  return answer;
+  const { status, body: result } = await post(name, body, headers);
+  assert.equal(status, 200, JSON.stringify(result));
+  return result;
 };
-// Keys: any of them, in either header, and nothing else.
+// Each key is accepted in both headers; other keys are rejected.
 for (const headers of [
   { authorization: "Bearer old-key" },
   { authorization: "bearer new-key" },
@@ -51,22 +51,23 @@ for (const headers of [
   assert.equal((await get("sessions", headers)).status, 200);
 }
 for (const headers of [{}, { authorization: "Bearer no" }, { "x-api-key": "new-ke" }]) {
-  const { status, headers: said, body } = await get("sessions", headers);
+  const { status, headers: responseHeaders, body } = await get("sessions", headers);
   assert.deepEqual([status, body.error.code], [401, "unauthorized"]);
-  assert.equal(said.get("www-authenticate"), "Bearer");
+  assert.equal(responseHeaders.get("www-authenticate"), "Bearer");
 }
 const document = (await get("openapi.json", {})).body;
 assert.equal(document.openapi, "3.1.0");
 
-// Paths and methods; every one that the document has is there, and no other.
+// The document's paths and methods exist, and no others.
 for (const [path, methods] of Object.entries(document.paths)) {
   for (const method of ["GET", "POST", "DELETE"]) {
     const real = path.replace("{id}", crypto.randomUUID()).replace("{name}", "x");
     const body = method === "POST" ? {} : undefined;
     const { status, headers } = await gateway.request(method, real, body, key);
-    const isThere = method.toLowerCase() in methods;
-    assert.equal(status === 405, !isThere, `${method} ${path}: ${status}`);
-    if (!isThere) assert.ok(headers.get("allow").includes(Object.keys(methods)[0].toUpperCase()));
+    const isDocumented = method.toLowerCase() in methods;
+    assert.equal(status === 405, !isDocumented, `${method} ${path}: ${status}`);
+    const first = Object.keys(methods)[0].toUpperCase();
+    if (!isDocumented) assert.ok(headers.get("allow").includes(first));
   }
 }
 for (const path of ["", "no", "sessions/", "sessions/a/b", "channels/a", "publish/x"]) {
@@ -74,9 +75,9 @@ for (const path of ["", "no", "sessions/", "sessions/a/b", "channels/a", "publis
 }
 assert.equal((await get(`channels/${"x".repeat(9_000)}/members`)).status, 400);
 
-const nobody = "00000000-0000-4000-8000-000000000000";
+const unknown = "00000000-0000-4000-8000-000000000000";
 
-// Each call, and what clients see of it.
+// Each call and the messages that clients receive.
 const jack = await gateway.connect("/wsrv?token=of-jack");
 const forge = await gateway.connect("/forge?ch=room");
 const { items } = (await get("sessions?route=/wsrv")).body;
@@ -84,7 +85,7 @@ assert.deepEqual([items.length, items[0].users, items[0].channels], [1, ["jack"]
 const id = items[0].id;
 assert.ok(Math.abs(Date.parse(items[0].opened) - Date.now()) < 60_000);
 assert.deepEqual((await get(`sessions/${id}`)).body.id, id);
-assert.equal((await get(`sessions/${nobody}`)).status, 404);
+assert.equal((await get(`sessions/${unknown}`)).status, 404);
 assert.deepEqual(await ok("join", { session: id, channel: "room" }), { joined: true });
 assert.deepEqual(await ok("join", { session: id, channel: "room" }), { joined: false });
 const publish = { channel: "room", event: "news", data: { n: 1e2 } };
@@ -119,11 +120,11 @@ for (const query of ["limit=0", "limit=1001", "limit=x", "what=1", "after=x"]) {
 assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: true });
 assert.deepEqual(await ok("leave", { session: id, channel: "room" }), { left: false });
 
-// A batch is done in order, each call to its end before the next.
+// The calls of a batch are done one after the other.
 const batch = (calls) => post("batch", { calls });
 const done3 = await batch([
   { call: "push", user: "jack", data: 1 },
-  { call: "push", session: nobody, data: 1 },
+  { call: "push", session: unknown, data: 1 },
   { call: "push", user: "jack", data: 2 },
 ]);
 assert.equal(done3.status, 200);
@@ -132,33 +133,33 @@ assert.deepEqual([results[0], results[2]], [{ delivered: 1 }, { delivered: 1 }])
 assert.equal(results[1].error.code, "no_session");
 assert.deepEqual([(await jack.nextJson()).data, (await jack.nextJson()).data], [1, 2]);
 
-// What is sent again under its key is done once, also at the same time and on any shard.
-const again = (body, name, headers) =>
+// Requests with the same idempotency key are done once, also concurrently and on other shards.
+const pushWithKey = (body, name, headers) =>
   post("push", body, { "idempotency-key": name, connection: "close", ...headers });
-const first = await again({ user: "jack", data: "once" }, "k1");
-const second = await again({ user: "jack", data: "once" }, "k1");
+const first = await pushWithKey({ user: "jack", data: "once" }, "k1");
+const second = await pushWithKey({ user: "jack", data: "once" }, "k1");
 assert.deepEqual([first.status, second.status, second.body], [200, 200, first.body]);
 assert.deepEqual(
   [first.headers.get("idempotent-replayed"), second.headers.get("idempotent-replayed")],
   [null, "true"],
 );
-assert.equal((await again({ user: "jack", data: "other" }, "k1")).status, 422);
-assert.equal((await again({ user: "jack", data: "once" }, "")).status, 400);
-assert.equal((await again({ user: "jack", data: "once" }, "a b")).status, 400);
+assert.equal((await pushWithKey({ user: "jack", data: "other" }, "k1")).status, 422);
+assert.equal((await pushWithKey({ user: "jack", data: "once" }, "")).status, 400);
+assert.equal((await pushWithKey({ user: "jack", data: "once" }, "a b")).status, 400);
 const race = await Promise.all(
-  Array.from({ length: 40 }, () => again({ user: "jack", data: "raced" }, "k2")),
+  Array.from({ length: 40 }, () => pushWithKey({ user: "jack", data: "raced" }, "k2")),
 );
 for (const { status } of race) assert.ok(status === 200 || status === 409, String(status));
-// What was refused may be tried again; another API key has keys of its own.
-assert.equal((await again({ user: "" }, "k3")).status, 400);
-assert.equal((await again({ user: "jack", data: "tried" }, "k3")).status, 200);
+// The key of an invalid request is free again; idempotency keys are separate per API key.
+assert.equal((await pushWithKey({ user: "" }, "k3")).status, 400);
+assert.equal((await pushWithKey({ user: "jack", data: "tried" }, "k3")).status, 200);
 const old = { authorization: "Bearer old-key" };
-assert.equal((await again({ user: "jack", data: "mine" }, "k3", old)).status, 200);
-const heard = [];
-while (heard.length < 4) heard.push((await jack.nextJson()).data);
-assert.deepEqual(heard, ["once", "raced", "tried", "mine"]);
+assert.equal((await pushWithKey({ user: "jack", data: "mine" }, "k3", old)).status, 200);
+const received = [];
+while (received.length < 4) received.push((await jack.nextJson()).data);
+assert.deepEqual(received, ["once", "raced", "tried", "mine"]);
 
-// Ends.
+// Disconnects.
 assert.deepEqual(await ok("disconnect", { user: "nobody" }), { disconnected: 0 });
 assert.deepEqual(await ok("disconnect", { session: id, code: 4000, reason: "bye" }), {
   disconnected: 1,
@@ -171,7 +172,7 @@ assert.deepEqual(await ok("disconnect", { user: "jill", event: "f" }), { disconn
 assert.deepEqual(await ok("disconnect", { user: "jill", event: "e" }), { disconnected: 1 });
 await ws.closed;
 
-// Pages: every session once, in no more requests than it takes.
+// Pages: every session once, in as many requests as the limit requires.
 const crowd = [];
 for (let count = 0; count < 1_250; count += 250) {
   crowd.push(
@@ -193,7 +194,7 @@ for (const [path, count] of [
   assert.deepEqual([found.size, pages], [count, 4], path);
 }
 
-// Health: everything only for those who show a key.
+// Health: the details require a key.
 const health = (headers) => gateway.request("GET", "/health", undefined, headers);
 assert.deepEqual(Object.keys((await health({})).body), ["status", "version", "shards"]);
 const whole = (await health(key)).body;

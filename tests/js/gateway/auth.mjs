@@ -1,9 +1,9 @@
-// JSON Web Tokens made by node:crypto, in every place and language where one can be shown.
+// JSON Web Tokens made by node:crypto, in every dialect and every place of a request.
 
 import assert from "node:assert/strict";
 import { createHmac, createSign, generateKeyPairSync } from "node:crypto";
 import { renameSync, writeFileSync } from "node:fs";
-import { Gateway, done, file } from "./world.mjs";
+import { Gateway, done, file } from "./fixture.mjs";
 
 const base64url = (value) => Buffer.from(value).toString("base64url");
 const now = Math.floor(Date.now() / 1000);
@@ -69,7 +69,7 @@ push_path = "/push"
 jwt = { secret = "${secret}" }
 `);
 
-async function passes(path, options) {
+async function expectSession(path, options) {
   const client = await gateway.connect(path, options);
   await client.close();
 }
@@ -77,16 +77,16 @@ const query = (path, text) => `${path}?token=${text}`;
 const mine = { ...good, iss: "me", aud: ["us", "you"] };
 
 // HS256, issuer and audience.
-await passes(query("/hs", token("HS256", secret, mine)));
-const refusals = {
+await expectSession(query("/hs", token("HS256", secret, mine)));
+const invalid = {
   none: token("none", "", mine),
-  "None, spelled so": token("None", "", mine),
+  "None, capitalized": token("None", "", mine),
   "another secret": token("HS256", `${secret}x`, mine),
   "no issuer": token("HS256", secret, { ...mine, iss: undefined }),
   "another issuer": token("HS256", secret, { ...mine, iss: "they" }),
   "another audience": token("HS256", secret, { ...mine, aud: "us" }),
   expired: token("HS256", secret, { ...mine, exp: now - 1 }),
-  "without an end": token("HS256", secret, { ...mine, exp: undefined }),
+  "no expiry": token("HS256", secret, { ...mine, exp: undefined }),
   "not yet": token("HS256", secret, { ...mine, nbf: now + 3600 }),
   "no user": token("HS256", secret, { ...mine, sub: undefined }),
   "an empty user": token("HS256", secret, { ...mine, sub: "" }),
@@ -94,22 +94,22 @@ const refusals = {
   "no token at all": "x",
   "two parts": token("HS256", secret, mine).split(".").slice(0, 2).join("."),
 };
-for (const [what, text] of Object.entries(refusals)) {
-  assert.equal((await gateway.refused(query("/hs", text)))[0], 401, what);
+for (const [what, text] of Object.entries(invalid)) {
+  assert.equal((await gateway.rejection(query("/hs", text)))[0], 401, what);
 }
-assert.equal((await gateway.refused("/hs"))[0], 401, "none is shown");
+assert.equal((await gateway.rejection("/hs"))[0], 401, "no token");
 
-// RS256 from a PEM file; the key's text is no secret, and the first place that has a token counts.
+// RS256 from a PEM file: its text is not an HS256 secret. The first place with a token is used.
 const rs = token("RS256", rsa.privateKey);
-await passes("/rs", { headers: { cookie: `session=${rs}` } });
-await passes("/rs", { headers: { "x-token": rs } });
+await expectSession("/rs", { headers: { cookie: `session=${rs}` } });
+await expectSession("/rs", { headers: { "x-token": rs } });
 const client = await gateway.connect("/rs", { headers: { authorization: `Bearer ${rs}` } });
-const ask = async (cmd) => {
+const call = async (cmd) => {
   client.send(JSON.stringify({ cmd, seqno: "1" }));
   return (await client.nextJson()).msg;
 };
 assert.deepEqual(
-  [await ask("admin"), await ask("group"), await ask("none")],
+  [await call("admin"), await call("group"), await call("none")],
   ["ok", "ok", "not authorized"],
 );
 await client.close();
@@ -120,53 +120,53 @@ for (const [what, text] of Object.entries({
   ES256: token("ES256", ec.privateKey),
 })) {
   const headers = { authorization: `Bearer ${text}` };
-  assert.equal((await gateway.refused("/rs", { headers }))[0], 401, what);
+  assert.equal((await gateway.rejection("/rs", { headers }))[0], 401, what);
 }
 const wrongFirst = { headers: { cookie: "session=x", authorization: `Bearer ${rs}` } };
-assert.equal((await gateway.refused("/rs", wrongFirst))[0], 401);
+assert.equal((await gateway.rejection("/rs", wrongFirst))[0], 401);
 
-// A set of keys, which changes: the old key is good for nothing at once.
+// A JWKS file that is replaced: the old keys are invalid at once.
 const forge = (text) => `/jwks?ch=x${text ? `&token=${text}` : ""}`;
 const keyed = (alg, key, kid, claims) => token(alg, key, claims, { kid });
 const late = { ...good, exp: now - 5 };
-await passes(forge(keyed("RS256", rsa.privateKey, "r")));
-await passes(forge(keyed("ES256", ec.privateKey, "e", late)));
-await passes(forge(""));
+await expectSession(forge(keyed("RS256", rsa.privateKey, "r")));
+await expectSession(forge(keyed("ES256", ec.privateKey, "e", late)));
+await expectSession(forge(""));
 for (const text of [
   keyed("RS256", rsa.privateKey, "x"),
   keyed("RS256", rsa.privateKey, undefined),
   keyed("RS256", rsa.privateKey, "e"),
   keyed("HS256", rsa.publicKey.export({ format: "jwk" }).n, "r"),
 ]) {
-  assert.equal((await gateway.refused(forge(text)))[0], 401);
+  assert.equal((await gateway.rejection(forge(text)))[0], 401);
 }
 const next = file("next.json", JSON.stringify({ keys: [jwk(other.publicKey, "o")] }));
 renameSync(next, jwksFile);
-await passes(forge(keyed("RS256", other.privateKey, "o")));
-assert.equal((await gateway.refused(forge(keyed("RS256", rsa.privateKey, "r"))))[0], 401);
-// What is broken is not taken: the keys that were there go on.
+await expectSession(forge(keyed("RS256", other.privateKey, "o")));
+assert.equal((await gateway.rejection(forge(keyed("RS256", rsa.privateKey, "r"))))[0], 401);
+// An invalid file is ignored; the previous keys stay.
 writeFileSync(jwksFile, "{");
-await passes(forge(keyed("RS256", other.privateKey, "o")));
+await expectSession(forge(keyed("RS256", other.privateKey, "o")));
 writeFileSync(jwksFile, JSON.stringify({ keys: [jwk(other.publicKey, "o")] }));
 
-// edk: the user is the token's, and a header may not say otherwise.
+// edk: the token determines the user; a header with another user is rejected.
 const edk = keyed("RS256", other.privateKey, "o");
 const protocols = [edk];
-await passes("/edk", { protocols });
-await passes("/edk", { protocols, headers: { "x-user-id": "jack" } });
+await expectSession("/edk", { protocols });
+await expectSession("/edk", { protocols, headers: { "x-user-id": "jack" } });
 assert.equal(
-  (await gateway.refused("/edk", { protocols, headers: { "x-user-id": "jill" } }))[0],
+  (await gateway.rejection("/edk", { protocols, headers: { "x-user-id": "jill" } }))[0],
   401,
 );
-assert.equal((await gateway.refused("/edk", { protocols: ["x"] }))[0], 401);
+assert.equal((await gateway.rejection("/edk", { protocols: ["x"] }))[0], 401);
 
-// easyws in its cookie, wserver in its registration.
+// easyws: in the cookie. wserver: in the registration.
 const hs = token("HS256", secret);
-await passes("/easyws", { headers: { cookie: `auth=${hs}` } });
+await expectSession("/easyws", { headers: { cookie: `auth=${hs}` } });
 const wrong = { headers: { cookie: `auth=${token("HS256", `${secret}x`)}` } };
-assert.deepEqual(await gateway.refused("/easyws", wrong), [403, "Authentication failed\n"]);
+assert.deepEqual(await gateway.rejection("/easyws", wrong), [403, "Authentication failed\n"]);
 const ws = await gateway.connect("/ws");
-ws.send(JSON.stringify({ token: refusals.expired, event: "e" }));
+ws.send(JSON.stringify({ token: invalid.expired, event: "e" }));
 ws.send(JSON.stringify({ token: hs, event: "e" }));
 let total = "";
 while (total !== "message sent to 1 clients") {

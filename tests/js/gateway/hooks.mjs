@@ -1,22 +1,22 @@
-// Hooks in every language: open, authenticate, message, close, first messages, values, refusals.
+// Hooks in every dialect: open, authenticate, message, close, first messages, values, rejections.
 
 import assert from "node:assert/strict";
 import protobuf from "protobufjs";
 import { readFileSync } from "node:fs";
-import { Backend, Gateway, backendTable, done } from "./world.mjs";
+import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const backend = await Backend.start({
   open: ({ request, token, route }) => {
-    const wish = new URLSearchParams(request.query ?? "").get("wish");
-    if (wish === "no") return { admit: false };
-    if (wish === "teapot") return { admit: false, status: 418, body: "short and stout" };
+    const mode = new URLSearchParams(request.query ?? "").get("mode");
+    if (mode === "no") return { admit: false };
+    if (mode === "teapot") return { admit: false, status: 418, body: "short and stout" };
     return {
       admit: true,
       user: token ? `user of ${token}` : "jack",
       profile: { name: "Jack", fields: { route } },
       channels: ["room"],
       values: { visits: 1 },
-      message: wish === "hello" ? { event: "welcome", data: { to: "you" } } : undefined,
+      message: mode === "hello" ? { event: "welcome", data: { to: "you" } } : undefined,
     };
   },
   authenticate: ({ token }) => ({ user: token === "good" ? "jill" : null }),
@@ -93,53 +93,53 @@ push_path = "/push"
 hooks = { backend = "app", on = ["authenticate", "close"] }
 `);
 
-// Refusals, with the backend's words or the gateway's.
-assert.deepEqual(await gateway.refused("/wsrv?wish=teapot"), [418, "short and stout"]);
-assert.equal((await gateway.refused("/wsrv?wish=no"))[0], 403);
+// Rejections with the backend's status and body, or with the default.
+assert.deepEqual(await gateway.rejection("/wsrv?mode=teapot"), [418, "short and stout"]);
+assert.equal((await gateway.rejection("/wsrv?mode=no"))[0], 403);
 
 // wsrv
-const client = await gateway.connect("/wsrv?wish=hello&x=%20", { headers: { "x-extra": "1" } });
-const [opened] = backend.of("open").slice(-1);
+const client = await gateway.connect("/wsrv?mode=hello&x=%20", { headers: { "x-extra": "1" } });
+const [opened] = backend.requestsOf("open").slice(-1);
 assert.equal(opened.headers.authorization, "Bearer between-us");
 assert.deepEqual([opened.route, opened.dialect, opened.request.path], ["/wsrv", "wsrv", "/wsrv"]);
-assert.equal(opened.request.query, "wish=hello&x=%20");
+assert.equal(opened.request.query, "mode=hello&x=%20");
 assert.deepEqual(opened.request.headers["x-extra"], ["1"]);
 assert.equal(opened.request.headers["sec-websocket-key"], undefined);
 const welcome = await client.nextJson();
 assert.deepEqual([welcome.cmd, welcome.data], ["welcome", { to: "you" }]);
-const ask = async (cmd, data) => {
+const call = async (cmd, data) => {
   client.send(JSON.stringify({ cmd, seqno: "q", data }));
-  const answer = await client.nextJson();
-  return answer.status === 0 ? answer.data : [answer.status, answer.msg, answer.data];
+  const response = await client.nextJson();
+  return response.status === 0 ? response.data : [response.status, response.msg, response.data];
 };
-assert.equal(await ask("sum", [1, 2, 3]), 6);
-assert.equal(await ask("hello"), "world");
-assert.deepEqual(await ask("fail"), [7, "no such thing", [1]]);
-assert.equal(await ask("count"), 1);
-assert.equal(await ask("count"), 2);
-assert.deepEqual(await ask("who"), {
+assert.equal(await call("sum", [1, 2, 3]), 6);
+assert.equal(await call("hello"), "world");
+assert.deepEqual(await call("fail"), [7, "no such thing", [1]]);
+assert.equal(await call("count"), 1);
+assert.equal(await call("count"), 2);
+assert.deepEqual(await call("who"), {
   user: "jack",
   name: "Jack",
   fields: { route: "/wsrv" },
   values: { visits: 3 },
 });
-// What an answer asks for is done in order, and pushes come before the reply.
+// The actions of a response are done in order, and pushes are sent before the reply.
 client.send(JSON.stringify({ cmd: "all", seqno: "q" }));
 const seen = [];
 while (seen.length < 4) seen.push((await client.nextJson()).data);
 assert.deepEqual(seen, ["hall", 1, 2, "done"]);
-// An answer that is wrong anywhere is not used at all.
-assert.deepEqual(await ask("bad"), [999_999_999, "backend unavailable", {}]);
+// No action of a response with an invalid part is done.
+assert.deepEqual(await call("bad"), [999_999_999, "backend unavailable", {}]);
 const { body } = await gateway.request(
   "GET",
-  `/api/v1/sessions/${backend.of("message")[0].session.id}`,
+  `/api/v1/sessions/${backend.requestsOf("message")[0].session.id}`,
 );
 assert.deepEqual([body.users, body.channels], [["jack"], ["hall"]]);
 client.send(JSON.stringify({ cmd: "bye", seqno: "q" }));
 assert.equal((await client.nextJson()).data, "bye");
 assert.deepEqual(await client.closed, { code: 4000, reason: "as you wish", wasClean: true });
-const [closed] = await backend.until("close", 1);
-assert.equal(closed.session.id, backend.of("message")[0].session.id);
+const [closed] = await backend.waitForRequests("close", 1);
+assert.equal(closed.session.id, backend.requestsOf("message")[0].session.id);
 assert.deepEqual(closed.session.values, { visits: 3 });
 
 // easyws
@@ -149,7 +149,7 @@ assert.equal(await easy.next(), "text: hi!");
 easy.send("nothing: x");
 easy.send("text: again");
 assert.equal(await easy.next(), "text: again!");
-assert.equal(backend.of("message").at(-1).session.user, "user of t");
+assert.equal(backend.requestsOf("message").at(-1).session.user, "user of t");
 await easy.close();
 
 // projectforge
@@ -159,16 +159,16 @@ assert.deepEqual(await forge.nextJson(), { channel: "x", cmd: "sum", param: 9 })
 forge.send(JSON.stringify({ cmd: "fail" }));
 assert.equal((await forge.closed).code, 1011);
 
-// edk: by type with our schema, all bytes without one
+// edk: with the built-in schema and without a schema
 const edk = await gateway.connect("/edk", { protocols: ["tok"] });
 assert.equal(edk.socket.protocol, "tok");
 const schema = protobuf.parse(readFileSync(new URL("../ws.proto", import.meta.url), "utf8"));
 const Message = schema.root.lookupType("ws.Message");
-const speak = (fields) => Buffer.from(Message.encode(Message.create(fields)).finish());
-edk.send(speak({ type: "", payload: Buffer.from([0, 255]), id: "7" }));
-const answer = Message.decode(await edk.next());
-assert.deepEqual([Buffer.from(answer.payload), answer.id], [Buffer.from([0, 255]), "7"]);
-assert.equal(backend.of("message").at(-1).session.user, "user of tok");
+const encode = (fields) => Buffer.from(Message.encode(Message.create(fields)).finish());
+edk.send(encode({ type: "", payload: Buffer.from([0, 255]), id: "7" }));
+const response = Message.decode(await edk.next());
+assert.deepEqual([Buffer.from(response.payload), response.id], [Buffer.from([0, 255]), "7"]);
+assert.equal(backend.requestsOf("message").at(-1).session.user, "user of tok");
 await edk.close();
 const opaque = await gateway.connect("/opaque", { protocols: ["tok2"] });
 const bytes = Buffer.from("0a0463686174", "hex");
@@ -186,27 +186,27 @@ while (total !== "message sent to 1 clients") {
   total = (await gateway.request("POST", "/push", push)).body;
 }
 assert.equal(await ws.next(), "hi");
-assert.equal(backend.of("authenticate").length, 2);
+assert.equal(backend.requestsOf("authenticate").length, 2);
 await ws.close();
-await backend.until("close", 5);
+await backend.waitForRequests("close", 5);
 
-// What a session does not begin on, because it would be too much, is in the log.
-const narrow = await Gateway.start(
+// Channels beyond `channels_per_session_max` are not joined at the start, which is logged.
+const limited = await Gateway.start(
   `
 limits.channels_per_session_max = 2
 ${backendTable(backend)}
 ${route("wsrv", 'push_frame = "text"\njoin_on_open = ["one", "two"]')}`,
 );
-const full = await narrow.connect("/wsrv?wish=hello");
+const full = await limited.connect("/wsrv?mode=hello");
 await full.next();
-const { items } = (await narrow.request("GET", "/api/v1/sessions")).body;
+const { items } = (await limited.request("GET", "/api/v1/sessions")).body;
 assert.deepEqual(items[0].channels, ["room", "one"]);
 full.socket.terminate();
-await narrow.stop();
-assert.match(narrow.log, /more than it may be on path="\/wsrv" channel="two"/);
+await limited.stop();
+assert.match(limited.log, /channels_per_session_max path="\/wsrv" channel="two"/);
 
-// Every hook has a name of its own.
-const ids = backend.asked.map((asked) => asked.id);
+// Every hook request has its own id.
+const ids = backend.requests.map((request) => request.id);
 assert.equal(new Set(ids).size, ids.length);
 await gateway.stop();
 await backend.stop();

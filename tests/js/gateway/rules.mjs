@@ -1,12 +1,12 @@
-// Who may join and publish, by each kind of rule, and the channels that a session is put on.
+// Access rules of every kind for joins, publications and commands, and channels joined on open.
 
 import assert from "node:assert/strict";
-import { Backend, Gateway, backendTable, done } from "./world.mjs";
+import { Backend, Gateway, backendTable, done } from "./fixture.mjs";
 
 const backend = await Backend.start({
-  join: (asked) => ({ allow: asked.session.user === "ann" && asked.channel === "asked-1" }),
-  publish: (asked) => ({ allow: asked.session.user === "ann" }),
-  command: (asked) => ({ allow: asked.command === "secret" && asked.session.user === "ann" }),
+  join: (request) => ({ allow: request.session.user === "ann" && request.channel === "hook-1" }),
+  publish: (request) => ({ allow: request.session.user === "ann" }),
+  command: (request) => ({ allow: request.command === "secret" && request.session.user === "ann" }),
 });
 const gateway = await Gateway.start(`
 ${backendTable(backend)}
@@ -47,7 +47,7 @@ name = "tokens"
 join = { tokens = ["of-ann", "x"] }
 publish = { tokens = ["of-bob"] }
 [[routes.channels]]
-name = "asked-*"
+name = "hook-*"
 join = "hook"
 publish = "hook"
 [[routes.channels]]
@@ -80,76 +80,76 @@ key = { action = "echo", allow = { tokens = ["of-bob"] } }
 name = "tokens-2"
 join = { tokens = ["of-ann"] }
 [[routes.channels]]
-name = "asked-3"
+name = "hook-3"
 join = "hook"
 `);
 
-const names = async (channel) => {
+const members = async (channel) => {
   const path = `/api/v1/channels/${encodeURIComponent(channel)}/members`;
   const { body } = await gateway.request("GET", path);
   return body.items.map((item) => item.users[0] ?? "nobody").sort();
 };
-const as = (token) => gateway.connect(`/wsrv${token ? `?token=${token}` : ""}`);
-const [ann, bob, eve] = [await as("of-ann"), await as("of-bob"), await as("")];
-const ask = async (client, cmd, data) => {
+const connectAs = (token) => gateway.connect(`/wsrv${token ? `?token=${token}` : ""}`);
+const [ann, bob, eve] = [await connectAs("of-ann"), await connectAs("of-bob"), await connectAs("")];
+const call = async (client, cmd, data) => {
   client.send(JSON.stringify({ cmd, seqno: "q", data }));
   for (;;) {
-    const answer = await client.nextJson();
-    if (answer.seqno === "q") return answer.status === 0 ? answer.data : answer.msg;
+    const response = await client.nextJson();
+    if (response.seqno === "q") return response.status === 0 ? response.data : response.msg;
   }
 };
 const ok = {};
-const no = "not authorized";
+const denied = "not authorized";
 
-// Who is where from the start, whatever the rule of the channel.
-assert.deepEqual(await names("global"), ["ann", "bob", "nobody"]);
-assert.deepEqual(await names("user:ann"), ["ann"]);
+// `join_on_open` ignores the channel's rule.
+assert.deepEqual(await members("global"), ["ann", "bob", "nobody"]);
+assert.deepEqual(await members("user:ann"), ["ann"]);
 
 const cases = [
-  // channel, then what ann, bob and a stranger are told
+  // channel, then the results for ann, bob and a session without a user
   ["open-1", ok, ok, ok],
   ["undeclared", ok, ok, ok],
-  ["closed", no, no, no],
-  ["members", ok, ok, no],
-  ["user:bob", no, ok, no],
-  ["tokens", ok, no, no],
-  ["asked-1", ok, no, no],
-  ["asked-2", no, no, no],
+  ["closed", denied, denied, denied],
+  ["members", ok, ok, denied],
+  ["user:bob", denied, ok, denied],
+  ["tokens", ok, denied, denied],
+  ["hook-1", ok, denied, denied],
+  ["hook-2", denied, denied, denied],
 ];
 for (const [channel, ...expected] of cases) {
   for (const [index, client] of [ann, bob, eve].entries()) {
-    assert.deepEqual(await ask(client, "join", channel), expected[index], `${channel} ${index}`);
+    assert.deepEqual(await call(client, "join", channel), expected[index], `${channel} ${index}`);
   }
 }
-assert.equal(backend.of("join").length, 6);
-const { session } = backend.of("join")[0];
+assert.equal(backend.requestsOf("join").length, 6);
+const { session } = backend.requestsOf("join")[0];
 assert.deepEqual([session.user, session.values], ["ann", {}]);
 
-// Publishing: one must be on the channel, and its rule must let one.
-const say = (client, channel) => ask(client, "publish", { channel, data: "x" });
-assert.deepEqual(await say(ann, "open-1"), ok);
-assert.equal(await say(ann, "closed"), "not on the channel");
-assert.equal(await say(ann, "members"), no);
-assert.deepEqual(await say(ann, "user:ann"), ok);
-assert.equal(await say(bob, "user:ann"), "not on the channel");
-assert.equal(await say(ann, "tokens"), no);
-assert.deepEqual(await say(ann, "asked-1"), ok);
-assert.deepEqual(await say(bob, "global"), ok);
-assert.equal(await say(eve, "global"), no);
-assert.equal(await say(ann, ""), "no channel is named");
-assert.equal(await ask(ann, "publish", ["open-1", "x"]), "no channel is named");
+// Publications: the session must be on the channel and its rule must allow it.
+const publish = (client, channel) => call(client, "publish", { channel, data: "x" });
+assert.deepEqual(await publish(ann, "open-1"), ok);
+assert.equal(await publish(ann, "closed"), "not on the channel");
+assert.equal(await publish(ann, "members"), denied);
+assert.deepEqual(await publish(ann, "user:ann"), ok);
+assert.equal(await publish(bob, "user:ann"), "not on the channel");
+assert.equal(await publish(ann, "tokens"), denied);
+assert.deepEqual(await publish(ann, "hook-1"), ok);
+assert.deepEqual(await publish(bob, "global"), ok);
+assert.equal(await publish(eve, "global"), denied);
+assert.equal(await publish(ann, ""), "no channel is named");
+assert.equal(await call(ann, "publish", ["open-1", "x"]), "no channel is named");
 
-// Commands: their own rules, constant answers, fixed channels, everyone but the sender.
-assert.deepEqual(await ask(ann, "known"), { ok: true });
-assert.equal(await ask(eve, "known"), no);
-assert.equal(await ask(ann, "never"), no);
-assert.equal(await ask(ann, "secret"), "AAE=");
-assert.equal(await ask(bob, "secret"), no);
-assert.deepEqual(await ask(bob, "key", [1]), [1]);
-assert.equal(await ask(ann, "key", [1]), no);
-assert.equal(await ask(eve, "mine", 1), no);
-for (const client of [ann, bob]) assert.deepEqual(await ask(client, "join", "lobby"), ok);
-assert.deepEqual(await ask(ann, "lobby", { n: 7 }), ok);
+// Commands: their own rules, constant replies, fixed channels, publications to the others.
+assert.deepEqual(await call(ann, "known"), { ok: true });
+assert.equal(await call(eve, "known"), denied);
+assert.equal(await call(ann, "never"), denied);
+assert.equal(await call(ann, "secret"), "AAE=");
+assert.equal(await call(bob, "secret"), denied);
+assert.deepEqual(await call(bob, "key", [1]), [1]);
+assert.equal(await call(ann, "key", [1]), denied);
+assert.equal(await call(eve, "mine", 1), denied);
+for (const client of [ann, bob]) assert.deepEqual(await call(client, "join", "lobby"), ok);
+assert.deepEqual(await call(ann, "lobby", { n: 7 }), ok);
 for (;;) {
   const { cmd, data } = await bob.nextJson();
   if (cmd === "said") {
@@ -158,7 +158,7 @@ for (;;) {
   }
 }
 
-// The rules hold in whatever language one asks.
+// The rules hold in every dialect.
 const cookie = (token) => ({ headers: { cookie: `auth=${token}` } });
 const easy = await gateway.connect("/easyws", cookie("of-bob"));
 easy.send("listen: user:ann");
@@ -168,31 +168,31 @@ easy.send("listen: user:bob");
 assert.equal(await easy.next(), "websocket: already listening");
 easy.send("listen: nowhere");
 assert.equal(await easy.next(), "websocket: channel does not exist");
-assert.deepEqual(await gateway.refused("/easyws", cookie("wrong")), [
+assert.deepEqual(await gateway.rejection("/easyws", cookie("wrong")), [
   403,
   "Authentication failed\n",
 ]);
-const [status] = await gateway.refused("/projectforge?ch=members");
+const [status] = await gateway.rejection("/projectforge?ch=members");
 assert.equal(status, 403);
 const forge = await gateway.connect("/projectforge?ch=open-2");
-assert.deepEqual(await names("open-2"), ["nobody"]);
+assert.deepEqual(await members("open-2"), ["nobody"]);
 
-// A wrong token is refused, none lets one in as nobody.
-assert.equal((await gateway.refused("/wsrv?token=wrong"))[0], 401);
+// A wrong token is rejected; without a token the session has no user.
+assert.equal((await gateway.rejection("/wsrv?token=wrong"))[0], 401);
 const bearer = await gateway.connect("/wsrv", { headers: { authorization: "bearer of-ann" } });
-assert.deepEqual(await ask(bearer, "known"), { ok: true });
+assert.deepEqual(await call(bearer, "known"), { ok: true });
 
-// A rule looks at the token that is shown also where no token names a user.
+// Rules also see the token on routes where tokens name no user.
 const [shown, hidden] = [await gateway.connect("/shown?t=of-ann"), await gateway.connect("/shown")];
-assert.deepEqual(await ask(shown, "join", "tokens-2"), ok);
-assert.equal(await ask(hidden, "join", "tokens-2"), no);
-assert.equal(await ask(shown, "key", 1), no);
-assert.equal(await ask(shown, "join", "asked-3"), no);
-assert.equal(backend.of("join").at(-1).token, "of-ann");
+assert.deepEqual(await call(shown, "join", "tokens-2"), ok);
+assert.equal(await call(hidden, "join", "tokens-2"), denied);
+assert.equal(await call(shown, "key", 1), denied);
+assert.equal(await call(shown, "join", "hook-3"), denied);
+assert.equal(backend.requestsOf("join").at(-1).token, "of-ann");
 const guest = await gateway.connect("/projectforge?ch=tokens&token=of-ann");
-assert.equal((await gateway.refused("/projectforge?ch=tokens&token=of-bob"))[0], 403);
+assert.equal((await gateway.rejection("/projectforge?ch=tokens&token=of-bob"))[0], 403);
 
-// What was declared by its name is there before anyone, what fits a pattern is not.
+// Channels declared by name are listed without members, patterns are not listed.
 const { body } = await gateway.request("GET", "/api/v1/channels?route=/wsrv");
 const listed = Object.fromEntries(body.items.map((item) => [item.name, item.sessions]));
 assert.equal(listed.closed, 0);

@@ -1,20 +1,22 @@
-// The page of examples/projectforge.rs, run without a browser: its script gets a document with a
-// form and a list, and Node's own WebSocket. A member of its channel sees what it says.
+// The page of examples/projectforge.rs without a browser: its script runs with a stub document and
+// Node's WebSocket. A second session on its channel checks the messages.
 
 import assert from "node:assert/strict";
-import { base, done, open, within } from "../client.mjs";
+import { base, done, open, withTimeout } from "../client.mjs";
 
 const page = await (await fetch(`${base.replace("ws:", "http:")}/example`)).text();
 const script = page.match(/<script>(.*)<\/script>/s)[1];
 
-// The next thing that happens, however early it does.
+// A queue whose `next` waits for an item.
 function queue() {
   const items = [];
   let wake = () => {};
   return {
     push: (item) => { items.push(item); wake(); },
     next: async (what) => {
-      while (items.length === 0) await within(what, new Promise((resolve) => (wake = resolve)));
+      while (items.length === 0) {
+        await withTimeout(what, new Promise((resolve) => (wake = resolve)));
+      }
       return items.shift();
     },
   };
@@ -36,43 +38,43 @@ const document = { createElement: () => ({}), getElementById: (id) => elements[i
 const location = { search: "?ch=a%26b", protocol: "http:", host: new URL(base).host };
 
 const member = await open(new WebSocket(`${base}/example/socket?ch=a%26b`));
-const heard = async () => {
+const receive = async () => {
   const { cmd, param } = await member.nextJson();
   return [cmd, param.text];
 };
 new Function("document", "location", "WebSocket", script)(document, location, Socket);
-const first = await sockets.next("a socket");
-assert.match(await shown.next("a line"), /^pong at 20/);
-assert.deepEqual(await heard(), ["online-update", undefined]);
-assert.deepEqual(await heard(), ["pong", undefined]);
+const first = await sockets.next("socket");
+assert.match(await shown.next("line"), /^pong at 20/);
+assert.deepEqual(await receive(), ["online-update", undefined]);
+assert.deepEqual(await receive(), ["pong", undefined]);
 
-// White space around a text is cut off, and where nothing is left nothing is sent.
+// The page trims texts and does not send empty ones.
 const submit = (text) => {
   input.value = text;
   let isPrevented = false;
   form.onsubmit({ preventDefault: () => (isPrevented = true) });
-  assert.ok(isPrevented, "the page stays");
+  assert.ok(isPrevented, "the form is not submitted by the browser");
 };
 submit(" \t");
 submit("");
 submit("  hi there ");
 assert.equal(input.value, "");
-assert.deepEqual(await heard(), ["chat", "hi there"]);
-assert.equal(await shown.next("a line"), "Guest: hi there");
+assert.deepEqual(await receive(), ["chat", "hi there"]);
+assert.equal(await shown.next("line"), "Guest: hi there");
 
-// What is written while there is no connection stays in the box until there is one again.
+// A text entered without a connection stays in the input and can be sent after the reconnect.
 first.close(1000);
-assert.match(await shown.next("a line"), /^closed with 1000/);
+assert.match(await shown.next("line"), /^closed with 1000/);
 submit("later");
 assert.equal(input.value, "later");
-const second = await sockets.next("a second socket");
+const second = await sockets.next("second socket");
 assert.notEqual(second, first);
-assert.match(await shown.next("a line"), /^pong at 20/);
-assert.deepEqual(await heard(), ["online-update", undefined]);
-assert.deepEqual(await heard(), ["online-update", undefined]);
-assert.deepEqual(await heard(), ["pong", undefined]);
+assert.match(await shown.next("line"), /^pong at 20/);
+assert.deepEqual(await receive(), ["online-update", undefined]);
+assert.deepEqual(await receive(), ["online-update", undefined]);
+assert.deepEqual(await receive(), ["pong", undefined]);
 submit(input.value);
-assert.deepEqual(await heard(), ["chat", "later"]);
+assert.deepEqual(await receive(), ["chat", "later"]);
 
 await member.close();
 done();

@@ -1,4 +1,4 @@
-//! A server that hooks are posted to: by hand, or with a function that responds.
+//! Backends for hooks, driven by the test step by step or by a function.
 
 use crate::PATIENCE;
 use crate::http::{Request, ok};
@@ -9,23 +9,23 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-/// A listener whose connections the test reads and responds to by hand.
+/// A backend whose requests the test reads and responds to.
 #[derive(Debug)]
 pub struct Backend {
-    /// Where it listens.
+    /// The listening address.
     pub address: SocketAddr,
     accepted: Receiver<TcpStream>,
 }
 
 impl Backend {
-    /// Starts to listen on a port of the kernel's choice.
+    /// Starts to listen on a free port.
     pub fn start() -> Self {
         let (sender, accepted) = channel();
         let address = listen(move |socket| sender.send(socket).is_ok());
         Self { address, accepted }
     }
 
-    /// The next connection of the gateway's.
+    /// Waits for the gateway's next connection.
     #[track_caller]
     pub fn connection(&self) -> Peer {
         let socket = self.accepted.recv_timeout(PATIENCE);
@@ -33,8 +33,8 @@ impl Backend {
     }
 }
 
-/// Responds to every request with the body that a function returns, until the test's process ends.
-/// Returns where.
+/// Starts a backend that responds to every request with the body that `with` returns, until the
+/// test process exits. Returns its address.
 pub fn respond(with: impl Fn(&Request) -> String + Send + Sync + 'static) -> SocketAddr {
     let with = Arc::new(with);
     listen(move |socket| {
@@ -51,7 +51,7 @@ pub fn respond(with: impl Fn(&Request) -> String + Send + Sync + 'static) -> Soc
     })
 }
 
-/// Gives each connection to a function, until that returns `false`.
+/// Passes each connection to `each` until that returns `false`. Returns the listening address.
 fn listen(mut each: impl FnMut(TcpStream) -> bool + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it listens");

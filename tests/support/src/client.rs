@@ -1,36 +1,37 @@
-//! A WebSocket client that is not ours: tungstenite, over a socket whose reads time out.
+//! A third-party WebSocket client: tungstenite, on a socket with read timeouts.
 
-use crate::net::{connect, patient};
+use crate::net::{connect, with_timeouts};
 use std::net::{SocketAddr, TcpStream};
 use tungstenite::{Bytes, ClientRequestBuilder, Message, WebSocket};
 
-/// A session.
+/// A client's session.
 pub type Client = WebSocket<TcpStream>;
 
-/// A session on `path`.
+/// Opens a session on `path`.
 #[track_caller]
 pub fn open(address: SocketAddr, path: &str) -> Client {
     open_with(address, path, &[])
 }
 
-/// A session on `path`, asked for with headers.
+/// Opens a session on `path` with headers.
 #[track_caller]
 pub fn open_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Client {
     try_open(connect(address), path, headers).expect("the upgrade is granted")
 }
 
-/// A session on `path` over a socket; an error is what else was answered.
+/// Opens a session on `path` over a socket. `Err` describes the response that rejects it.
 pub fn open_on(socket: TcpStream, path: &str) -> Result<Client, String> {
     try_open(socket, path, &[])
 }
 
-/// A session on `path` over a socket, asked for with headers; an error is what else was answered.
+/// Opens a session on `path` over a socket with headers. `Err` describes the response that rejects
+/// it.
 pub fn try_open(socket: TcpStream, path: &str, headers: &[(&str, &str)]) -> Result<Client, String> {
     let address = socket.peer_addr().expect("connected");
     let url = format!("ws://{address}{path}");
     let mut request = ClientRequestBuilder::new(url.parse().expect("a plain URL"));
     for &(name, value) in headers {
-        // It fails on a subprotocol of the response that it does not know that it offered.
+        // tungstenite only accepts subprotocols that were set by this method.
         request = if name.eq_ignore_ascii_case("sec-websocket-protocol") {
             request.with_sub_protocol(value)
         } else {
@@ -38,13 +39,13 @@ pub fn try_open(socket: TcpStream, path: &str, headers: &[(&str, &str)]) -> Resu
         };
     }
     socket.set_nodelay(true).expect("a TCP socket");
-    let opened = tungstenite::client(request, patient(socket));
+    let opened = tungstenite::client(request, with_timeouts(socket));
     opened
         .map(|(client, _)| client)
         .map_err(|error| error.to_string())
 }
 
-/// A session on `/ws` that speaks for a user.
+/// Opens a session on `/ws` that is bound to a user.
 #[track_caller]
 pub fn open_as(address: SocketAddr, token: &str, event: &str) -> Client {
     let mut client = open(address, "/ws");
@@ -52,17 +53,17 @@ pub fn open_as(address: SocketAddr, token: &str, event: &str) -> Client {
     client
 }
 
-/// Registers, and waits until the gateway has acted on it.
+/// Sends a registration and waits until the gateway has handled it.
 #[track_caller]
 pub fn register(client: &mut Client, token: &str, event: &str) {
     let text = format!(r#"{{"token":"{token}","event":"{event}"}}"#);
     client.send(Message::text(text)).expect("the gateway reads");
-    settle(client);
+    expect_no_message(client);
 }
 
-/// Shows that nothing has come: the next thing is the answer to a ping.
+/// Sends a ping and asserts that the next frame is its pong: no message is pending.
 #[track_caller]
-pub fn settle(client: &mut Client) {
+pub fn expect_no_message(client: &mut Client) {
     let payload = Bytes::from_static(b"settle");
     let ping = Message::Ping(payload.clone());
     client.send(ping).expect("the gateway reads");
@@ -70,7 +71,7 @@ pub fn settle(client: &mut Client) {
     assert_eq!(answer, Message::Pong(payload));
 }
 
-/// The next message, a text.
+/// Returns the next message, which must be text.
 #[track_caller]
 pub fn read_text(client: &mut Client) -> String {
     let message = client.read().expect("a message comes");
@@ -80,7 +81,7 @@ pub fn read_text(client: &mut Client) -> String {
     text.to_string()
 }
 
-/// The next frame is a close frame: its code and reason.
+/// Returns code and reason of the next frame, which must be a close frame.
 #[track_caller]
 pub fn closing(client: &mut Client) -> (u16, String) {
     let frame = client.read().expect("a frame comes");
@@ -90,7 +91,7 @@ pub fn closing(client: &mut Client) -> (u16, String) {
     (close.code.into(), close.reason.to_string())
 }
 
-/// Whether a ping is answered; if not, the session is closed because the gateway stops.
+/// Sends a ping. Returns `false` if the session is closed because the gateway stops.
 #[track_caller]
 pub fn is_open(client: &mut Client) -> bool {
     let payload = Bytes::from_static(b"there?");

@@ -1,6 +1,6 @@
-//! WebSocket frames as bytes: a client's out, a server's in.
+//! WebSocket frames: an encoder for clients, a decoder of a server's frames.
 
-/// A frame, masked with this, its length in the shortest form.
+/// Encodes a masked frame with its length in the shortest form.
 pub fn masked(first_octet: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
     let mut frame = vec![first_octet];
     match payload.len() {
@@ -23,17 +23,18 @@ pub fn masked(first_octet: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
 /// A whole frame of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame<'b> {
-    /// Without the bits before it, which must say that it is a whole message.
+    /// The opcode. The frame must be final and have no reserved bits.
     pub opcode: u8,
-    /// What it carries, shorter than 64 KiB.
+    /// The payload, shorter than 64 KiB.
     pub payload: &'b [u8],
 }
 
-/// The frame at the start of the bytes, and its length; `None` if its end is not there.
+/// Decodes the frame at the start of `bytes` and returns it with its length; `None` if it is
+/// incomplete.
 ///
 /// # Panics
 ///
-/// If it is masked, a fragment, has reserved bits, or is longer than anything said here.
+/// The frame is masked, fragmented, has reserved bits, or a payload of 64 KiB or more.
 #[track_caller]
 pub fn parse(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let (&first, &len) = (bytes.first()?, bytes.get(1)?);
@@ -43,7 +44,7 @@ pub fn parse(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
             let long = bytes.get(2..4)?;
             (4, usize::from(u16::from_be_bytes([long[0], long[1]])))
         }
-        127.. => panic!("a frame that is masked, or longer than anybody said"),
+        127.. => panic!("a masked frame, or one of 64 KiB or more"),
     };
     let payload = bytes.get(start..start + len)?;
     assert_eq!(first & 0xf0, 0x80, "a server's messages are whole");
@@ -52,7 +53,7 @@ pub fn parse(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
 }
 
 impl Frame<'_> {
-    /// The code and reason of a close frame, if it has them.
+    /// Returns the code, if any, and the reason of a close frame.
     #[track_caller]
     pub fn close(&self) -> (Option<u16>, String) {
         let code = self.payload.get(..2);
@@ -63,13 +64,13 @@ impl Frame<'_> {
     }
 }
 
-/// First octets of frames that are whole messages.
+/// The first octet of a final text frame.
 pub const TEXT: u8 = 0x81;
-/// See [`TEXT`].
+/// The first octet of a final binary frame.
 pub const BINARY: u8 = 0x82;
-/// See [`TEXT`].
+/// The first octet of a close frame.
 pub const CLOSE: u8 = 0x88;
-/// See [`TEXT`].
+/// The first octet of a ping.
 pub const PING: u8 = 0x89;
-/// See [`TEXT`].
+/// The first octet of a pong.
 pub const PONG: u8 = 0x8a;

@@ -1,43 +1,47 @@
-//! HTTP/1.1 messages as bytes: requests are written as they are given, responses read exactly.
+//! HTTP/1.1: an encoder of requests and a strict parser of responses.
 //!
-//! The reader takes a message and not an octet more, if what it reads from holds nothing back:
-//! [`Response::take`] for a socket that becomes something else, [`Response::parse`] for bytes in
-//! memory. What is not HTTP is an error, so that a sloppy response is no response.
+//! [`Response::take`] reads exactly one response from a socket that may be upgraded then,
+//! [`Response::parse`] reads from memory. Deviations from HTTP are errors.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::net::TcpStream;
 
-/// Names and values, in order.
+/// Header names and values, in order.
 pub type Headers = Vec<(String, String)>;
 
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// Such as `HTTP/1.1`.
+    /// The version, such as `HTTP/1.1`.
     pub version: String,
-    /// Such as 200.
+    /// The status code.
     pub status: u16,
-    /// Names and values, in order.
+    /// The headers, in order.
     pub headers: Headers,
-    /// As long as the head says; all are text here.
+    /// The body, which must be UTF-8.
     pub body: String,
 }
 
-/// A request, as a backend gets it.
+/// A request that a backend has received.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The request line.
     pub start: String,
-    /// Names and values, in order.
+    /// The headers, in order.
     pub headers: Headers,
-    /// As long as the head says.
+    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// Reads the response to a request of this method. It ends as RFC 9112, 6.3 says: none to
-    /// `HEAD`, of 1xx, 204 and 304 has a body, and one without a length goes on to the end.
+    /// Reads the response to a request with this method, delimited as in RFC 9112, section 6.3:
+    /// responses to `HEAD` and with 1xx, 204 and 304 have no body; a body without a length ends
+    /// with the connection.
+    ///
+    /// # Errors
+    ///
+    /// Reading fails, or the bytes are not HTTP.
     pub fn read(reader: &mut impl BufRead, method: &str) -> io::Result<Self> {
         let (start, headers) = read_head(reader)?;
         let (version, rest) = start.split_once(' ').ok_or_else(|| wrong(&start))?;
@@ -60,14 +64,15 @@ impl Response {
         })
     }
 
-    /// Reads a response from a socket, and not an octet more.
+    /// Reads exactly one response from a socket.
     #[track_caller]
     pub fn take(socket: &TcpStream) -> Self {
         let mut reader = BufReader::with_capacity(1, socket);
         Self::read(&mut reader, "GET").expect("a response comes")
     }
 
-    /// The response at the start of the bytes, and its length; `None` if its end is not there.
+    /// Parses the response at the start of `bytes` and returns it with its length; `None` if it is
+    /// incomplete.
     #[track_caller]
     pub fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let mut rest = bytes;
@@ -78,19 +83,23 @@ impl Response {
         }
     }
 
-    /// The value of the first header of this name.
+    /// Returns the value of the first header `name`.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.headers, name)
     }
 
-    /// What most tests look at.
+    /// Returns status and body.
     pub fn status_and_body(&self) -> (u16, &str) {
         (self.status, &self.body)
     }
 }
 
 impl Request {
-    /// Reads a request; `None` at the end of the connection.
+    /// Reads a request. `Ok(None)` at the end of the connection.
+    ///
+    /// # Errors
+    ///
+    /// Reading fails, or the bytes are not HTTP.
     pub fn read(reader: &mut impl BufRead) -> io::Result<Option<Self>> {
         if reader.fill_buf()?.is_empty() {
             return Ok(None);
@@ -104,14 +113,14 @@ impl Request {
         }))
     }
 
-    /// The body, which is JSON.
+    /// Parses the body as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 }
 
-/// The first line and the headers.
+/// Reads the first line and the headers.
 fn read_head(reader: &mut impl BufRead) -> io::Result<(String, Headers)> {
     let start = read_line(reader)?;
     let mut headers = Vec::new();
@@ -125,7 +134,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<(String, Headers)> {
     }
 }
 
-/// The body, as long as the headers say; `None` if they say nothing.
+/// Reads the body that the headers delimit; `None` if they do not.
 fn read_body(
     reader: &mut impl BufRead,
     headers: &[(String, String)],
@@ -150,7 +159,7 @@ fn read_body(
     read_exactly(reader, length).map(Some)
 }
 
-/// Reads a chunk from a socket, and not an octet more; an empty one is the last.
+/// Reads exactly one chunk from a socket; an empty one is the last.
 #[track_caller]
 pub fn take_chunk(socket: &TcpStream) -> Vec<u8> {
     read_chunk(&mut BufReader::with_capacity(1, socket)).expect("a chunk comes")
@@ -169,7 +178,7 @@ fn read_chunk(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Reads a line, without its end.
+/// Reads a line without its terminator.
 fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -198,7 +207,7 @@ fn wrong(what: &str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, format!("no HTTP: {what:?}"))
 }
 
-/// A request with these header lines, and a body if it is not empty.
+/// Encodes a request with header lines, and with a body if that is not empty.
 pub fn request(start: &str, headers: &[&str], body: &str) -> String {
     let mut text = format!("{start}\r\n");
     for header in headers {
@@ -211,12 +220,12 @@ pub fn request(start: &str, headers: &[&str], body: &str) -> String {
     text + "\r\n" + body
 }
 
-/// A GET on this machine; `headers` is whole lines.
+/// Encodes a GET request with `Host: localhost`. `headers` are whole lines.
 pub fn get(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
 }
 
-/// A POST on this machine; `headers` is whole lines.
+/// Encodes a POST request with `Host: localhost`. `headers` are whole lines.
 pub fn post(path: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!(
@@ -224,7 +233,7 @@ pub fn post(path: &str, headers: &str, body: &str) -> String {
     )
 }
 
-/// An upgrade request for this target, with these lines beside those that every one has.
+/// Encodes an upgrade request with header lines besides [`UPGRADE`].
 pub fn upgrade(start: &str, headers: &[&str]) -> String {
     let lines = UPGRADE
         .split_terminator("\r\n")
@@ -232,20 +241,20 @@ pub fn upgrade(start: &str, headers: &[&str]) -> String {
     request(start, &lines.collect::<Vec<_>>(), "")
 }
 
-/// The response of a backend whose body is this.
+/// Encodes a response with status 200 and a body.
 pub fn ok(body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
-/// The header line of a request that is made on this machine.
+/// The `Host` header of a local request.
 pub const LOCAL: &str = "Host: localhost";
 
-/// The lines that every upgrade request has besides `Host`, with the key of RFC 6455's example.
+/// The header lines of every upgrade request besides `Host`, with the key of RFC 6455's example.
 pub const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// What agrees to [`UPGRADE`] without a subprotocol.
+/// The response that accepts [`UPGRADE`] without a subprotocol.
 pub const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -286,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_response_and_what_is_none_are_errors() {
+    fn incomplete_and_invalid_responses_are_errors() {
         for wrong in [
             "",
             "HTTP/1.1 200 OK\r\n",

@@ -1,19 +1,18 @@
-//! What two or more of the gateway's tests share. Depends on nothing of the gateway's.
+//! Helpers of the gateway's tests. The crate does not depend on the gateway.
 //!
 //! ```text
-//!   process   the executable, started and bounded in its life; any child; pauses
-//!   net       sockets whose reads time out, free addresses
-//!   http      requests as bytes, and the one reader of responses and requests
-//!   peer      a connection: exact bytes out, responses in
-//!   client    a WebSocket client that is not ours
-//!   frame     WebSocket frames as bytes
-//!   backend   a server that hooks are posted to
+//!   process   the executable and other child processes, killed on drop
+//!   net       sockets with timeouts, free addresses
+//!   http      encoder and parser of HTTP
+//!   peer      a raw TCP connection with HTTP helpers
+//!   client    a third-party WebSocket client
+//!   frame     encoder and decoder of WebSocket frames
+//!   backend   backends for hooks
 //!   node      scripts of Node.js
 //!   prng      seeded random numbers
 //! ```
 //!
-//! Every wait ends after [`PATIENCE`], and nothing sleeps. What is wrong panics where the test
-//! called.
+//! Every wait ends after [`PATIENCE`]. Failures panic with the location of the caller.
 
 pub mod backend;
 pub mod client;
@@ -29,17 +28,17 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// For anything that happens at once unless something is broken.
+/// The timeout of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often [`wait_for`] looks.
+/// The polling interval of [`wait_for`].
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Looks again and again until a condition holds.
+/// Polls until a condition holds.
 ///
 /// # Panics
 ///
-/// If it does not within [`PATIENCE`].
+/// The condition does not hold within [`PATIENCE`].
 #[track_caller]
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let (_sender, never) = channel::<()>();
@@ -52,7 +51,7 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     panic!("not in time: {what}");
 }
 
-/// Starts a thread that nobody waits for.
+/// Starts a detached thread.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) {
     let thread = thread::Builder::new().name(name.to_owned());
     thread.spawn(body).expect("a thread");

@@ -1,4 +1,4 @@
-//! Node.js and what the scripts need of it.
+//! Running scripts in Node.js.
 
 use crate::process::collect;
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// Where the scripts are.
+/// Returns the folder of the scripts.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("js")
 }
 
-/// Runs a script with these arguments to its end.
+/// Runs a script until it exits.
 ///
 /// # Panics
 ///
-/// If it does not come to its end, with what it complains about; or if it cannot be run.
+/// The script fails, with its standard error, or cannot be run.
 #[track_caller]
 pub fn run(script: &str, arguments: &[&str]) {
     let folder = folder();
@@ -35,24 +35,24 @@ pub fn run(script: &str, arguments: &[&str]) {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("it has just told its version");
+        .expect("it has just printed its version");
     let output = collect(child.stdout.take().expect("piped above"));
     let errors = collect(child.stderr.take().expect("piped above"));
     let output = output.recv_timeout(PATIENCE);
     if output.is_err() {
-        // It ends what it has started, too.
+        // The script stops its own children.
         match kill_process(Pid::from_child(&child), Signal::TERM) {
-            Ok(()) | Err(_) => {} // it has ended already
+            Ok(()) | Err(_) => {} // An error means that it has exited.
         }
     }
-    // What it wrote has come to an end, and so has it.
+    // Its output has ended, so it exits.
     let status = child.wait().expect("it is our child");
     let errors = errors.recv_timeout(PATIENCE).unwrap_or_default();
     let is_done = status.success() && output.as_deref() == Ok("done\n");
     assert!(is_done, "{script}: {status}, {output:?}\n{errors}");
 }
 
-/// The scripts need the very packages that package.json names.
+/// Checks that the packages of package.json are installed in exactly its versions.
 #[track_caller]
 fn check_packages(folder: &Path) {
     let read = |path: PathBuf| -> Option<Value> {
@@ -72,24 +72,24 @@ fn check_packages(folder: &Path) {
     }
 }
 
-/// The first number of what `node --version` says.
+/// Returns the major version of Node.js.
 #[track_caller]
 fn version_major() -> u32 {
-    let said = Command::new("node").arg("--version").output();
-    let said = said.expect("Node.js is not installed, or not in PATH: install 20.10 or later");
-    let said = String::from_utf8(said.stdout).expect("a version is text");
-    let numbers = said.trim().trim_start_matches('v').split('.');
+    let output = Command::new("node").arg("--version").output();
+    let output = output.expect("Node.js is not installed, or not in PATH: install 20.10 or later");
+    let text = String::from_utf8(output.stdout).expect("a version is text");
+    let numbers = text.trim().trim_start_matches('v').split('.');
     let mut numbers = numbers.map_while(|number| number.parse().ok());
     let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     assert!(
         version >= VERSION_MIN,
-        "Node.js {said} is too old: install 20.10 or later"
+        "Node.js {text} is too old: install 20.10 or later"
     );
     version.0
 }
 
 const VERSION_MIN: (u32, u32) = (20, 10);
-/// From here on it is there without being asked for.
+/// The major version from which the built-in WebSocket needs no flag.
 const VERSION_WITH_WEBSOCKET: u32 = 22;
-/// More than a script has with each message, and than a million names take on a busy machine.
+/// The timeout of a script. The slowest registers a million names.
 const PATIENCE: Duration = Duration::from_mins(5);

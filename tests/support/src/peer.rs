@@ -1,13 +1,13 @@
-//! A raw TCP peer of the gateway, or of its hooks: exact bytes out, HTTP in.
+//! A raw TCP connection to or from the gateway, with HTTP helpers.
 
 use crate::PATIENCE;
 use crate::http::{Request, Response, get, ok, post};
-use crate::net::{connect, patient};
+use crate::net::{connect, with_timeouts};
 use std::io::{BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A connection, for requests or for anything else.
+/// A TCP connection.
 #[derive(Debug)]
 pub struct Peer(BufReader<TcpStream>);
 
@@ -18,45 +18,45 @@ impl Peer {
         Self::over(connect(address))
     }
 
-    /// Takes a socket, and gives it its time-outs.
+    /// Wraps a socket and sets its timeouts.
     pub fn over(socket: TcpStream) -> Self {
-        Self(BufReader::new(patient(socket)))
+        Self(BufReader::new(with_timeouts(socket)))
     }
 
-    /// The socket, whose bytes may have been read already.
+    /// Returns the socket. Bytes of it may already be buffered here.
     pub fn socket(&self) -> &TcpStream {
         self.0.get_ref()
     }
 
-    /// Sends bytes as they are.
+    /// Sends raw bytes.
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sent = self.0.get_mut().write_all(bytes.as_ref());
         sent.expect("the gateway reads");
     }
 
-    /// Sends nothing more.
+    /// Shuts down the write side.
     #[track_caller]
     pub fn end(&mut self) {
         let ended = self.socket().shutdown(Shutdown::Write);
         ended.expect("still connected");
     }
 
-    /// Asks for a page, and returns the response.
+    /// Sends a GET request and returns the response.
     #[track_caller]
     pub fn get(&mut self, path: &str) -> Response {
         self.send(get(path, ""));
         self.response()
     }
 
-    /// Posts a body, and returns the response.
+    /// Posts a body and returns the response.
     #[track_caller]
     pub fn post(&mut self, path: &str, headers: &str, body: &str) -> Response {
         self.send(post(path, headers, body));
         self.response()
     }
 
-    /// Pushes without showing a secret, and returns the body of the response.
+    /// Pushes without a secret and returns the body of the response.
     #[track_caller]
     pub fn push(&mut self, user: &str, event: &str, message: &str) -> String {
         let response = self.post("/push", "", &push_body(user, event, message));
@@ -64,37 +64,37 @@ impl Peer {
         response.body
     }
 
-    /// Reads one response, to any request but `HEAD`.
+    /// Reads a response to any request except `HEAD`.
     #[track_caller]
     pub fn response(&mut self) -> Response {
         self.response_to("GET")
     }
 
-    /// Reads the response to a request of this method.
+    /// Reads the response to a request with this method.
     #[track_caller]
     pub fn response_to(&mut self, method: &str) -> Response {
         Response::read(&mut self.0, method).expect("a response comes")
     }
 
-    /// Reads one request, as a backend; `None` at the end of the connection.
+    /// Reads a request as a backend; `None` at the end of the connection.
     #[track_caller]
     pub fn request(&mut self) -> Option<Request> {
         Request::read(&mut self.0).expect("a request comes")
     }
 
-    /// Sends a response, as a backend.
+    /// Sends a response as a backend.
     #[track_caller]
     pub fn respond(&mut self, body: &str) {
         self.send(ok(body));
     }
 
-    /// Reads as many bytes as there is room for.
+    /// Fills `into`.
     #[track_caller]
     pub fn read_exact(&mut self, into: &mut [u8]) {
         self.0.read_exact(into).expect("as much comes");
     }
 
-    /// Reads as many bytes as are expected, which must be these.
+    /// Reads as many bytes as `expected` and asserts that they are equal.
     #[track_caller]
     pub fn expect_bytes(&mut self, expected: &[u8]) {
         let mut bytes = vec![0; expected.len()];
@@ -102,7 +102,7 @@ impl Peer {
         assert_eq!(bytes, expected);
     }
 
-    /// Reads all that comes until the end.
+    /// Reads until the end of the stream.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
@@ -111,13 +111,13 @@ impl Peer {
         rest
     }
 
-    /// Waits for the end of the connection; nothing may come before.
+    /// Asserts that the stream ends without further bytes.
     #[track_caller]
     pub fn expect_end(&mut self) {
         assert_eq!(self.rest().escape_ascii().to_string(), "");
     }
 
-    /// Nothing comes for so long.
+    /// Asserts that nothing arrives for `time`.
     #[track_caller]
     pub fn expect_quiet(&mut self, time: Duration) {
         let socket = self.0.get_mut();
@@ -128,7 +128,7 @@ impl Peer {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends a request on a new connection and returns the response.
 #[track_caller]
 pub fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
     let request = request.as_ref();
@@ -138,12 +138,12 @@ pub fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Response {
     peer.response_to(if is_head { "HEAD" } else { "GET" })
 }
 
-/// The body of a push; no argument needs escaping.
+/// Returns the body of a push. No argument may need JSON escapes.
 pub fn push_body(user: &str, event: &str, message: &str) -> String {
     format!(r#"{{"userId":"{user}","event":"{event}","message":"{message}"}}"#)
 }
 
-/// What [`Peer::push`] returns when `count` sessions were reached.
+/// Returns the result of [`Peer::push`] for `count` sessions.
 pub fn sent_to(count: usize) -> String {
     format!("message sent to {count} clients")
 }

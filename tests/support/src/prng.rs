@@ -1,38 +1,38 @@
-//! Seeded random numbers, for tests that roll dice.
+//! Seeded random numbers for tests.
 
 use std::num::NonZeroU64;
 
-/// `SplitMix64`: small, seedable and the same on every machine. Not for secrets.
+/// The generator `SplitMix64`, equal on every machine. Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Prng {
     state: u64,
 }
 
 impl Prng {
-    /// The sequence that begins with this seed.
+    /// Creates a generator from a seed.
     pub fn from_seed(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    /// A value in `low..=high`.
+    /// Returns a value in `low..=high`.
     pub fn range(&mut self, low: u32, high: u32) -> u32 {
         assert!(low <= high);
         let span = NonZeroU64::new(u64::from(high - low) + 1).expect("one more than a u32");
         low + u32::try_from(self.next() % span).expect("below a u32 span")
     }
 
-    /// A value in `0..bound`, for a bound of any size.
+    /// Returns a value in `0..bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % NonZeroU64::new(bound).expect("a bound above zero")
     }
 
-    /// True `part` times in `whole`.
+    /// Returns `true` with the probability `part / whole`.
     pub fn chance(&mut self, part: u32, whole: u32) -> bool {
         assert!(part <= whole);
         self.range(1, whole) <= part
     }
 
-    /// One of the items, each equally likely; `None` of none.
+    /// Returns one of the items with equal probability; `None` if there are none.
     pub fn pick<T>(&mut self, items: impl ExactSizeIterator<Item = T>) -> Option<T> {
         let mut items = items;
         let count = u32::try_from(items.len()).expect("a test-sized collection");

@@ -1,8 +1,6 @@
-//! Programs as processes of their own, bounded in their life: started, listened to, told to stop,
-//! killed on drop; paused as a debugger or a frozen machine does.
+//! Child processes: start, log, stop, pause, kill on drop.
 //!
-//! The gateway is started on a port of the kernel's choice and its address is read from what it
-//! says on standard output. Nothing here knows anything of the gateway's code.
+//! The gateway is started on a free port; its address is read from its standard output.
 
 use crate::{PATIENCE, spawn, wait_for};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -15,19 +13,19 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
-/// The executable under test. Cargo tells only the tests of its own package where it is, so they
-/// make this of [`executable!`](crate::executable).
+/// The executable under test. Create it with [`executable!`](crate::executable) in the test's
+/// crate: cargo sets the path only there.
 #[derive(Clone, Copy, Debug)]
 pub struct Executable {
-    /// Where it is.
+    /// The path of the executable.
     pub path: &'static str,
-    /// A folder for files that are of no use after the tests.
+    /// A folder for temporary files.
     pub folder: &'static str,
-    /// Whose files in it are its own.
+    /// The name of the test's crate, a prefix of file names in `folder`.
     pub test: &'static str,
 }
 
-/// The executable under test, as the test that names this knows it.
+/// Creates the [`Executable`] of the calling test's crate.
 #[macro_export]
 macro_rules! executable {
     () => {
@@ -40,24 +38,24 @@ macro_rules! executable {
 }
 
 impl Executable {
-    /// Starts it on four shards; with a config, if any.
+    /// Starts the gateway with four shards and an optional config.
     #[track_caller]
     pub fn start(&self, config: Option<&str>) -> Process {
         Process::start(self.command(config))
     }
 
-    /// Starts it on as many shards; with a config, if any.
+    /// Starts the gateway with `shards` shards and an optional config.
     #[track_caller]
     pub fn start_on(&self, shards: usize, config: Option<&str>) -> Process {
         Process::start(self.command_on(shards, config))
     }
 
-    /// Four shards, a port of the kernel's choice; with a config, if any.
+    /// Returns a command with four shards, a free port and an optional config.
     pub fn command(&self, config: Option<&str>) -> Command {
         self.command_on(4, config)
     }
 
-    /// As many shards, a port of the kernel's choice; with a config, if any.
+    /// Returns a command with `shards` shards, a free port and an optional config.
     pub fn command_on(&self, shards: usize, config: Option<&str>) -> Command {
         let mut command = Command::new(self.path);
         command.args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
@@ -67,7 +65,7 @@ impl Executable {
         command
     }
 
-    /// A file with this text, of its own for every test.
+    /// Writes a config file of the current test and returns its path.
     pub fn config_file(&self, text: &str) -> PathBuf {
         let name = thread::current().name().unwrap_or("main").to_owned();
         let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
@@ -77,12 +75,12 @@ impl Executable {
     }
 }
 
-/// A child that is killed when this is dropped.
+/// A child process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct KillOnDrop(pub Child);
 
 impl KillOnDrop {
-    /// Waits until it has ended.
+    /// Waits until the process has exited.
     #[track_caller]
     pub fn wait_for_end(mut self) -> ExitStatus {
         let mut status = None;
@@ -110,38 +108,39 @@ impl DerefMut for KillOnDrop {
 
 impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        // Fails only if it has ended already.
+        // It fails only if the process has exited already.
         if self.0.kill().is_ok() {
             self.0.wait().expect("it is our child");
         }
     }
 }
 
-/// A gateway that serves; killed when dropped.
+/// A running gateway. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Process {
     /// The process.
     pub child: KillOnDrop,
-    /// Where it listens.
+    /// The listening address.
     pub address: SocketAddr,
     log: Receiver<String>,
 }
 
-/// A process that has ended.
+/// The result of a process that has exited.
 #[derive(Debug)]
 pub struct Ended {
-    /// How.
+    /// The exit status.
     pub status: ExitStatus,
-    /// All that it wrote to standard error.
+    /// The standard error of the process.
     pub log: String,
 }
 
 impl Process {
-    /// Starts `command` and waits until it serves.
+    /// Starts `command` and waits until it listens.
     ///
     /// # Panics
     ///
-    /// If it ends, or says nothing for [`PATIENCE`]; with what it wrote to standard error.
+    /// The process exits or prints no address within [`PATIENCE`]. The message has its standard
+    /// error.
     #[track_caller]
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null());
@@ -154,14 +153,14 @@ impl Process {
         let (found, address) = channel();
         spawn("gateway output", move || {
             if let Some(address) = read_address(&mut output) {
-                found.send(address).expect("somebody waits for it");
+                found.send(address).expect("the receiver waits");
             }
             drop(found);
-            // Nobody reads on, yet a full pipe would stop the gateway.
+            // Discard the rest, because a full pipe would block the gateway.
             drop(io::copy(&mut output, &mut io::sink()));
         });
         let Ok(address) = address.recv_timeout(PATIENCE) else {
-            // What it has said is of use only once it has ended.
+            // The log is complete only after the exit.
             drop(child.kill());
             panic!("does not serve: {}", log.recv().unwrap_or_default());
         };
@@ -172,20 +171,20 @@ impl Process {
         }
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         signal_child(&self.child, signal);
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Stops the gateway with SIGTERM and waits until it has exited.
     #[track_caller]
     pub fn stop(self) -> Ended {
         self.signal(Signal::TERM);
         self.wait()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process has exited by itself.
     #[track_caller]
     pub fn wait(mut self) -> Ended {
         let log = self.log.recv_timeout(PATIENCE);
@@ -195,13 +194,13 @@ impl Process {
     }
 }
 
-/// Sends a signal to a child.
+/// Sends a signal to a child process.
 #[track_caller]
 pub fn signal_child(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).expect("it is our child");
 }
 
-/// Stops a child, and waits until none of its threads runs.
+/// Pauses a child process (SIGSTOP) and waits until none of its threads runs.
 #[track_caller]
 pub fn pause(child: &Child) {
     signal_child(child, Signal::STOP);
@@ -210,13 +209,13 @@ pub fn pause(child: &Child) {
     assert!(stopped.is_some_and(|(_, status)| status.stopped()));
 }
 
-/// Lets a child go on that was stopped.
+/// Continues a paused child process (SIGCONT).
 #[track_caller]
 pub fn resume(child: &Child) {
     signal_child(child, Signal::CONT);
 }
 
-/// Reads until a gateway says where it listens; `None` if it ends before.
+/// Reads until a gateway prints its address; `None` if the output ends before.
 #[track_caller]
 pub fn read_address(output: &mut impl BufRead) -> Option<SocketAddr> {
     let mut line = String::new();
@@ -229,7 +228,7 @@ pub fn read_address(output: &mut impl BufRead) -> Option<SocketAddr> {
     None
 }
 
-/// The address in a line with a `ws://` URL.
+/// Returns the address in a line with a `ws://` URL.
 #[track_caller]
 pub fn address_in(line: &str) -> SocketAddr {
     let (_, rest) = line.split_once("ws://").expect("a URL");
@@ -237,8 +236,8 @@ pub fn address_in(line: &str) -> SocketAddr {
     address.expect("an address and a port")
 }
 
-/// The lines that come out of a pipe from now on. It is read to its end whoever listens, since a
-/// full pipe would stop its writer.
+/// Returns the lines of a pipe from now on. The pipe is read to its end even if the receiver is
+/// dropped, because a full pipe would block its writer.
 pub fn lines(pipe: impl io::Read + Send + 'static) -> Receiver<String> {
     let (sender, lines) = channel();
     spawn("lines of output", move || {
@@ -249,7 +248,7 @@ pub fn lines(pipe: impl io::Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-/// A pipe that takes nothing more until somebody reads.
+/// Creates a full pipe: writes block until it is read.
 pub fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, mut writer) = pipe().expect("two descriptors");
     let flags = fcntl_getfl(&writer).expect("it is open");
@@ -260,13 +259,13 @@ pub fn full_pipe() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// Sends all that is written to a pipe, once its other end is closed.
+/// Reads a pipe to its end and sends the text.
 pub fn collect(mut pipe: impl io::Read + Send + 'static) -> Receiver<String> {
     let (ended, text) = channel();
     spawn("collecting output", move || {
         let mut bytes = Vec::new();
         drop(pipe.read_to_end(&mut bytes));
-        // Whoever has given up waiting needs it no more.
+        // The receiver is gone after a timeout.
         drop(ended.send(String::from_utf8_lossy(&bytes).into_owned()));
     });
     text

@@ -1,4 +1,4 @@
-//! Measures under a load that somebody bears: the knee, half of the load, more shards.
+//! Measures under load: the knee, latencies at half load, several shards.
 
 use super::{Bench, Measure, Samples};
 use crate::compare::losses::Better;
@@ -7,7 +7,7 @@ use crate::rounds::{Order, Reader};
 use crate::stats::{count, float};
 
 impl Bench<'_> {
-    /// The highest rate that is sustained, by bisection.
+    /// Measures the highest sustained rate, by bisection.
     pub(super) fn knee(&mut self) {
         let (clients, bytes) = (SUBSCRIBERS, BYTES);
         let what = format!(
@@ -27,7 +27,7 @@ impl Bench<'_> {
                 Ok(())
             });
         }
-        self.judge(&what, &mut parts, Vec::new());
+        self.check(&what, &mut parts, Vec::new());
         let all: Vec<Samples> = parts
             .iter()
             .map(|part| Samples {
@@ -40,7 +40,7 @@ impl Bench<'_> {
         });
     }
 
-    /// Latencies at a load that every server can bear.
+    /// Measures latencies at half the rate that the slowest server reaches in a closed loop.
     pub(super) fn half_load(&mut self) {
         let what = "capacity, for half of it".to_owned();
         eprintln!("{what}");
@@ -58,18 +58,18 @@ impl Bench<'_> {
         let rate = capacities.fold(f64::INFINITY, f64::min) / 2.0;
         if !(rate.is_finite() && rate > 0.0) {
             self.report
-                .warn("half_load: not measured, for no server bears anything");
+                .warn("half_load: not measured, no server delivered anything");
             return;
         }
         let what = format!(
-            "{rate:.0} publications a second to {SUBSCRIBERS}, half of what the slowest \
-             bears, {BYTES} bytes"
+            "{rate:.0} publications a second to {SUBSCRIBERS}, half the slowest server's \
+             maximum, {BYTES} bytes"
         );
         eprintln!("{what}");
         self.latencies(&what, "half_load", parts, Order::open(rate, seconds));
     }
 
-    /// A fan-out to sessions that are spread over shards, against the same in the first server.
+    /// Measures a fan-out by variants with more shards, relative to the first server.
     pub(super) fn shards(&mut self) {
         let what = format!("{SUBSCRIBERS} subscribers, {BYTES} bytes, 1 outstanding, by shards");
         eprintln!("{what}");
@@ -81,14 +81,16 @@ impl Bench<'_> {
     }
 }
 
-/// The highest rate of publications, up to one and a half of what a closed loop reaches, at which
-/// p99 stays within the bound in one of two tries: one stumble of the machine is no knee.
+/// Returns the highest rate of publications with p99 at most `p99_max_ns` in one of two tries.
+///
+/// The search ends at 1.5 times the rate of a closed loop. The second try excludes single
+/// disturbances by the machine. Returns 0 if no tried rate is sustained.
 fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64) -> Outcome<f64> {
     let capacity = capacity(reader, clients, seconds)?;
     let mut is_borne = |rate| -> Outcome<bool> {
         for _ in 0..2 {
             let round = reader.round(Order::open(rate, seconds))?;
-            if round.p99_ns <= p99_max_ns && round.keeps_up && round.complaints == 0 {
+            if round.p99_ns <= p99_max_ns && round.keeps_up && round.errors == 0 {
                 return Ok(true);
             }
         }
@@ -103,7 +105,7 @@ fn find_knee(reader: &mut Reader, clients: usize, seconds: f64, p99_max_ns: f64)
     Ok(low)
 }
 
-/// Publications a second in a closed loop.
+/// Measures the publications per second of a closed loop.
 fn capacity(reader: &mut Reader, clients: usize, seconds: f64) -> Outcome<f64> {
     let closed = reader.batches(CONNECTIONS, seconds)?;
     Ok(closed.deliveries_per_s / float(count(clients)))

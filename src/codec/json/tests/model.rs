@@ -1,32 +1,32 @@
-//! JSON the slow way, for the tests beside it: trees by recursive descent, layouts from trees, and
-//! documents to try.
+//! A slow model of JSON for the tests: trees by recursive descent, layouts from trees, and random
+//! documents.
 //!
-//! It says what a value is and how each version of Go's package writes it, one short function per
-//! rule. It shares no code with what it is held against, and knows nothing of being fast or of
-//! being safe with hostile nesting.
+//! It defines values and how each version of Go's package encodes them, one short function per
+//! rule. It shares no code with the tested readers and writers, and is neither fast nor safe with
+//! hostile nesting.
 
 use campanile_tests::prng::Prng;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::codec::json) enum Tree {
-    /// A number or a word, as it is spelled.
+    /// A number or literal, as spelled.
     Scalar(String),
-    /// A string, decoded; what is not valid in it is U+FFFD.
+    /// A decoded string; invalid parts are U+FFFD.
     String(String),
     Array(Vec<Self>),
     Object(Vec<(String, Self)>),
 }
 
-/// What a text came to.
+/// The result of parsing a text.
 #[derive(Debug)]
 pub(in crate::codec::json) struct Parsed {
     pub(in crate::codec::json) tree: Tree,
-    /// Whether its strings are valid UTF-8 without halves of surrogate pairs.
+    /// All strings are valid UTF-8 without unpaired surrogates.
     pub(in crate::codec::json) is_clean: bool,
 }
 
-/// Reads a text that is one value; `None` if it is not JSON.
+/// Parses a text of one value; `None` if it is not JSON.
 pub(in crate::codec::json) fn parse(text: &[u8]) -> Option<Parsed> {
     let mut parser = Parser {
         text,
@@ -42,7 +42,7 @@ pub(in crate::codec::json) fn parse(text: &[u8]) -> Option<Parsed> {
 }
 
 impl Tree {
-    /// Whether any object in it has the same key twice.
+    /// Returns whether an object in it has a key twice.
     pub(in crate::codec::json) fn repeats_a_key(&self) -> bool {
         match self {
             Self::Scalar(_) | Self::String(_) => false,
@@ -53,7 +53,7 @@ impl Tree {
         }
     }
 
-    /// The value with two spaces per level, as the second version of Go's package writes it.
+    /// Formats the value with two spaces per level, as the second version of Go's package does.
     pub(in crate::codec::json) fn indented(&self, depth: usize) -> String {
         let within = |brackets: [char; 2], items: Vec<String>| {
             let [open, close] = brackets;
@@ -84,7 +84,7 @@ impl Tree {
     }
 }
 
-/// A string as the second version writes it.
+/// Formats a string as the second version does.
 pub(in crate::codec::json) fn plain_string(text: &str) -> String {
     let characters = text.chars().map(|character| match character {
         '"' => "\\\"".to_owned(),
@@ -100,7 +100,7 @@ pub(in crate::codec::json) fn plain_string(text: &str) -> String {
     format!("\"{}\"", characters.collect::<String>())
 }
 
-/// A string as the first version writes it.
+/// Formats a string as the first version does.
 pub(in crate::codec::json) fn go_string(text: &str) -> String {
     let characters = text.chars().map(|character| match character {
         '"' => "\\\"".to_owned(),
@@ -115,7 +115,7 @@ pub(in crate::codec::json) fn go_string(text: &str) -> String {
     format!("\"{}\"", characters.collect::<String>())
 }
 
-/// A value that is JSON, as the first version writes it into another.
+/// Formats embedded JSON as the first version does.
 pub(in crate::codec::json) fn go_compact(raw: &[u8]) -> String {
     let mut out = String::new();
     let (mut is_inside, mut is_escaped) = (false, false);
@@ -139,7 +139,8 @@ pub(in crate::codec::json) fn go_compact(raw: &[u8]) -> String {
     out
 }
 
-/// Bytes as text, each that is not part of valid UTF-8 being U+FFFD; and whether none is.
+/// Decodes bytes, with U+FFFD for each that is not part of valid UTF-8; returns also whether all
+/// are valid.
 fn characters(bytes: &[u8]) -> (String, bool) {
     let (mut text, mut at) = (String::new(), 0);
     let mut is_clean = true;
@@ -205,7 +206,7 @@ impl Parser<'_> {
         is_known.then(|| spelled.to_owned())
     }
 
-    /// Cuts the string out, then its escapes, then joins what is in UTF-16.
+    /// Cuts out the string, then its escapes, then joins surrogate pairs.
     fn string(&mut self) -> Option<String> {
         self.byte(b'"')?;
         let start = self.at;
@@ -252,7 +253,7 @@ impl Parser<'_> {
     }
 }
 
-/// Takes a number apart from its end: exponent, fraction, sign, and what remains.
+/// Splits a number from its end: exponent, fraction, sign, and the rest.
 fn is_number(spelled: &str) -> bool {
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let (rest, exponent) = spelled.split_once(['e', 'E']).unwrap_or((spelled, "0"));
@@ -263,7 +264,7 @@ fn is_number(spelled: &str) -> bool {
     is_digits(whole) && is_short && is_digits(fraction) && is_digits(exponent)
 }
 
-/// What the names of members are made of, so that they often meet.
+/// The pieces of member names, few so that names often collide.
 const KEYS: &[&str] = &[
     "cmd",
     "\\u0063md",
@@ -353,7 +354,7 @@ const SCALARS: &[&str] = &[
     "0.1e-7",
 ];
 
-/// An object, with blanks here and there; one in six has a string that is not valid text.
+/// Returns an object with random blanks; one in six has a string that is invalid text.
 pub(in crate::codec::json) fn document(prng: &mut Prng) -> Vec<u8> {
     let mut writer = Writer {
         out: Vec::new(),
@@ -380,7 +381,7 @@ pub(in crate::codec::json) fn damage(prng: &mut Prng, text: &mut Vec<u8>) {
     }
 }
 
-/// Bytes of any kind, more often those that JSON gives a meaning.
+/// Returns random bytes, more often those that JSON gives a meaning.
 pub(in crate::codec::json) fn noise(prng: &mut Prng) -> Vec<u8> {
     const MEANT: &[u8] = b"{}[]\":,\\nu0<e \t\xe2\x80\xa8\xff\x1f";
     let count = prng.range(0, 24);
@@ -395,7 +396,7 @@ pub(in crate::codec::json) fn noise(prng: &mut Prng) -> Vec<u8> {
 struct Writer {
     out: Vec<u8>,
     is_broken: bool,
-    /// Whether keys get a number, so that they seldom meet.
+    /// Keys get a number, so that they seldom collide.
     keys_apart: bool,
 }
 

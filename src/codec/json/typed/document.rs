@@ -1,4 +1,4 @@
-//! A checked text, and where each of its objects and arrays ends.
+//! A checked text, with the end of each of its objects and arrays.
 //!
 //! ```text
 //!   {"a": [1, {}], "b": 2}        containers   0 {..}  end 22  next 3
@@ -6,13 +6,13 @@
 //!                                              2 {}    end 12  next 3
 //! ```
 //!
-//! Containers are in the order in which they begin. Whoever walks over the members of one knows the
-//! number of the next, and passes over it and all within by its `end` and `next`.
+//! Containers are in the order in which they begin. A walk over the members of one knows the index
+//! of the next, and skips it with everything inside by its `end` and `next`.
 
 use crate::codec::json::scan::{Scanner, closing, is_white_space};
-use crate::codec::json::{DEPTH_MAX, Refused, Text};
+use crate::codec::json::{DEPTH_MAX, JsonError, Text};
 
-/// A text that is one JSON value.
+/// A checked text of one JSON value.
 #[derive(Debug)]
 pub(super) struct Document<'t> {
     text: &'t [u8],
@@ -21,18 +21,18 @@ pub(super) struct Document<'t> {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Container {
-    /// Where its closing bracket ends, in bytes.
+    /// Byte offset behind its closing bracket.
     end: usize,
-    /// The first container behind it.
+    /// Index of the first container behind it.
     next: usize,
 }
 
-/// One value of a document, by its extent.
+/// The extent of a value of a document.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value {
     start: usize,
     end: usize,
-    /// The first container that begins here or later.
+    /// Index of the first container that begins here or later.
     container: usize,
 }
 
@@ -48,8 +48,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// What Go calls it.
-    pub(super) fn word(self) -> &'static str {
+    /// Returns Go's name of the kind.
+    pub(super) fn go_name(self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Bool => "bool",
@@ -62,8 +62,13 @@ impl Kind {
 }
 
 impl<'t> Document<'t> {
-    /// Checks a text, which must be one value and nothing else.
-    pub(super) fn parse(text: &'t [u8]) -> Result<Self, Refused> {
+    /// Checks a text.
+    ///
+    /// # Errors
+    ///
+    /// [`JsonError::Malformed`] if the text is not exactly one value, or nested deeper than
+    /// [`DEPTH_MAX`].
+    pub(super) fn parse(text: &'t [u8]) -> Result<Self, JsonError> {
         let mut scanner = Scanner::new(text);
         let mut containers: Vec<Container> = Vec::new();
         let mut open: Vec<(usize, u8)> = Vec::new();
@@ -73,7 +78,7 @@ impl<'t> Document<'t> {
                 b'"' => _ = scanner.string()?,
                 b'{' | b'[' => {
                     if open.len() == DEPTH_MAX as usize {
-                        return Err(Refused::Malformed);
+                        return Err(JsonError::Malformed);
                     }
                     open.push((containers.len(), first));
                     containers.push(Container::default());
@@ -85,7 +90,7 @@ impl<'t> Document<'t> {
                 _ => scanner.scalar(first)?,
             }
 
-            // It has ended, and so may what it is in.
+            // The value has ended, and with it maybe its containers.
             loop {
                 let Some(&(index, bracket)) = open.last() else {
                     break 'values;
@@ -96,7 +101,7 @@ impl<'t> Document<'t> {
                     break;
                 }
                 if byte != closing(bracket) {
-                    return Err(Refused::Malformed);
+                    return Err(JsonError::Malformed);
                 }
                 open.pop();
                 containers[index] = Container {
@@ -106,12 +111,12 @@ impl<'t> Document<'t> {
             }
         }
         if !scanner.rest().iter().copied().all(is_white_space) {
-            return Err(Refused::Malformed);
+            return Err(JsonError::Malformed);
         }
         Ok(Self { text, containers })
     }
 
-    /// The whole of it.
+    /// Returns the whole value.
     pub(super) fn root(&self) -> Value {
         let is_space = |byte: &u8| is_white_space(*byte);
         let start = self.text.iter().take_while(|byte| is_space(byte)).count();
@@ -134,23 +139,23 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// A value as it is spelled.
+    /// Returns a value as spelled.
     pub(super) fn raw(&self, value: Value) -> &'t [u8] {
         &self.text[value.start..value.end]
     }
 
-    /// A number or a word, which is ASCII.
+    /// Returns a number or literal, which is ASCII.
     pub(super) fn literal(&self, value: Value) -> &'t str {
         str::from_utf8(self.raw(value)).unwrap_or_default()
     }
 
-    /// A string, not yet decoded.
+    /// Returns a string that is not yet decoded.
     pub(super) fn text(&self, value: Value) -> Text<'t> {
         let raw = self.raw(value);
         Text::unquoted(raw, raw.contains(&b'\\')).expect("it is a string")
     }
 
-    /// What is within an object or array.
+    /// Returns the members of an object or the elements of an array.
     pub(super) fn children(&self, value: Value) -> Children<'_> {
         Children {
             document: self,
@@ -161,8 +166,8 @@ impl<'t> Document<'t> {
     }
 }
 
-/// Takes the key, if inside an object, and the first byte of the value that comes next.
-fn element(scanner: &mut Scanner<'_>, bracket: u8) -> Result<u8, Refused> {
+/// Takes a key, if inside an object, and the first byte of the next value.
+fn element(scanner: &mut Scanner<'_>, bracket: u8) -> Result<u8, JsonError> {
     if bracket == b'{' {
         scanner.expect(b'"')?;
         scanner.string()?;
@@ -175,15 +180,15 @@ fn element(scanner: &mut Scanner<'_>, bracket: u8) -> Result<u8, Refused> {
 #[derive(Debug)]
 pub(super) struct Children<'d> {
     document: &'d Document<'d>,
-    /// Where the next begins, or the comma before it.
+    /// Byte offset of the next one or of the comma before it.
     at: usize,
-    /// The next container.
+    /// Index of the next container.
     container: usize,
     is_object: bool,
 }
 
 impl<'d> Iterator for Children<'d> {
-    /// The key of a member, and the value.
+    /// The key, for a member, and the value.
     type Item = (Option<Text<'d>>, Value);
 
     fn next(&mut self) -> Option<Self::Item> {

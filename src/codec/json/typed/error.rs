@@ -1,30 +1,30 @@
-//! What keeps a text from being of a type, in Go's words, or has it read again.
+//! The errors of a pass: mismatches with Go's messages, and reasons to read the text again.
 
 use super::Field;
 use super::hints::{Key, Owner};
 use serde::de::{self, Expected, Unexpected};
 use std::fmt;
 
-/// Why a pass over a text has not made a value.
+/// The reason that a pass over a text has no value.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It cannot.
+    /// The text does not decode to the type.
     #[error("{0}")]
-    Worded(String),
-    /// A struct misses a member.
+    Message(String),
+    /// A struct has no value for a member.
     #[error("missing field `{name}`")]
     Missing {
         name: &'static str,
-        /// `None` as long as nobody has said whose member it is.
+        /// `None` until [`Error::locate`] has set it.
         key: Option<Key>,
     },
-    /// A member is `null` where its type has no use for that.
+    /// A member is `null`, which its type does not accept.
     #[error("null")]
     Null(Key),
 }
 
 impl Field<'_> {
-    /// The names of all fields from the outermost to this one.
+    /// Returns the names of all fields from the outermost to this one, joined by dots.
     fn path(&self) -> String {
         let mut names = vec![self.name];
         let mut outer = self.outer;
@@ -38,9 +38,9 @@ impl Field<'_> {
 }
 
 impl Error {
-    /// A value that is not of the type that is wanted.
+    /// Creates the error of a value with another type than `of_type`.
     pub(super) fn mismatch(value: &str, field: Option<&Field<'_>>, of_type: &str) -> Self {
-        Self::Worded(match field {
+        Self::Message(match field {
             Some(field) => format!(
                 "json: cannot unmarshal {value} into Go struct field {}.{} of type {of_type}",
                 field.structure,
@@ -50,7 +50,7 @@ impl Error {
         })
     }
 
-    /// The same, with whose member it is that is missing.
+    /// Sets the owner of a missing member.
     pub(super) fn locate(self, owner: Owner) -> Self {
         match self {
             Self::Missing { name, key: None } => Self::Missing {
@@ -60,14 +60,14 @@ impl Error {
                     member: name,
                 }),
             },
-            Self::Missing { .. } | Self::Worded(_) | Self::Null(_) => self,
+            Self::Missing { .. } | Self::Message(_) | Self::Null(_) => self,
         }
     }
 }
 
 impl de::Error for Error {
     fn custom<T: fmt::Display>(text: T) -> Self {
-        Self::Worded(text.to_string())
+        Self::Message(text.to_string())
     }
 
     fn missing_field(name: &'static str) -> Self {
@@ -75,10 +75,10 @@ impl de::Error for Error {
     }
 
     fn unknown_field(name: &str, _: &'static [&'static str]) -> Self {
-        Self::Worded(format!("json: unknown field {name:?}"))
+        Self::Message(format!("json: unknown field {name:?}"))
     }
 
-    /// For what serde has read into a form of its own before it knows the type.
+    /// For values that serde buffers before it knows the type.
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let value = match unexpected {
             Unexpected::Bool(_) => "bool".to_owned(),

@@ -1,20 +1,20 @@
-//! What earlier passes over a text have found out about the members of the types in it.
+//! Hints from earlier passes about the members of types.
 //!
-//! It is about a type and not about a place in the text. So there are at most two hints for each
-//! member of each type, and what one object is given for them costs no more than its own members.
+//! A hint is about a type, not about a place in the text. So each member of each type has at most
+//! two hints, and applying them to an object costs no more than its own members.
 
 use std::any::type_name;
 use std::ptr;
 
-/// A type that has members.
+/// A type with members.
 #[derive(Clone, Copy, Debug, Eq)]
 pub(super) enum Owner {
-    /// A struct that tells its name and its members.
+    /// A struct whose name and members serde gives.
     Struct {
         name: &'static str,
         fields: &'static [&'static str],
     },
-    /// A map, or a struct that looks like one: what its visitor is called.
+    /// A map, or a struct that serde reads as one: the type name of its visitor.
     Map { visitor: &'static str },
 }
 
@@ -42,7 +42,7 @@ impl PartialEq for Owner {
                     fields: others,
                 },
             ) => {
-                // As a rule there is one list of a type's members, which is not to be compared.
+                // Usually a type's members are one static list, so that the pointers are equal.
                 name == other_name && (ptr::eq(fields, others) || fields == others)
             }
             (Self::Map { visitor }, Self::Map { visitor: other }) => visitor == other,
@@ -53,27 +53,27 @@ impl PartialEq for Owner {
     }
 }
 
-/// A member, whatever value of its type it belongs to.
+/// A member of a type.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     pub(super) owner: Owner,
     pub(super) member: &'static str,
 }
 
-/// What is to be done about a member.
+/// What to do about a member.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Hint {
-    /// Where it is `null`, it is left out.
+    /// Leave it out if it is `null`.
     Omit,
-    /// Where it is missing, it has its zero.
+    /// Give it the zero of its type if it is missing.
     Zero,
 }
 
-/// A member that there is a hint about.
+/// A member with a hint.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hinted {
     pub(super) member: &'static str,
-    /// Its place among the members that its type tells; `None` if it is not one of them.
+    /// Its index among the members that serde gives for its type; `None` if it is none of them.
     pub(super) field: Option<usize>,
     pub(super) hint: Hint,
 }
@@ -83,13 +83,13 @@ pub(super) struct Hinted {
 pub(super) struct Hints(Vec<(Owner, Vec<Hinted>)>);
 
 impl Hints {
-    /// Those about the members of one type.
+    /// Returns the hints for the members of a type.
     pub(super) fn of(&self, owner: Owner) -> &[Hinted] {
         let hints = self.0.iter().find(|(it, _)| *it == owner);
         hints.map_or(&[], |(_, hinted)| hinted)
     }
 
-    /// Adds one. `false` if it was there before, and so is of no use.
+    /// Adds a hint; `false` if it was there before.
     pub(super) fn add(&mut self, key: Key, hint: Hint) -> bool {
         let Key { owner, member } = key;
         let is_same = |it: &Hinted| it.member == member && it.hint == hint;

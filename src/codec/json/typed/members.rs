@@ -1,4 +1,4 @@
-//! Members of objects and elements of arrays, handed to serde one by one.
+//! Members of objects and elements of arrays, given to serde one by one.
 
 use super::document::{Children, Document, Value};
 use super::error::Error;
@@ -14,7 +14,7 @@ use smallvec::smallvec;
 use std::borrow::Cow;
 use std::iter;
 
-/// A map of one entry.
+/// Returns a map with one entry.
 pub(super) fn one_entry<'de>(
     key: &'static str,
     value: String,
@@ -22,25 +22,25 @@ pub(super) fn one_entry<'de>(
     MapDeserializer::new(iter::once((key, value)))
 }
 
-/// One member as serde is to see it.
+/// A member as given to serde.
 struct Member<'m> {
     name: Cow<'m, str>,
     values: Values,
     key: Option<Key>,
 }
 
-/// The members of an object, or of several that are the same member's values.
+/// The members of an object, or of several objects that are values of one member.
 pub(super) struct Members<'m> {
     reader: &'m Reader<'m>,
-    /// The name of the struct; `None` for a map.
+    /// Name of the struct; `None` for a map.
     structure: Option<&'static str>,
     left: std::vec::IntoIter<Member<'m>>,
     current: Option<Member<'m>>,
 }
 
 impl<'m> Members<'m> {
-    /// The members of a struct: those that it knows by its own names for them, each once and with
-    /// all of its values, and the others as they are spelled.
+    /// Collects the members of a struct: known ones by the struct's names, each once with all of
+    /// its values, and others as spelled.
     pub(super) fn of_struct(
         reader: &'m Reader<'m>,
         (structure, fields): (&'static str, &'static [&'static str]),
@@ -71,7 +71,7 @@ impl<'m> Members<'m> {
 
         let hints = reader.hints.of(owner);
         for hinted in hints.iter().filter(|it| it.hint == Hint::Omit) {
-            let field = hinted.field.expect("a struct has told it");
+            let field = hinted.field.expect("a struct gives its members");
             if let Some(index) = index_of[field]
                 && reader.are_null(&members[index].values)
             {
@@ -88,10 +88,10 @@ impl<'m> Members<'m> {
         Self::new(reader, Some(structure), members)
     }
 
-    /// The members of a map, as they are spelled, the last of several.
+    /// Collects the members of a map as spelled, the last of several.
     ///
-    /// It may be a struct that does not say so. What that has missed before is given to it under
-    /// the name that it goes by.
+    /// It may be a struct that serde reads as a map. Members that were missing before get the name
+    /// that the struct expects.
     pub(super) fn of_map(reader: &'m Reader<'m>, owner: Owner, objects: &[Value]) -> Self {
         let mut members: Vec<Member<'_>> = named(reader.document, objects)
             .map(|(name, value)| Member {
@@ -125,7 +125,7 @@ impl<'m> Members<'m> {
 }
 
 impl Member<'_> {
-    /// One that is missing.
+    /// Creates a missing member.
     fn zero(name: &'static str) -> Self {
         Self {
             name: Cow::Borrowed(name),
@@ -135,7 +135,7 @@ impl Member<'_> {
     }
 }
 
-/// The members of objects, in order.
+/// Returns the members of objects, in order, with decoded keys.
 fn named<'d>(
     document: &'d Document<'d>,
     objects: &[Value],
@@ -148,14 +148,14 @@ fn named<'d>(
     })
 }
 
-/// Which of these names a key stands for: the one that is spelled like it, or else the first that
-/// is but for case.
+/// Returns the index of the name that a key matches: the equal one, or else the first that is equal
+/// except for case.
 fn find(names: &[&str], key: &str) -> Option<usize> {
     let exact = names.iter().position(|name| *name == key);
     exact.or_else(|| names.iter().position(|name| is_folded(key, name)))
 }
 
-/// Whether Go takes a key for this name.
+/// Returns whether Go matches a key with this name.
 fn is_folded(key: &str, name: &str) -> bool {
     if key.is_ascii() && name.is_ascii() {
         return key.eq_ignore_ascii_case(name);
@@ -165,7 +165,7 @@ fn is_folded(key: &str, name: &str) -> bool {
 
 fn folded(text: &str) -> impl Iterator<Item = char> {
     let folded = |letter| match letter {
-        // The long s and the kelvin sign, which have no lower case or another one.
+        // The long s and the kelvin sign; `to_lowercase` maps them differently from Go.
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         other => other,
@@ -173,7 +173,7 @@ fn folded(text: &str) -> impl Iterator<Item = char> {
     text.chars().map(folded).flat_map(char::to_lowercase)
 }
 
-/// Leaves of several members with the same name the last.
+/// Keeps only the last of several members with one name.
 fn keep_last(members: &mut Vec<Member<'_>>) {
     let mut order: Vec<usize> = (0..members.len()).collect();
     order.sort_by(|&one, &other| members[one].name.cmp(&members[other].name));
@@ -218,7 +218,7 @@ impl<'de> MapAccess<'de> for Members<'_> {
     }
 }
 
-/// The elements of an array; for a tuple as many as it has, those that are missing being zeros.
+/// The elements of an array. A tuple has a fixed number, and missing ones are zeros.
 pub(super) struct Elements<'e> {
     reader: &'e Reader<'e>,
     children: Option<Children<'e>>,
@@ -255,7 +255,7 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
     }
 }
 
-/// A variant of an enum and its data.
+/// A variant of an enum with its data.
 pub(super) struct Variant<'v> {
     reader: &'v Reader<'v>,
     name: Cow<'v, str>,
@@ -263,7 +263,7 @@ pub(super) struct Variant<'v> {
 }
 
 impl<'v> Variant<'v> {
-    /// The only member of an object; `None` if it has none, or others.
+    /// Returns the only member of an object; `None` if it does not have exactly one.
     pub(super) fn of(reader: &'v Reader<'v>, object: Value) -> Option<Self> {
         let mut members = named(reader.document, &[object]).collect::<Vec<_>>();
         let (name, value) = members.pop()?;
@@ -297,7 +297,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
         if data.are_null(&data.values) {
             return Ok(());
         }
-        Err(data.unfit("struct {}"))
+        Err(data.kind_mismatch("struct {}"))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
@@ -317,10 +317,10 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
     }
 }
 
-/// A key of a map: a string, or in Go also an integer in one.
+/// A key of a map: a string, or as in Go an integer in a string.
 struct MemberName<'n>(&'n str);
 
-/// Methods for keys that are integers, each with the name of its type in Go.
+/// Defines methods for integer keys, each with the name of its type in Go.
 macro_rules! integers {
     ($($method:ident, $visit:ident, $integer:ty, $name:literal;)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

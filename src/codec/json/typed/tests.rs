@@ -1,4 +1,4 @@
-//! What Go reads into which struct, and in which words it does not.
+//! Tests of decoding to structs and of the messages of mismatches, as in Go.
 
 use super::*;
 use serde::Deserialize;
@@ -61,7 +61,7 @@ struct Flat {
     rest: BTreeMap<String, u8>,
 }
 
-/// A struct that does not tell its members, around maps that are none.
+/// A struct that does not give serde its members, around maps that are none.
 #[derive(Debug, Deserialize, PartialEq)]
 struct Loose {
     #[serde(rename = "ID")]
@@ -71,7 +71,7 @@ struct Loose {
     rest: BTreeMap<String, serde_json::Value>,
 }
 
-/// One that is within itself.
+/// A recursive struct.
 #[derive(Debug, Deserialize, PartialEq)]
 struct Node {
     value: u8,
@@ -131,7 +131,7 @@ fn check<T: DeserializeOwned + Debug + PartialEq>(text: &str, expected: T) {
 #[track_caller]
 fn mismatch<T: DeserializeOwned + Debug + PartialEq>(text: &str, value: &str, place: &str) {
     let words = format!("json: cannot unmarshal {value} into Go {place}");
-    let expected = Err(NotTyped::Mismatch(words));
+    let expected = Err(TypedError::Mismatch(words));
     assert_eq!(read::<T>(text.as_bytes()), expected, "{text}");
 }
 
@@ -153,7 +153,7 @@ fn keys_match_in_any_case_and_the_last_of_several_wins() {
         ..register()
     };
     check("{\"FLAG\":true,\"Tag\":\"k\"}", expected);
-    // The one that is spelled like it goes before the first that is but for case.
+    // An equal name takes precedence over one that is equal except for case.
     let text = "{\"KEY\":1,\"key\":2,\"Key\":3,\"GR\u{d6}\u{df}E\":4,\"le\u{17f}\u{17f}\":5}";
     let (key, other, size, less) = (3, 1, 4, 5);
     let keys = Keys {
@@ -215,7 +215,7 @@ fn what_is_missing_or_null_is_zero_unless_the_type_says_otherwise() {
         r#"{"list":[null,{"b":1,"c":[null,-1]},{"b":null}],"map":{"a":null,"b":1.5},"pair":[7]}"#,
         expected,
     );
-    // Objects for the same member are read one over the other.
+    // Objects for one member are merged.
     let inner = Inner { b: 1, c: vec![2] };
     check(
         r#"{"inner":{"b":1},"inner":{"c":[2]}}"#,
@@ -233,7 +233,7 @@ fn what_is_missing_or_null_is_zero_unless_the_type_says_otherwise() {
 }
 
 #[test]
-fn what_is_of_another_type_is_told_in_the_words_of_the_original() {
+fn mismatches_have_the_messages_of_the_original() {
     let field = |path: &str, of: &str| format!("struct field Register.{path} of type {of}");
     for (text, value, place) in [
         (r#"{"UID":"5"}"#, "string", field("UID", "int64")),
@@ -310,13 +310,13 @@ fn what_serde_has_more_is_as_in_serde() {
     check(r#"{"ID":1,"A":2}"#, Flat { id: 1, rest });
     let rest = [("A".to_owned(), 2)].into();
     check(r#"{"A":1,"A":2}"#, Flat { id: 0, rest });
-    let unknown = NotTyped::Mismatch("json: unknown field \"b\"".to_owned());
+    let unknown = TypedError::Mismatch("json: unknown field \"b\"".to_owned());
     assert_eq!(read::<Strict>(br#"{"A":1,"b":2}"#), Err(unknown));
     let raw: Raw = read(br#"{"Data": [1e2, {}] }"#).expect("raw");
     assert_eq!(raw.data.get(), "[1e2, {}]");
     let no_zero = read::<Missing>(b"{}").expect_err("an enum has no zero");
     let text = "json: cannot unmarshal null into Go struct field Missing.shape of type Shape";
-    assert_eq!(no_zero, NotTyped::Mismatch(text.to_owned()));
+    assert_eq!(no_zero, TypedError::Mismatch(text.to_owned()));
 }
 
 #[test]
@@ -349,10 +349,10 @@ fn of_several_values_of_any_type_only_the_last_counts() {
     }
 }
 
-/// How often the only test that counts has had something read.
+/// Number of reads in the one test that counts them.
 static READ_COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts how often it is read.
+/// A type that counts how often it is read.
 struct Counted<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Counted<T> {
@@ -362,7 +362,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Counted<T> {
     }
 }
 
-/// However many values of a type there are, and however deep.
+/// Independent of the number and depth of a type's values.
 #[test]
 fn a_text_is_read_again_at_most_twice_for_each_member_of_a_type() {
     #[track_caller]
@@ -385,15 +385,15 @@ fn a_text_is_read_again_at_most_twice_for_each_member_of_a_type() {
 fn what_is_no_json_is_malformed() {
     for text in ["", "{", "[1,]", "{\"a\":1}}", "nul", "{} x", "'a'"] {
         let result = read::<serde_json::Value>(text.as_bytes());
-        assert_eq!(result, Err(NotTyped::Malformed), "{text}");
+        assert_eq!(result, Err(TypedError::Malformed), "{text}");
     }
 }
 
-/// No type is so deep, and neither a stack nor time is spent on what is.
+/// No type is that deep, and such values cost neither stack nor time.
 #[test]
 fn depth_is_bounded_and_what_is_ignored_is_not() {
     let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
-    let too_deep = NotTyped::Mismatch("exceeded max depth".to_owned());
+    let too_deep = TypedError::Mismatch("exceeded max depth".to_owned());
     for depth in [128, 129, 9_999] {
         let result = read::<serde_json::Value>(nested(depth).as_bytes());
         let expected = (depth > 128).then_some(&too_deep);
@@ -401,7 +401,7 @@ fn depth_is_bounded_and_what_is_ignored_is_not() {
     }
     check(&format!("{{\"x\":{}}}", nested(9_999)), Tree::default());
 
-    // Whatever it misses, it is read a few times.
+    // A few passes, whatever is missing.
     let mut text = "{}".to_owned();
     for _ in 0..60 {
         text = format!(r#"{{"children":[{text},{{"x":1}}]}}"#);
@@ -410,7 +410,7 @@ fn depth_is_bounded_and_what_is_ignored_is_not() {
     assert_eq!((tree.value, tree.children.len()), (0, 2));
 }
 
-/// `serde_json` is stricter; what it reads is read as the same.
+/// `serde_json` is stricter; values that it accepts are equal here.
 #[test]
 fn whatever_serde_json_reads_is_read_alike() {
     let mut prng = campanile_tests::prng::Prng::from_seed(7);
@@ -421,7 +421,7 @@ fn whatever_serde_json_reads_is_read_alike() {
             check(&text, value);
             alike += 1;
         }
-        // Go reads no struct from an array, and "B" as "b".
+        // Go decodes no struct from an array, and matches "B" with "b".
         let is_alike = text.starts_with('{') && !text.contains('B');
         let read = serde_json::from_str::<Inner>(&text);
         if let Some(value) = read.ok().filter(|_| is_alike) {

@@ -1,26 +1,26 @@
-//! The names that Go has for types of which serde tells no name: those of lists and maps, which are
-//! asked for an element and say what that would be.
+//! Go's names for types that have no name in serde, lists and maps: a probe is read as the type and
+//! records which types are requested.
 
 use super::error::Error;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, forward_to_deserialize_any};
 use std::cell::RefCell;
 
-/// The name of a list's type, `[]int64`, or of an array's, `[3]int64`.
+/// Returns the name of a list type, `[]int64`, or of an array type, `[3]int64`.
 pub(super) fn name_of_seq<'de, V: Visitor<'de>>(len: Option<usize>, visitor: V) -> String {
     let name = RefCell::new(String::new());
     Probe(&name).seq(len, visitor);
     name.into_inner()
 }
 
-/// The name of a map's type, `map[string]int64`.
+/// Returns the name of a map type, `map[string]int64`.
 pub(super) fn name_of_map<'de, V: Visitor<'de>>(visitor: V) -> String {
     let name = RefCell::new(String::new());
     Probe(&name).map(visitor);
     name.into_inner()
 }
 
-/// Writes down which type it is asked for, and has no value of it.
+/// A deserializer that records the requested type and has no value.
 #[derive(Clone, Copy)]
 struct Probe<'n>(&'n RefCell<String>);
 
@@ -40,10 +40,10 @@ impl Probe<'_> {
         self.within(|| visitor.visit_map(self))
     }
 
-    /// Goes on with what the type is made of; a type that is made of itself has no end.
-    fn within<T>(self, ask: impl FnOnce() -> Result<T, Error>) -> Error {
+    /// Records the inner type, unless the name is long: a recursive type has no end.
+    fn within<T>(self, visit: impl FnOnce() -> Result<T, Error>) -> Error {
         if self.0.borrow().len() < NAME_BYTES_MAX {
-            match ask() {
+            match visit() {
                 Ok(_) => {}
                 Err(error) => return error,
             }
@@ -52,10 +52,10 @@ impl Probe<'_> {
     }
 }
 
-/// As long as a name may grow before its end is left out.
+/// Length in bytes above which inner types are left out.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Methods for types that have a name.
+/// Defines methods for types with a name.
 macro_rules! named {
     ($($method:ident $name:literal)+) => {
         $(fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
@@ -181,10 +181,10 @@ impl<'de> MapAccess<'de> for Probe<'_> {
     }
 }
 
-/// Writes down which type of key it is asked for, and has one that all types of keys have.
+/// A deserializer that records the requested key type and has a value for it.
 struct ProbeKey<'n>(Probe<'n>);
 
-/// Methods for types of keys.
+/// Defines methods for key types.
 macro_rules! keys {
     ($($method:ident, $visit:ident, $value:expr, $name:literal;)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {

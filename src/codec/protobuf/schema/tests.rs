@@ -1,6 +1,6 @@
-//! Descriptor sets that can be used, and messages of theirs.
+//! Tests of descriptor sets and their messages.
 
-use super::super::tests::dice;
+use super::super::tests::random_messages;
 use super::*;
 use campanile_tests::prng::Prng;
 use prost::encoding::{WireType, encode_key, encode_varint};
@@ -36,14 +36,14 @@ fn the_command_is_the_value_of_the_field_that_was_named() {
 #[test]
 fn a_field_has_to_have_its_type() {
     let read = |message: &[u8]| schema(ENVELOPE, None).read(message).err();
-    assert_eq!(read(b"\x0a\x01\xff"), Some(NotProtobuf::InvalidText));
+    assert_eq!(read(b"\x0a\x01\xff"), Some(ProtobufError::InvalidText));
     assert_eq!(read(b"\x12\x01\xff"), None);
-    assert_eq!(read(b"\x08\x01"), Some(NotProtobuf::WrongType));
-    assert_eq!(read(b"\x0b\x0c"), Some(NotProtobuf::WrongType));
+    assert_eq!(read(b"\x08\x01"), Some(ProtobufError::WrongType));
+    assert_eq!(read(b"\x0b\x0c"), Some(ProtobufError::WrongType));
     assert_eq!(read(b"\x20\x01"), None, "an unknown field");
     assert_eq!(read(b"\x23\x08\x01\x24"), None, "an unknown group");
-    assert_eq!(read(b"\x0c"), Some(NotProtobuf::UnbalancedGroup));
-    assert_eq!(read(b"\x0a\x02a"), Some(NotProtobuf::Truncated));
+    assert_eq!(read(b"\x0c"), Some(ProtobufError::UnbalancedGroup));
+    assert_eq!(read(b"\x0a\x02a"), Some(ProtobufError::Truncated));
 }
 
 #[test]
@@ -51,10 +51,10 @@ fn repeated_numbers_may_be_packed_and_single_ones_may_not() {
     let read = |message: &[u8]| schema(MODERN, None).read(message).err();
     assert_eq!(read(b"\x4a\x03\x01\x80\x01\x48\x05"), None);
     assert_eq!(read(b"\x4a\x00"), None);
-    assert_eq!(read(b"\x4a\x01\x80"), Some(NotProtobuf::Truncated));
+    assert_eq!(read(b"\x4a\x01\x80"), Some(ProtobufError::Truncated));
     assert_eq!(read(b"\x52\x08........"), None);
-    assert_eq!(read(b"\x52\x06......"), Some(NotProtobuf::Truncated));
-    assert_eq!(read(b"\x1a\x01\x01"), Some(NotProtobuf::WrongType));
+    assert_eq!(read(b"\x52\x06......"), Some(ProtobufError::Truncated));
+    assert_eq!(read(b"\x1a\x01\x01"), Some(ProtobufError::WrongType));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_shares_a_oneof_with_the_command_clears_it() {
 #[test]
 fn proto2_has_defaults_and_required_fields() {
     let schema = schema(CLASSIC, Some("verb"));
-    assert_eq!(schema.read(b""), Err(NotProtobuf::MissingRequired));
+    assert_eq!(schema.read(b""), Err(ProtobufError::MissingRequired));
     assert_eq!(schema.read(b"\x0a\x00"), Ok(Some("say")));
     assert_eq!(schema.read(b"\x0a\x00\x12\x00"), Ok(Some("")));
     assert_eq!(schema.read(b"\x0a\x00\x12\x01x"), Ok(Some("x")));
@@ -81,7 +81,7 @@ fn proto2_has_defaults_and_required_fields() {
         b"\x0a\x00\x32\x04\x08\x01\x12\x00",
         b"\x0a\x00\x32\x02\x08\x01",
     ] {
-        assert_eq!(schema.read(incomplete), Err(NotProtobuf::MissingRequired));
+        assert_eq!(schema.read(incomplete), Err(ProtobufError::MissingRequired));
     }
     for complete in [
         &b"\x0a\x00\x1a\x02\x08\x01"[..],
@@ -91,10 +91,10 @@ fn proto2_has_defaults_and_required_fields() {
     ] {
         assert_eq!(schema.read(complete), Ok(Some("say")));
     }
-    // By the letter these two pieces make one whole message; see `read`.
+    // By the specification these two pieces are one complete message; see `read`.
     let part = |number: u8| [b"\x2a\x02", &[number << 3, 1][..]].concat();
     let pieces = [b"\x0a\x00", &part(1)[..], &part(2)].concat();
-    assert_eq!(schema.read(&pieces), Err(NotProtobuf::MissingRequired));
+    assert_eq!(schema.read(&pieces), Err(ProtobufError::MissingRequired));
     assert_eq!(
         second_opinion(&descriptor(CLASSIC), "verb", &pieces),
         Some("say".into())
@@ -111,7 +111,7 @@ fn more_required_fields_than_a_word_has_bits() {
     let schema = Schema::from_descriptor_set(&set, "p.M", None).expect("a schema");
     let mut whole = Vec::new();
     for number in 1..=70 {
-        assert_eq!(schema.read(&whole), Err(NotProtobuf::MissingRequired));
+        assert_eq!(schema.read(&whole), Err(ProtobufError::MissingRequired));
         encode_key(number, WireType::Varint, &mut whole);
         whole.push(1);
     }
@@ -125,7 +125,7 @@ fn messages_nest_to_the_limit_and_no_deeper() {
         let mut message = Vec::new();
         for _ in 0..depth {
             let inner = std::mem::take(&mut message);
-            dice::put_bytes(11, &inner, &mut message);
+            random_messages::put_bytes(11, &inner, &mut message);
         }
         message
     };
@@ -133,35 +133,35 @@ fn messages_nest_to_the_limit_and_no_deeper() {
     assert!(second_opinion(&descriptor(MODERN), "word", &nested(DEPTH_MAX)).is_some());
     assert_eq!(
         schema.read(&nested(DEPTH_MAX + 1)),
-        Err(NotProtobuf::TooDeep)
+        Err(ProtobufError::TooDeep)
     );
     assert!(second_opinion(&descriptor(MODERN), "word", &nested(DEPTH_MAX + 1)).is_none());
-    assert_eq!(schema.read(&nested(2_000)), Err(NotProtobuf::TooDeep));
+    assert_eq!(schema.read(&nested(2_000)), Err(ProtobufError::TooDeep));
 
-    // An unknown group counts like any other.
+    // An unknown group counts too.
     let with_group = |depth: u32| {
         let mut message = b"\xfb\x01\xfc\x01".to_vec();
         for _ in 0..depth {
             let inner = std::mem::take(&mut message);
-            dice::put_bytes(11, &inner, &mut message);
+            random_messages::put_bytes(11, &inner, &mut message);
         }
         message
     };
     assert_eq!(schema.read(&with_group(DEPTH_MAX - 1)), Ok(None));
     assert_eq!(
         schema.read(&with_group(DEPTH_MAX)),
-        Err(NotProtobuf::TooDeep)
+        Err(ProtobufError::TooDeep)
     );
 }
 
 #[test]
-fn messages_are_judged_as_prost_reflect_judges_them() {
+fn messages_are_validated_as_prost_reflect_judges_them() {
     let (ours, theirs) = (schema(PLAIN, Some("word")), descriptor(PLAIN));
     let (mut prng, mut read, mut wrong_types) = (Prng::from_seed(1), 0, 0);
     for _ in 0..20_000 {
         let message = message_of(&theirs, &mut prng);
         let result = ours.read(&message);
-        wrong_types += u32::from(result == Err(NotProtobuf::WrongType));
+        wrong_types += u32::from(result == Err(ProtobufError::WrongType));
         read += u32::from(result.is_ok());
         assert_eq!(
             result.ok().flatten(),
@@ -176,11 +176,11 @@ fn messages_are_judged_as_prost_reflect_judges_them() {
 
 #[test]
 fn where_prost_reflect_errs_on_the_lenient_side_we_do_not() {
-    // It takes any value of a map's field for a length-delimited one, and it forgives pieces
-    // that are whole only together.
+    // prost-reflect takes any value of a map field as length-delimited, and accepts pieces that are
+    // complete only together.
     for (name, command, forgiven, seed) in [
-        (MODERN, "word", NotProtobuf::WrongType, 2),
-        (CLASSIC, "verb", NotProtobuf::MissingRequired, 3),
+        (MODERN, "word", ProtobufError::WrongType, 2),
+        (CLASSIC, "verb", ProtobufError::MissingRequired, 3),
     ] {
         let (ours, theirs) = (schema(name, Some(command)), descriptor(name));
         let (mut prng, mut read, mut refused, mut lenient) = (Prng::from_seed(seed), 0, 0, 0);
@@ -188,7 +188,7 @@ fn where_prost_reflect_errs_on_the_lenient_side_we_do_not() {
             let message = message_of(&theirs, &mut prng);
             let expected = second_opinion(&theirs, command, &message);
             let result = ours.read(&message);
-            if result == Err(NotProtobuf::WrongType) || result == Err(forgiven) {
+            if result == Err(ProtobufError::WrongType) || result == Err(forgiven) {
                 lenient += u32::from(expected.is_some());
                 refused += 1;
             } else {
@@ -203,11 +203,11 @@ fn where_prost_reflect_errs_on_the_lenient_side_we_do_not() {
 }
 
 #[test]
-fn any_bytes_are_read_or_refused() {
+fn any_bytes_are_read_or_rejected() {
     let mut prng = Prng::from_seed(6);
     let schemas = [schema(MODERN, Some("word")), schema(CLASSIC, Some("verb"))];
     for _ in 0..50_000 {
-        let noise = dice::bytes(&mut prng, 40);
+        let noise = random_messages::bytes(&mut prng, 40);
         for schema in &schemas {
             let command = schema.read(&noise);
             assert!(command.is_err() || command.is_ok_and(|command| command.is_some()));
@@ -216,15 +216,15 @@ fn any_bytes_are_read_or_refused() {
 }
 
 #[test]
-fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
-    let refuse = |bytes: &[u8], message: &str, field: Option<&str>| {
+fn an_invalid_descriptor_is_rejected_with_a_sentence() {
+    let error_of = |bytes: &[u8], message: &str, field: Option<&str>| {
         let result = Schema::from_descriptor_set(bytes, message, field);
         result.expect_err("not a schema").to_string()
     };
     let prefix = "not a complete FileDescriptorSet, as written by `protoc --include_imports \
                   --descriptor_set_out`: ";
     for garbage in [&b"syntax = \"proto3\";"[..], b"\xff", b"\x0a\x05"] {
-        let sentence = refuse(garbage, "M", None);
+        let sentence = error_of(garbage, "M", None);
         assert!(sentence.starts_with(prefix), "{sentence}");
     }
     let lonely = FileDescriptorProto {
@@ -232,16 +232,16 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
         ..file("p", "proto3", vec![])
     };
     assert_eq!(
-        refuse(&set(vec![lonely]), "M", None),
+        error_of(&set(vec![lonely]), "M", None),
         format!("{prefix}imported file 'other.proto' has not been added")
     );
     assert_eq!(
-        refuse(&set(vec![file("p", "editions", vec![])]), "M", None),
+        error_of(&set(vec![file("p", "editions", vec![])]), "M", None),
         "file \"p.proto\" has the syntax \"editions\"; only proto2 and proto3 are understood"
     );
 
     assert_eq!(
-        refuse(b"", "M", None),
+        error_of(b"", "M", None),
         "no message is named \"M\"; there are none at all"
     );
     let named = |names: &[&str]| {
@@ -249,21 +249,21 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
         set(vec![file("p", "proto3", messages)])
     };
     assert_eq!(
-        refuse(&named(&["A", "B"]), "M", None),
+        error_of(&named(&["A", "B"]), "M", None),
         "no message is named \"M\"; there are p.A, p.B"
     );
     assert_eq!(
-        refuse(&named(&["A", "B", "C", "D", "E", "F", "G"]), "p.M", None),
+        error_of(&named(&["A", "B", "C", "D", "E", "F", "G"]), "p.M", None),
         "no message is named \"p.M\"; there are p.A, p.B, p.C, p.D, p.E and 2 more"
     );
-    let sentence = refuse(&descriptors(), "nope", None);
+    let sentence = error_of(&descriptors(), "nope", None);
     let expected = "ws.Message, modern.Message, plain.Message, classic.Message, ";
     assert!(
         sentence.contains(expected),
         "entries of maps are listed: {sentence}"
     );
     assert_eq!(
-        refuse(&descriptors(), MODERN, Some("nope")),
+        error_of(&descriptors(), MODERN, Some("nope")),
         "message modern.Message has no field named \"nope\""
     );
     for (field, declared) in [
@@ -274,7 +274,7 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
         ("by_name", "a map"),
     ] {
         assert_eq!(
-            refuse(&descriptors(), MODERN, Some(field)),
+            error_of(&descriptors(), MODERN, Some(field)),
             format!(
                 "field {field:?} of message modern.Message has to be a single string to be \
                  the command, but is declared {declared}"
@@ -284,11 +284,11 @@ fn a_descriptor_that_cannot_be_used_is_refused_in_a_sentence() {
 }
 
 #[test]
-fn a_spoiled_descriptor_is_taken_or_refused() {
+fn a_damaged_descriptor_is_accepted_or_rejected() {
     let (whole, of, mut prng) = (descriptors(), descriptor(MODERN), Prng::from_seed(7));
     let (mut taken, mut refused) = (0, 0);
     for _ in 0..5_000 {
-        let spoiled = dice::mutated(&mut prng, &whole);
+        let spoiled = random_messages::mutated(&mut prng, &whole);
         match Schema::from_descriptor_set(&spoiled, MODERN, Some("word")) {
             Ok(schema) => {
                 let message = message_of(&of, &mut prng);
@@ -316,8 +316,8 @@ fn descriptor(message: &str) -> MessageDescriptor {
     pool.get_message_by_name(message).expect("a message")
 }
 
-/// The command of a message as prost-reflect sees it; `None` if it is not a message, or not
-/// a complete one.
+/// Returns the command of a message as prost-reflect decodes it; `None` if the message is invalid
+/// or incomplete.
 fn second_opinion(of: &MessageDescriptor, command: &str, message: &[u8]) -> Option<String> {
     let message = DynamicMessage::decode(of.clone(), message).ok()?;
     let text = message.get_field_by_name(command).expect("a field");
@@ -339,12 +339,12 @@ fn is_whole(value: &Dynamic) -> bool {
     message.is_none_or(is_complete) && list.iter().chain(map.map(|(_, value)| value)).all(is_whole)
 }
 
-/// A message of this type, now and then spoiled.
+/// Returns a message of this type, sometimes damaged.
 fn message_of(descriptor: &MessageDescriptor, prng: &mut Prng) -> Vec<u8> {
     let mut message = Vec::new();
     put_fields(descriptor, 3, prng, &mut message);
     if prng.chance(1, 3) {
-        message = dice::mutated(prng, &message);
+        message = random_messages::mutated(prng, &message);
     }
     message
 }
@@ -368,7 +368,7 @@ fn put_fields(of: &MessageDescriptor, depth: u32, prng: &mut Prng, out: &mut Vec
         }
     }
     if prng.chance(1, 20) {
-        dice::put_field(prng, 1, out);
+        random_messages::put_field(prng, 1, out);
     }
 }
 
@@ -390,18 +390,18 @@ fn put_value(
             out.extend_from_slice(&inner);
             encode_key(number, WireType::EndGroup, out);
         } else {
-            dice::put_bytes(number, &inner, out);
+            random_messages::put_bytes(number, &inner, out);
         }
     } else if *kind == Kind::String {
-        dice::put_bytes(number, dice::text(prng).as_bytes(), out);
+        random_messages::put_bytes(number, random_messages::text(prng).as_bytes(), out);
     } else if *kind == Kind::Bytes {
-        dice::put_bytes(number, &dice::bytes(prng, 9), out);
+        random_messages::put_bytes(number, &random_messages::bytes(prng, 9), out);
     } else if is_packed {
         let mut packed = Vec::new();
         for _ in 0..prng.range(0, 4) {
             put_number(kind.wire_type(), prng, &mut packed);
         }
-        dice::put_bytes(number, &packed, out);
+        random_messages::put_bytes(number, &packed, out);
     } else {
         encode_key(number, kind.wire_type(), out);
         put_number(kind.wire_type(), prng, out);

@@ -1,0 +1,81 @@
+//! Requests from a shard to its host, and the host's responses.
+//!
+//! A request names its session and owns its data, so the host may respond in any order, also after
+//! the session has ended.
+
+use crate::vocabulary::content::{Correlation, Outcome};
+use crate::vocabulary::id::SessionId;
+use bytes::Bytes;
+
+/// A request of a shard, to which its host responds with a [`HostResponse`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct HostRequest {
+    /// The session that waits for the response.
+    pub session: SessionId,
+    /// Index of the session's route.
+    pub route: u16,
+    /// The request itself.
+    pub kind: HostRequestKind,
+}
+
+/// A call, on its way to its handler. Owns the data of a [`Call`](crate::dialect::Call).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnedCall {
+    /// The data that the outcome repeats.
+    pub correlation: Correlation,
+    /// The user that the client names, unverified; empty if it names none.
+    pub from: Box<str>,
+    /// The call's data as received; `None` if it has none.
+    pub data: Option<Bytes>,
+}
+
+/// The kinds of request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HostRequestKind {
+    /// May the session join this channel? Its rule is [`super::settings::ChannelRule::AskHost`].
+    Join {
+        /// The channel.
+        channel: Box<str>,
+        /// The data that the outcome repeats.
+        correlation: Correlation,
+    },
+    /// Handle this call.
+    Call(OwnedCall),
+    /// Which user does this token name?
+    User {
+        /// The token as the client sent it.
+        token: Box<str>,
+        /// The event that the session registers for.
+        event: Box<str>,
+    },
+}
+
+/// The host's response to a request.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum HostResponse {
+    /// Everything that precedes the session's first message is done: its messages are read now.
+    Opened,
+    /// Whether the session may join.
+    Join {
+        /// Whether the session may join.
+        allowed: bool,
+        /// The channel of the request.
+        channel: Box<str>,
+        /// The correlation of the request.
+        correlation: Correlation,
+    },
+    /// The call was handled.
+    Call {
+        /// The result of the call.
+        outcome: Outcome,
+        /// The correlation of the request.
+        correlation: Correlation,
+    },
+    /// The user of the token.
+    User {
+        /// The user's name; `None` if the token is invalid.
+        user: Option<Box<str>>,
+        /// The event of the request.
+        event: Box<str>,
+    },
+}

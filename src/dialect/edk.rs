@@ -271,7 +271,7 @@ mod tests {
     use std::sync::Arc;
 
     const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyX2lkIjoiNDIifQ.sig";
-    /// The example of wire.md 2.4: type `chat`, payload `hi`.
+    /// The example of docs/dialects/edk.md, "Messages": type `chat`, payload `hi`.
     const CHAT: &[u8] = &[0x0a, 4, b'c', b'h', b'a', b't', 0x12, 2, b'h', b'i'];
 
     fn options(schema: Schema) -> Options {

@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(str::from_utf8(&message), Ok(expected));
     }
 
-    /// The keys of wire.md 5.6, in its order.
+    /// The keys of docs/dialects/projectforge.md, "Taps", in its order.
     #[test]
     fn sessions_are_reported_as_in_the_original() {
         let mut json = Vec::new();

@@ -1,4 +1,5 @@
-//! Checks of the machine before anything starts: open files, cores, kernel, rings (io.md 7).
+//! Checks of the machine before anything starts: open files, cores, kernel, rings
+//! (docs/design/io.md 7).
 
 use super::cgroup;
 use super::start_error::StartError;

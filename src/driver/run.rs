@@ -368,7 +368,7 @@ impl Loop {
         }
     }
 
-    /// Sleeps until something arrives or is due (io.md 2).
+    /// Sleeps until something arrives or is due (docs/design/io.md 2).
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"

@@ -1,4 +1,4 @@
-//! The shards' threads: preparation, start and end (io.md 7).
+//! The shards' threads: preparation, start and end (docs/design/io.md 7).
 //!
 //! Limits are raised, the ring is tried and the port is bound before any thread starts. A failure
 //! is one [`StartError`] with the cause and the remedy.

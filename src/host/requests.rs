@@ -306,5 +306,5 @@ impl Host {
     }
 }
 
-/// Random characters in the name of a generated channel (wire.md 5.1).
+/// Random characters in the name of a generated channel (docs/dialects/projectforge.md, "Upgrade").
 const FRESH_CHANNEL_CHARACTERS: usize = 8;

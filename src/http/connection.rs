@@ -493,7 +493,8 @@ impl HttpConnection {
         let mut input = BytesMut::from(&parts.read_buf[..]);
         input.unsplit(pipe.take_inbound());
 
-        // hyper's 101 is its last output. Ours has the originals' header names (wire.md 1.1).
+        // hyper's 101 is its last output. Ours has the originals' header names
+        // (docs/dialects/websocket.md, "Upgrade").
         let mut greeting = pipe.take_outbound();
         let at = greeting
             .windows(SWITCHING.len())

@@ -71,7 +71,7 @@ pub(super) fn unavailable(body: &'static str) -> HttpResponse {
     response
 }
 
-/// Creates a 404 (wire.md 1.3).
+/// Creates a 404 (docs/dialects/websocket.md, "Frames").
 pub(super) fn not_found() -> HttpResponse {
     let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n");
     response
@@ -80,7 +80,8 @@ pub(super) fn not_found() -> HttpResponse {
     response
 }
 
-/// Creates the response to an invalid upgrade request (wire.md 1.2).
+/// Creates the response to an invalid upgrade request (docs/dialects/websocket.md, "Rejected
+/// upgrade").
 pub(super) fn handshake_error(refusal: HandshakeError) -> HttpResponse {
     let status = StatusCode::from_u16(refusal.status()).expect("refusals have a status");
     let mut response = text(status, refusal.body());

@@ -1,4 +1,5 @@
-//! The sleep flag: the protocol by which a shard may sleep without losing a wake-up (io.md 2).
+//! The sleep flag: the protocol by which a shard may sleep without losing a wake-up
+//! (docs/design/io.md 2).
 //!
 //! ```text
 //!   sleeper                              waker

@@ -138,7 +138,8 @@ impl Shard {
     }
 
     /// Applies a client's request to join a channel. Checks that the channel exists, then that the
-    /// client may join it, then that it has not joined already (wire.md 4.3).
+    /// client may join it, then that it has not joined already (docs/dialects/easyws.md, "Commands
+    /// and errors").
     fn decide_join(&mut self, id: ConnectionId, channel: &str, correlation: Correlation) {
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];

@@ -71,7 +71,8 @@ fn a_publication_reaches_the_members_of_a_channel_in_every_dialect() {
     expect_no_message(ws);
 }
 
-/// wire.md 5.5: in debug mode the original's client ignores messages without a channel.
+/// docs/dialects/projectforge.md, "The TypeScript client": in debug mode the original's client
+/// ignores messages without a channel.
 #[test]
 fn a_projectforge_push_names_the_channel_of_the_call_or_of_the_session() {
     let config = "

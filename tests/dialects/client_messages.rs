@@ -258,7 +258,7 @@ pub(crate) fn command(prng: &mut Prng) -> String {
     }
 }
 
-/// Returns `true` if `text` is a valid command of `easyws` (wire.md 4.2).
+/// Returns `true` if `text` is a valid command of `easyws` (docs/dialects/easyws.md, "Messages").
 pub(crate) fn is_command(text: &str) -> bool {
     (1..=254).contains(&text.len()) && !text.contains(": ")
 }

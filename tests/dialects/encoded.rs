@@ -122,7 +122,7 @@ fn check_push(random: &RandomPublication, message: &[u8]) {
     assert_eq!(push, expected, "{}", message.escape_ascii());
 }
 
-/// Returns the expected response of `wsrv` (wire.md 3.3).
+/// Returns the expected response of `wsrv` (docs/dialects/wsrv.md, "Responses").
 pub(crate) fn wsrv_reply(correlation: &Correlation, outcome: &Outcome) -> Expected {
     let or_empty = |data: Data<'_>| match data {
         Data::None => json!({}),
@@ -189,12 +189,13 @@ pub(crate) fn projectforge_reply(correlation: &Correlation, outcome: &Outcome) -
     }
 }
 
-/// Returns `true` if `event` is a valid event of `easyws` (wire.md 4.5).
+/// Returns `true` if `event` is a valid event of `easyws` (docs/dialects/easyws.md, "Pushes").
 pub(crate) fn is_easyws_event(event: &str) -> bool {
     (1..=255).contains(&event.len()) && !event.contains(':') && event != "websocket"
 }
 
-/// Returns the expected reply of `easyws` (wire.md 4.3 and 4.4).
+/// Returns the expected reply of `easyws` (docs/dialects/easyws.md, "Commands and errors" and "Open
+/// and replies").
 pub(crate) fn easyws_reply(correlation: &Correlation, outcome: &Outcome) -> Expected {
     let complaint = match outcome {
         Outcome::Replied(reply) => {

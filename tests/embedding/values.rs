@@ -258,7 +258,8 @@ fn a_destructor_may_publish() {
     stop(gateway);
 }
 
-/// The sample of `wsrv` (wire.md 8): a session that has registered a `uid` is told of later ones.
+/// The sample of `wsrv` (docs/dialects/README.md, "Documented samples"): a session that has
+/// registered a `uid` is told of later ones.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 struct Uid {
     #[serde(rename = "UID")]

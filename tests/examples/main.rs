@@ -1,7 +1,7 @@
 //! Tests of every example, started and used as its documentation describes.
 //!
-//! The clients are tungstenite and plain TCP. Messages that wire.md 8 gives byte for byte are
-//! compared exactly, except names that the original generates.
+//! The clients are tungstenite and plain TCP. Messages that docs/dialects/README.md, "Documented
+//! samples" gives byte for byte are compared exactly, except names that the original generates.
 
 mod process;
 

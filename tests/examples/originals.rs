@@ -1,4 +1,5 @@
-//! Tests of the examples that reproduce the documented samples of the five originals (wire.md 8).
+//! Tests of the examples that reproduce the documented samples of the five originals
+//! (docs/dialects/README.md, "Documented samples").
 
 use crate::process::Example;
 use campanile_tests::client::{
@@ -279,8 +280,8 @@ fn projectforge_pings_chats_and_joins() {
     example.stop();
 }
 
-/// wire.md 8: the documented page connects without a channel, names its own, and sends nothing that
-/// closes the session.
+/// docs/dialects/README.md, "Documented samples": the documented page connects without a channel,
+/// names its own, and sends nothing that closes the session.
 #[test]
 fn projectforge_accepts_messages_of_its_documented_page() {
     let mut example = Example::start("projectforge", &[]);

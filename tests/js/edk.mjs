@@ -23,7 +23,7 @@ async function expectEcho(client, id) {
   assert.deepEqual(await read(client), { type: "echo", payload: "hi", id });
 }
 
-// The example of wire.md 2.4.
+// The example of docs/dialects/edk.md, "Messages".
 assert.equal(
   Buffer.from(encode({ type: "chat", payload: bytes("hi") })).toString("hex"),
   "0a046368617412026869",

@@ -286,8 +286,8 @@ impl Simulator {
     }
 }
 
-/// Returns the denial that a client of `easyws` must get for a join (wire.md 4.3); `None` if the
-/// join is allowed.
+/// Returns the denial that a client of `easyws` must get for a join (docs/dialects/easyws.md,
+/// "Commands and errors"); `None` if the join is allowed.
 fn expected_denial(link: &Link, channel: &str) -> Option<&'static str> {
     if channel == CHANNELS[3] {
         Some("channel does not exist")

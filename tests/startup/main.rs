@@ -275,7 +275,7 @@ fn an_interrupt_stops_it_as_well() {
     );
 }
 
-/// io.md 2: a runtime that catches a panic must not leave a gateway with a dead part.
+/// docs/design/io.md 2: a runtime that catches a panic must not leave a gateway with a dead part.
 #[test]
 fn a_panic_of_the_gateway_ends_the_process() {
     for (place, name) in [("loop", "Loop"), ("http", "Http"), ("task", "Task")] {

@@ -11,9 +11,10 @@
 //! @ handlers                   the gateway has the handlers of `fixture.rs`; before the first step
 //! = LINE                       a line of the config, before the first step
 //! NAME > open PATH             upgrade request, the RFC's key; header lines may follow, indented
-//! NAME < open [SUBPROTOCOL]    the 101, octet for octet as in wire.md 1.1, no other extension
-//! NAME > METHOD PATH [TEXT]    HTTP request, TEXT its body; header lines may follow, indented
-//! NAME < STATUS [TEXT]         the response, TEXT its whole body, * any; if header lines follow,
+//! NAME < open [SUBPROTOCOL]    the 101, octet for octet as in docs/dialects/websocket.md,
+//! "Upgrade", no other extension NAME > METHOD PATH [TEXT]    HTTP request, TEXT its body; header
+//! lines may follow, indented NAME < STATUS [TEXT]         the response, TEXT its whole body, *
+//! any; if header lines follow,
 //!                              indented, they are all its headers, in order; the value * is any
 //! NAME > text|binary|ping|pong [TEXT]    a frame; NAME < .. likewise, a single frame
 //! NAME > close [CODE [TEXT]]   a close frame with a reason; NAME < .. likewise

@@ -239,7 +239,7 @@ fn what_go_cannot_decode_is_an_error() {
     }
 }
 
-/// The message of wire.md 5.2.
+/// The message of docs/dialects/projectforge.md, "Messages".
 #[test]
 fn a_push_is_indented_by_two_spaces() {
     let content = Content {

@@ -5,7 +5,7 @@
 //!
 //! The ring is set up with `SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG | SUBMIT_ALL`: the kernel
 //! completes operations only while the shard is inside an enter, and sets a flag when there are
-//! some to complete (io.md 2). An eventfd, disabled while the shard is awake, wakes it.
+//! some to complete (docs/design/io.md 2). An eventfd, disabled while the shard is awake, wakes it.
 
 #![expect(
     unsafe_code,

@@ -4,9 +4,9 @@
 //!   accepted --> receiving, sending --> closing: cancel --> no operations: close --> closed: free
 //! ```
 //!
-//! A descriptor is closed when no operation names it, and none names it after that (io.md 3): a new
-//! connection with the same descriptor number never gets bytes of the old one. Each operation is
-//! submitted with a token that only this table makes.
+//! A descriptor is closed when no operation names it, and none names it after that
+//! (docs/design/io.md 3): a new connection with the same descriptor number never gets bytes of the
+//! old one. Each operation is submitted with a token that only this table makes.
 
 #![expect(
     unsafe_code,

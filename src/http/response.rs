@@ -71,7 +71,7 @@ pub(super) fn unavailable(body: &'static str) -> HttpResponse {
     response
 }
 
-/// Creates a 404 (docs/dialects/websocket.md, "Frames").
+/// Creates a 404 (docs/dialects/websocket.md, "Rejected upgrade").
 pub(super) fn not_found() -> HttpResponse {
     let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n");
     response

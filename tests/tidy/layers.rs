@@ -75,17 +75,6 @@ pub(super) fn errors(texts: &[(String, String)], architecture: &str) -> Vec<Stri
     if !architecture.contains(LAYERS) {
         errors.push("ARCHITECTURE.md:1: draws other layers than the table".to_owned());
     }
-    for (index, line) in architecture.lines().enumerate() {
-        for file in line.split('`').skip(1).step_by(2).filter(|it| is_rust(it)) {
-            let is_there = texts.iter().any(|(name, _)| {
-                let folder = name.strip_suffix(file);
-                folder.is_some_and(|folder| folder.is_empty() || folder.ends_with('/'))
-            });
-            if !is_there {
-                errors.push(format!("ARCHITECTURE.md:{}: there is no {file}", index + 1));
-            }
-        }
-    }
     errors.extend(cycles(texts, "loadtest/src/"));
     errors
 }

@@ -4,6 +4,7 @@
 //! source and script and prints all errors in the form `file:line: text`; another tests each rule
 //! with violations.
 
+mod citations;
 mod dialects;
 mod layers;
 
@@ -38,6 +39,9 @@ fn tidy() {
     let architecture = fs::read_to_string(root.join("ARCHITECTURE.md"));
     for complaint in layers::errors(&texts, &architecture.expect("it is there")) {
         writeln!(errors, "{complaint}").expect("writing to a String");
+    }
+    for error in citations::errors(root, &texts) {
+        writeln!(errors, "{error}").expect("writing to a String");
     }
     for name in dead_files(&texts) {
         writeln!(errors, "{name}:1: no `mod` leads to this file").expect("writing to a String");

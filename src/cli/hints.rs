@@ -1,9 +1,8 @@
-//! What an operator is told to try first on a route, in lines that fit behind its URL.
+//! Hints for a route in the start-up text: first messages to try, in lines that fit behind its URL.
 //!
-//! The words are those of the language (`Dialect::first_steps`); here is what they are about.
-//!
-//! Only what the config has is told: commands and channels that anyone may use. No secret and no
-//! token is shown; `<token>` stands for one that the operator knows.
+//! `Dialect::first_steps` formats the messages; this module finds commands and channels in the
+//! config that all clients may use. No secret and no token is shown; `<token>` stands for one that
+//! the operator knows.
 
 use crate::config::{
     Action, ChannelSetting, Config, HookKind, PublishTo, PushAuth, Route, Rule, TokenSource,
@@ -11,11 +10,11 @@ use crate::config::{
 use crate::dialect::{RouteFacts, TokenPlace};
 use crate::vocabulary::channel_pattern::ChannelPattern;
 
-/// What to do with a first session.
+/// Returns the lines that tell how to try a route.
 pub(super) fn how_to_try(config: &Config, route: &Route) -> Vec<String> {
     let shows_token = shows_token(route);
     let is_named = config.trusts_user_header(route);
-    let token_shown = where_the_token_goes(route);
+    let token_shown = token_note(route);
     route.dialect.first_steps(&RouteFacts {
         token: if shows_token { "<token>" } else { "jack" },
         needs_token: shows_token || !is_named,
@@ -26,12 +25,12 @@ pub(super) fn how_to_try(config: &Config, route: &Route) -> Vec<String> {
         }),
         room: room(config, route),
         command: first_command(route),
-        goes_to: where_messages_go(route),
+        goes_to: message_audience(route),
         idle_timeout_ms: route.limits.idle_timeout_ms,
     })
 }
 
-/// What else is served for a route: what it is, its scheme and path, and what to know of it.
+/// Returns the other paths of a route: the kind, scheme and path of each, and a note.
 pub(super) fn other_paths<'c>(
     config: &Config,
     route: &'c Route,
@@ -53,7 +52,7 @@ pub(super) fn other_paths<'c>(
     all.filter_map(|(what, scheme, path, hint)| Some((what, scheme, path?, hint)))
 }
 
-/// How to use the server API.
+/// Returns the note on the credentials of the server API.
 pub(super) fn api(config: &Config) -> &'static str {
     match config.api.keys[..] {
         [] if config.insecure => "no key is needed",
@@ -63,11 +62,11 @@ pub(super) fn api(config: &Config) -> &'static str {
     }
 }
 
-/// Whether a client names its user by a token that only the operator knows.
+/// Whether a client's user comes from a token that only the operator knows.
 pub(super) fn shows_token(route: &Route) -> bool {
     let asks = |kind| route.hooks.as_ref().is_some_and(|hooks| hooks.asks(kind));
     match route.dialect.route_spec().token {
-        // Most of what knows users looks at upgrades.
+        // Most authentication is of upgrades, which have no token here.
         TokenPlace::Message => {
             route.tokens.is_some() || route.jwt.is_some() || asks(HookKind::Authenticate)
         }
@@ -77,8 +76,9 @@ pub(super) fn shows_token(route: &Route) -> bool {
     }
 }
 
-/// To whom a message without a command goes, of those who are put on a channel when they open.
-fn where_messages_go(route: &Route) -> Option<&'static str> {
+/// Returns the members that receive a message without a command, on a channel that sessions join
+/// when they open.
+fn message_audience(route: &Route) -> Option<&'static str> {
     match &route.commands.get("")?.action {
         Action::Publish {
             channel: Some(channel),
@@ -97,8 +97,8 @@ fn where_messages_go(route: &Route) -> Option<&'static str> {
     }
 }
 
-/// Where a token is taken from that has to be shown.
-fn where_the_token_goes(route: &Route) -> Option<String> {
+/// Returns how to send the token; `None` if none is required.
+fn token_note(route: &Route) -> Option<String> {
     if !shows_token(route) || route.anonymous {
         return None;
     }
@@ -111,7 +111,7 @@ fn where_the_token_goes(route: &Route) -> Option<String> {
     })
 }
 
-/// A command that anyone may give and that does what is wanted.
+/// Returns a command that all clients may give, with an action that `does` accepts.
 fn command(route: &Route, does: impl Fn(&Action) -> bool) -> Option<&str> {
     let mut commands = route.commands.iter();
     let found = commands.find(|(name, command)| {
@@ -120,7 +120,7 @@ fn command(route: &Route, does: impl Fn(&Action) -> bool) -> Option<&str> {
     found.map(|(name, _)| name.as_str())
 }
 
-/// The command to try where there is no chat.
+/// Returns the command to try on a route without a chat.
 fn first_command(route: &Route) -> &str {
     if route.commands.contains_key("hello") {
         return "hello";
@@ -128,7 +128,7 @@ fn first_command(route: &Route) -> &str {
     command(route, |_| true).unwrap_or("hello")
 }
 
-/// A channel that anyone may join and publish to.
+/// Returns a channel that all clients may join and publish to.
 fn room<'c>(config: &'c Config, route: &Route) -> Option<&'c str> {
     let shares = |other: &&Route| {
         let is_same = other.namespace.is_some() && other.namespace == route.namespace;
@@ -159,14 +159,14 @@ fn room<'c>(config: &'c Config, route: &Route) -> Option<&'c str> {
     channels().find_map(open).or_else(undeclared)
 }
 
-/// Whether a word stands for itself in every language.
+/// Whether every dialect encodes the word as it is.
 fn is_plain(word: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (1..=WORD_COLUMNS_MAX).contains(&word.len()) && word.bytes().all(is_part)
 }
 
 const ROOM: &str = "room";
-/// Longer ones are left for the operator to find.
+/// The longest word of a hint; others are left out.
 const WORD_COLUMNS_MAX: usize = 16;
 
 #[cfg(test)]
@@ -203,7 +203,7 @@ mod tests {
                 r#"send {"channel":"room","cmd":"say","param":"hi"}"#
             ]
         );
-        // What not everyone may do, or what is not plain, is no hint.
+        // Commands that not all clients may give, and words that are not plain, are left out.
         let nobody = "{ action = 'join', allow = 'nobody' }";
         let elsewhere = "{ action = 'join', channel = 'a' }";
         for (name, join, first) in [

@@ -1,8 +1,8 @@
-//! What an operator is told of the limits that a gateway has found at its start.
+//! The line of the start-up text with the limits of the running process.
 
 use crate::vocabulary::limits::ProcessLimits;
 
-/// The line that tells the limits of a running gateway.
+/// Formats the limits of a running gateway.
 #[must_use]
 pub fn limits_line(limits: ProcessLimits) -> String {
     let ProcessLimits {

@@ -1,7 +1,7 @@
-//! The command line: what an operator can say, and what the gateway says when it starts.
+//! The command line: arguments, and the texts of the start and of `campanile check`.
 //!
-//! It turns arguments and the environment into a [`Config`] and words the lines that tell an
-//! operator where to connect. It prints nothing and ends nothing: that is for `main` to do.
+//! Makes a [`Config`] from arguments and the environment, and formats the lines that tell an
+//! operator where to connect. Prints nothing and ends nothing: `main` does.
 
 mod hints;
 mod limits;
@@ -30,18 +30,18 @@ use crate::gateway::{self, Error, ShardCount};
     after_help = AFTER_HELP
 )]
 pub struct Cli {
-    /// What to do instead of serving.
+    /// The subcommand; without one, the gateway serves.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to serve.
+    /// The flags of serving.
     #[command(flatten)]
     pub serve: Serve,
 }
 
-/// What can be done instead of serving.
+/// A subcommand, which does something else than serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Check a config file, or the defaults, and say what is wrong with it
+    /// Check a config file, or the defaults, and list all its errors
     Check(Check),
     /// Print the complete default config, with a comment on every key
     Config(Print),
@@ -64,19 +64,19 @@ pub struct Serve {
     /// The config file, in TOML; without one, the defaults that `campanile config` prints
     #[arg(long, value_name = "FILE", env = "CAMPANILE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Address and port for clients and pushers; localhost:PORT is for this machine only, :PORT
-    /// every address of it [default: 127.0.0.1:8080]
+    /// Address and port for clients and publishers; localhost:PORT is reachable from this machine
+    /// only, :PORT on all its addresses [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", env = "CAMPANILE_LISTEN", value_parser = Listen::from_str)]
     pub listen: Option<Listen>,
     /// Shards, each a thread: "auto" (one for each core) or 1 to 255 [default: auto]
     #[arg(long, value_name = "N", env = "CAMPANILE_SHARDS", value_parser = Shards::from_str)]
     pub shards: Option<Shards>,
-    /// How much is logged: error, warn, info, debug, trace, json (info, as JSON lines), or both,
-    /// such as debug,json [default: info]
+    /// Level and form of the log: error, warn, info, debug, trace, json (info, as JSON lines), or
+    /// both, such as debug,json [default: info]
     #[arg(long, value_name = "LEVEL|json", env = "CAMPANILE_LOG", value_parser = Log::from_str)]
     pub log: Option<Log>,
-    /// Start even if everyone who reaches the port may push, tap, use the server API, or say who
-    /// they are
+    /// Start even if pushes, taps, the server API or user names are unprotected on a non-loopback
+    /// address
     #[arg(long)]
     pub insecure: bool,
 }
@@ -93,8 +93,8 @@ pub struct Check {
 }
 
 const AFTER_HELP: &str = "\
-A flag goes before the environment, the environment before the config file, and the config file \
-before the defaults.
+A flag overrides the environment, the environment the config file, and the config file the \
+defaults.
 
 Without a config file, /ws (with /push and /drop), /edk, /wsrv, /easyws, /projectforge and /echo \
 are served on 127.0.0.1:8080, with commands to chat by, and beside them the server API under \
@@ -163,11 +163,11 @@ pub fn check(check: &Check) -> Result<String, String> {
     Ok(lines.join("\n"))
 }
 
-/// What the gateway says when it has started: where to connect, what is served, what to try.
+/// Returns the start-up text: where to connect, the paths that are served, messages to try.
 ///
-/// `bound` is where it listens, with the port that was found for port 0; URLs have the first of
-/// these addresses. The first URL is that of the first route that has pushes over HTTP, if there is
-/// one. No secret and no token is shown. The lines end with a newline.
+/// `bound` has the addresses of the listeners, with the port that was found for port 0; URLs have
+/// the first. The first URL is that of the first route with pushes over HTTP, if there is one. No
+/// secret and no token is shown. The lines end with a newline.
 ///
 /// # Panics
 ///
@@ -176,7 +176,7 @@ pub fn check(check: &Check) -> Result<String, String> {
 pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCount>) -> String {
     let shards = in_words(shards.into());
     let near = match config.listen {
-        // `[::]` takes IPv4 too, and `::1` may be missing.
+        // `[::]` accepts IPv4 too, and `::1` may be missing.
         Listen::Everywhere(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, bound[0].port())),
         Listen::Address(_) | Listen::Localhost(_) => reachable(bound[0]),
     };
@@ -235,7 +235,7 @@ pub fn welcome(config: &Config, bound: &[SocketAddr], shards: impl Into<ShardCou
     text
 }
 
-/// Formats a number of shards, and why they are fewer than the cores.
+/// Formats the number of shards, with the reason if they are fewer than the cores.
 fn in_words(shards: ShardCount) -> String {
     let count = shards.count;
     let plural = if count == 1 { "" } else { "s" };
@@ -245,7 +245,7 @@ fn in_words(shards: ShardCount) -> String {
     format!("{count} shard{plural}{}", reason.unwrap_or_default())
 }
 
-/// The routes whose hooks ask this backend.
+/// Lists the routes whose hooks use a backend.
 fn asked_by(config: &Config, backend: &str) -> String {
     let asks = |route: &&Route| {
         let hooks = route.hooks.as_ref();
@@ -254,12 +254,12 @@ fn asked_by(config: &Config, backend: &str) -> String {
     let routes = config.routes.iter().filter(asks);
     let paths: Vec<&str> = routes.map(|route| route.path.as_str()).collect();
     match &paths[..] {
-        [] => "asked by no route".to_owned(),
-        paths => format!("asked by {}", paths.join(", ")),
+        [] => "used by no route".to_owned(),
+        paths => format!("used by {}", paths.join(", ")),
     }
 }
 
-/// A first push, to be typed as it stands.
+/// Appends a command line that pushes to the first route.
 fn put_a_push_to_try(text: &mut String, route: &Route, near: SocketAddr) {
     let Some(push_path) = &route.push_path else {
         return;
@@ -285,8 +285,8 @@ fn put_a_push_to_try(text: &mut String, route: &Route, near: SocketAddr) {
     .expect(INTO_A_STRING);
 }
 
-/// The first route whose language has pushes over HTTP and all others, or the first route if none
-/// has.
+/// Returns the first route whose dialect has pushes over HTTP, or else the first route, and all
+/// others.
 fn first_pushed_to_first(routes: &[Route]) -> (Option<&Route>, Vec<&Route>) {
     let is_pushed_to = |route: &Route| route.has("push_path");
     let first_index = routes.iter().position(is_pushed_to).unwrap_or(0);
@@ -298,7 +298,7 @@ fn first_pushed_to_first(routes: &[Route]) -> (Option<&Route>, Vec<&Route>) {
     )
 }
 
-/// What those who reach the port may do only because the operator allowed it.
+/// Lists what unauthenticated clients may do because of `--insecure`.
 fn what_is_open(config: &Config) -> Vec<&'static str> {
     if !config.insecure {
         return Vec::new();
@@ -321,13 +321,12 @@ fn what_is_open(config: &Config) -> Vec<&'static str> {
         open.push("use the server API");
     }
     if config.routes.iter().any(can_be_anyone) {
-        open.push("say who they are");
+        open.push("choose their user name");
     }
     open
 }
 
-/// An address to connect to: one that stands for all of this machine's is not, but loopback is
-/// among them.
+/// Returns an address to connect to: loopback for one that stands for all addresses.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -337,7 +336,7 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
-/// One word for a shell, in quotes if it needs them.
+/// Returns a word for a shell, in quotes if it needs them.
 fn in_shell_quotes(word: String) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%+=:@,".contains(&byte);
     if word.bytes().all(is_plain) {
@@ -348,7 +347,7 @@ fn in_shell_quotes(word: String) -> String {
     }
 }
 
-/// A longer path does not push what stands behind the others to the right.
+/// The longest path that the column of URLs is widened for.
 const PATH_COLUMNS_MAX: usize = 24;
 
 const INTO_A_STRING: &str = "writing to a String does not fail";
@@ -605,7 +604,7 @@ Push to the first, from another terminal:
         assert_eq!(says_so("192.0.2.1:80", ""), (false, true));
         assert_eq!(says_so(":80", "keys = ['0123456789abcdef']"), (true, false));
         assert_eq!(says_so("localhost:80", ""), (true, false));
-        // Whoever has switched it off knows.
+        // An operator who disabled it needs no line.
         assert_eq!(says_so(":80", "enabled = false"), (false, false));
     }
 
@@ -697,7 +696,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn the_gateway_says_who_asks_whom_and_where_it_is_asked_itself() {
+    fn the_start_up_text_has_the_routes_of_each_backend_and_the_api() {
         let text = "
             health_path = '/up'
             [api]
@@ -731,8 +730,8 @@ Push to the first, from another terminal:
             rows.skip(1).map(words).collect()
         };
         let backends = [
-            "backend app asked by /b, /c",
-            "backend other asked by no route",
+            "backend app used by /b, /c",
+            "backend other used by no route",
         ];
         let all = [
             "api http://127.0.0.1:80/api/v1/ Authorization: Bearer <key>",
@@ -759,10 +758,10 @@ Push to the first, from another terminal:
             Some(open.trim_end_matches(" (--insecure).\n").to_owned())
         };
         let secret = || Secret::new("hush");
-        let all = "push and watch all traffic and use the server API and say who they are";
+        let all = "push and watch all traffic and use the server API and choose their user name";
         assert_eq!(warning(&config).as_deref(), Some(all));
         config.api.keys = vec![secret()];
-        let three = "push and watch all traffic and say who they are";
+        let three = "push and watch all traffic and choose their user name";
         assert_eq!(warning(&config).as_deref(), Some(three));
         config.listen = Listen::Localhost(80);
         assert_eq!(
@@ -775,10 +774,10 @@ Push to the first, from another terminal:
         config.insecure = true;
         config.listen = Listen::Everywhere(80);
         config.routes[0].push_secret = Some(secret());
-        let two = "watch all traffic and say who they are";
+        let two = "watch all traffic and choose their user name";
         assert_eq!(warning(&config).as_deref(), Some(two));
         config.routes[4].tap_secret = Some(secret());
-        assert_eq!(warning(&config).as_deref(), Some("say who they are"));
+        assert_eq!(warning(&config).as_deref(), Some("choose their user name"));
         config.routes[1].trust_user_header = Some(true);
         assert_eq!(warning(&config), None);
         config.api.keys.clear();

@@ -250,24 +250,24 @@ impl Config {
         errors.into_result().map(|_| ())
     }
 
-    /// Whether only this machine can connect.
+    /// Whether only this machine can connect: `listen` is a loopback address.
     pub fn is_loopback(&self) -> bool {
         self.listen.is_loopback()
     }
 
-    /// Whether requests that show no key or secret may push, drop, tap, use the server API and name
-    /// their user, if nothing about them says that they were made elsewhere: only where only this
-    /// machine can connect and [`Api::open`] is set. [`Config::insecure`] goes before it.
+    /// Whether requests without a key or secret that come from this machine may push, drop, tap,
+    /// use the server API and name their user: if only this machine can connect and [`Api::open`] is
+    /// set. [`Config::insecure`] allows more.
     pub fn trusts_this_machine(&self) -> bool {
         self.api.open && self.is_loopback()
     }
 
-    /// For each route, in order, the number of its namespace. The numbers begin at 0, leave none
-    /// out, and are equal where routes share their users and channels.
+    /// Returns the number of the namespace of each route, in the order of the routes. The numbers
+    /// are consecutive from 0, and equal for routes that share users and channels.
     ///
     /// # Panics
     ///
-    /// If there are more routes than a valid config has.
+    /// If there are more than 65,535 namespaces; a valid config has at most 64 routes.
     pub fn namespaces(&self) -> Vec<u16> {
         let mut named: BTreeMap<&str, u16> = BTreeMap::new();
         let mut count: u16 = 0;
@@ -285,35 +285,33 @@ impl Config {
             .collect()
     }
 
-    /// Whether the server API is served. Unless the config says so itself, it is where a key is
-    /// asked for, where only this machine can connect, and where the operator has said that
-    /// everything may be open ([`Config::insecure`]).
+    /// Whether the server API is served. Without the key `api.enabled` it is if it has keys, if
+    /// only this machine can connect, and with [`Config::insecure`].
     pub fn serves_api(&self) -> bool {
         let default = || !self.api.keys.is_empty() || self.insecure || self.is_loopback();
         self.api.enabled.unwrap_or_else(default)
     }
 
-    /// The backend of that name.
+    /// Returns the backend of this name; `None` if there is none.
     pub fn backend(&self, name: &str) -> Option<&Backend> {
         self.backends.iter().find(|backend| backend.name == name)
     }
 
-    /// Whether anything is served without a key or secret: to this machine
-    /// ([`Config::trusts_this_machine`]) or to everybody ([`Config::insecure`]).
+    /// Whether any request is served without a key or secret: those of this machine
+    /// ([`Config::trusts_this_machine`]) or all ([`Config::insecure`]).
     pub fn serves_keyless(&self) -> bool {
         self.insecure || self.trusts_this_machine()
     }
 
-    /// Whether a client of this route may be whom the header `x-user-id` names. Unless an `edk`
-    /// route says so itself, it is if the request is one of this machine
-    /// ([`Config::trusts_this_machine`]), and where the operator has said that everything may be
-    /// open ([`Config::insecure`]).
+    /// Whether the header `x-user-id` names the user of a route's clients. Without the key
+    /// `trust_user_header` it does in requests of this machine ([`Config::trusts_this_machine`]),
+    /// and with [`Config::insecure`] in all.
     pub fn trusts_user_header(&self, route: &Route) -> bool {
         let default = || self.serves_keyless();
         route.has("trust_user_header") && route.trust_user_header.unwrap_or_else(default)
     }
 
-    /// The routes of a route's namespace, itself among them.
+    /// Returns the routes of a route's namespace, the route itself among them.
     pub(crate) fn routes_beside<'c>(&'c self, route: &'c Route) -> impl Iterator<Item = &'c Route> {
         self.routes.iter().filter(|other| {
             let shares = other.namespace.is_some() && other.namespace == route.namespace;
@@ -321,8 +319,8 @@ impl Config {
         })
     }
 
-    /// Whether a rule may ask which token a client of this route has shown: one of its commands, or
-    /// one of a channel of its namespace.
+    /// Whether a rule may need the token of a client of this route: a rule of one of its commands,
+    /// or of a channel of its namespace.
     pub(crate) fn rules_check_tokens(&self, route: &Route) -> bool {
         let looks = |rule: &Rule| matches!(rule, Rule::Tokens(_) | Rule::Hook);
         let mut commands = route.commands.values();

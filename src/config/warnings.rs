@@ -27,15 +27,15 @@ impl Config {
             }
             warnings.extend(self.closed_paths(route).map(|(key, path, secret)| {
                 format!(
-                    "routes[{index}].{key}: nobody can use {path}: api.open is false, and the \
-                     route has no {secret}"
+                    "routes[{index}].{key}: no request to {path} is served: api.open is false, \
+                     and the route has no {secret}"
                 )
             }));
             let needs_user = route.dialect.route_spec().exclusive_users;
             if needs_user && !self.trusts_user_header(route) && !route.authenticates() {
                 warnings.push(format!(
-                    "{key}: nobody can connect at {path}: api.open is false, so the header \
-                     x-user-id is not believed, and nothing else says who a client is; give it \
+                    "{key}: no client can connect at {path}: api.open is false, so the header \
+                     x-user-id is not believed, and nothing else names a client's user; give it \
                      tokens, a jwt or hooks on \"open\", or trust_user_header = true"
                 ));
             }
@@ -177,9 +177,9 @@ mod tests {
         let tap = "[[routes]]\npath = '/d'\ndialect = 'projectforge'\ntap_path = '/e'\n";
         let closed = format!("api.open = false\n{ws}{tap}");
         let expected = [
-            "routes[0].push_path: nobody can use /b",
-            "routes[0].drop_path: nobody can use /c",
-            "routes[1].tap_path: nobody can use /e",
+            "routes[0].push_path: no request to /b is served",
+            "routes[0].drop_path: no request to /c is served",
+            "routes[1].tap_path: no request to /e is served",
         ];
         check(&closed, &expected);
         check(&format!("{ws}{tap}"), &[]);
@@ -195,7 +195,7 @@ mod tests {
         let edk = "[[routes]]\npath = '/a'\ndialect = 'edk'\n";
         check(
             &format!("api.open = false\n{edk}"),
-            &["routes[0]: nobody can connect at /a"],
+            &["routes[0]: no client can connect at /a"],
         );
         check(
             &format!("api.open = false\n{edk}trust_user_header = true"),

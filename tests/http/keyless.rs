@@ -186,7 +186,7 @@ fn an_insecure_gateway_accepts_all_and_warns() {
         "push",
         "watch all traffic",
         "use the server API",
-        "say who they are",
+        "choose their user name",
     ] {
         assert!(warning.contains(word), "{word}: {warning}");
     }

@@ -21,9 +21,11 @@ pub(super) fn errors(root: &Path, sources: &[(String, String)]) -> Vec<String> {
             let hidden = ["target", "node_modules", ".git", ".ci"];
             if path.is_dir() && !hidden.iter().any(|it| path.ends_with(it)) {
                 folders.push(path);
-            } else if name.ends_with(".md") {
+            } else if path.extension() == Some("md".as_ref()) {
                 documents.insert(name, fs::read_to_string(path).expect("UTF-8"));
-            } else if name.starts_with("tests/transcripts/") && name.ends_with(".txt") {
+            } else if name.starts_with("tests/transcripts/")
+                && path.extension() == Some("txt".as_ref())
+            {
                 citing.push((name, fs::read_to_string(path).expect("UTF-8")));
             }
         }
@@ -134,9 +136,10 @@ fn links(document: &str, text: &str) -> Vec<String> {
         if !file.is_empty() {
             path.pop();
             for part in Path::new(file).components() {
-                match part {
-                    Component::ParentDir => assert!(path.pop(), "{document}: {target}"),
-                    part => path.push(part),
+                if part == Component::ParentDir {
+                    assert!(path.pop(), "{document}: {target}");
+                } else {
+                    path.push(part);
                 }
             }
         }

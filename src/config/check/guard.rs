@@ -81,7 +81,8 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
     let path = &route.path;
     Some(match route.trust_user_header {
         Some(_) => format!(
-            "nothing says who a client of {path} is: the header x-user-id is not believed; give \
+            "nothing names the user of a client of {path}: the header x-user-id is not believed; \
+             give \
              its route tokens, a jwt or hooks on \"open\", or trust_user_header = true, or, in a \
              program that embeds the gateway, a function that authenticates \
              (authenticated_by_code)"
@@ -90,7 +91,7 @@ fn users_are_unknown(config: &Config, route: &Route) -> Option<String> {
         None if !config.api.open => return None,
         None => format!(
             "{} is not a loopback address, so the header x-user-id is not believed, and nothing \
-             else says who a client of {path} is; give its route tokens, a jwt or hooks on \
+             else names the user of a client of {path}; give its route tokens, a jwt or hooks on \
              \"open\", or trust_user_header = true if whatever stands in front of the gateway sets \
              that header itself, or, in a program that embeds the gateway, a function that \
              authenticates (authenticated_by_code), or start with --insecure",
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(
             serves(&format!("{listen}{FORGE}")),
             Ok(false),
-            "nobody asked for it"
+            "it is not the default"
         );
         let keys = format!("{listen}[api]\nkeys = ['a']\n{FORGE}");
         assert_eq!(serves(&keys), Ok(true));
@@ -252,7 +253,7 @@ mod tests {
             &format!("{listen}{EDK}"),
             &format!(
                 "f.toml:2: listen: 0.0.0.0:80 is not a loopback address, so the header x-user-id \
-                 is not believed, and nothing else says who a client of /edk is; {CURES} if \
+                 is not believed, and nothing else names the user of a client of /edk; {CURES} if \
                  whatever stands in front of the gateway sets that header itself, {IN_CODE}, or \
                  start with --insecure"
             ),
@@ -275,7 +276,7 @@ mod tests {
         // Said on purpose, it holds everywhere.
         let distrusted = format!("{EDK}trust_user_header = false\n");
         let problem = format!(
-            "routes[0].trust_user_header: nothing says who a client of /edk is: the header \
+            "routes[0].trust_user_header: nothing names the user of a client of /edk: the header \
              x-user-id is not believed; {CURES}, {IN_CODE}"
         );
         check(&distrusted, &format!("f.toml:4: {problem}"));
@@ -284,7 +285,7 @@ mod tests {
 
         let mut config = read(EDK).expect("valid");
         config.listen = ([0, 0, 0, 0], 80).into();
-        let errors = config.validate().expect_err("nobody is named");
+        let errors = config.validate().expect_err("no user is named");
         let error = errors.iter().next().expect("it has one");
         assert_eq!(error.key.as_deref(), Some("listen"));
         config.routes[0].authenticated_by_code = true;

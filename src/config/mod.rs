@@ -256,8 +256,8 @@ impl Config {
     }
 
     /// Whether requests without a key or secret that come from this machine may push, drop, tap,
-    /// use the server API and name their user: if only this machine can connect and [`Api::open`] is
-    /// set. [`Config::insecure`] allows more.
+    /// use the server API and name their user: if only this machine can connect and [`Api::open`]
+    /// is set. [`Config::insecure`] allows more.
     pub fn trusts_this_machine(&self) -> bool {
         self.api.open && self.is_loopback()
     }

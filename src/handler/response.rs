@@ -15,6 +15,10 @@ pub type Response = Result<Option<Reply>, Failure>;
 /// text.
 pub trait IntoResponse {
     /// Converts the value into a [`Response`].
+    ///
+    /// # Errors
+    ///
+    /// The [`Failure`] that the value is or contains.
     fn into_response(self) -> Response;
 }
 

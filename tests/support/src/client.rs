@@ -19,13 +19,20 @@ pub fn open_with(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> C
     try_open(connect(address), path, headers).expect("the upgrade is granted")
 }
 
-/// Opens a session on `path` over a socket. `Err` describes the response that rejects it.
+/// Opens a session on `path` over a socket.
+///
+/// # Errors
+///
+/// A description of the response that rejects it.
 pub fn open_on(socket: TcpStream, path: &str) -> Result<Client, String> {
     try_open(socket, path, &[])
 }
 
-/// Opens a session on `path` over a socket with headers. `Err` describes the response that rejects
-/// it.
+/// Opens a session on `path` over a socket with headers.
+///
+/// # Errors
+///
+/// A description of the response that rejects it.
 pub fn try_open(socket: TcpStream, path: &str, headers: &[(&str, &str)]) -> Result<Client, String> {
     let address = socket.peer_addr().expect("connected");
     let url = format!("ws://{address}{path}");

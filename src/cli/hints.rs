@@ -190,7 +190,7 @@ mod tests {
     const CHAT: &str = "commands = { enter = 'join', say = 'publish', a = 'echo' }\n";
 
     #[test]
-    fn commands_are_called_as_the_config_calls_them() {
+    fn hints_have_the_names_of_the_configs_commands() {
         let say = r#"{"cmd":"say","data":{"channel":"room","data":"hi"}}"#;
         assert_eq!(
             hints(&route("wsrv", CHAT)),
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn wsrv_says_how_often_something_must_be_said() {
+    fn the_hint_of_wsrv_has_the_heartbeat_interval() {
         let last = |lines: &str| hints(&route("wsrv", lines)).pop().expect("it has hints");
         let ms = "say something every 1500 ms, if only an empty message";
         assert_eq!(last("idle_timeout_ms = 1500"), ms);
     }
 
     #[test]
-    fn the_channel_is_one_that_anyone_may_use() {
+    fn the_hint_has_a_channel_that_all_clients_may_use() {
         let easyws = |channels: &str| {
             let hints = hints(&route("easyws", &format!("{CHAT}channels = [{channels}]")));
             hints.concat()
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_where_it_is_looked_for() {
+    fn the_hint_has_the_place_of_the_token() {
         let jwt = "jwt = { key_file = 'f' }\n";
         let first = |dialect: &str, lines: &str| {
             let mut lines = hints(&route(dialect, lines));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_edk_goes_to_those_who_are_there() {
+    fn the_hint_of_edk_names_the_receivers_of_a_message() {
         let edk = |to: &str, open: &str| {
             let publish = format!("{{ action = 'publish', channel = 'lobby', to = '{to}' }}");
             let lines = format!("join_on_open = ['{open}']\ncommands = {{ '' = {publish} }}");

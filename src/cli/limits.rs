@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_limits_are_told_with_the_keys_that_set_them() {
+    fn the_line_of_limits_has_their_keys() {
         let line = limits_line(ProcessLimits {
             sessions_max: 64,
             http_connections_max: 8,

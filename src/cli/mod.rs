@@ -429,9 +429,9 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_flag_is_named_with_what_is_allowed() {
+    fn an_invalid_flag_is_named_with_the_allowed_values() {
         let bad = |arguments: &str| {
-            let error = parse(arguments).expect_err("refused").to_string();
+            let error = parse(arguments).expect_err("invalid").to_string();
             error.lines().next().expect("has a line").to_owned()
         };
         assert_eq!(
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_start_says_where_to_connect_and_what_to_try() {
+    fn the_start_up_text_has_urls_and_messages_to_try() {
         let config = Config::default();
         let text = welcome(&config, NEAR, 2);
         let version = env!("CARGO_PKG_VERSION");
@@ -580,7 +580,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn both_addresses_of_localhost_are_told_and_one_is_in_the_urls() {
+    fn the_start_up_text_has_both_addresses_of_localhost_and_one_in_urls() {
         let both = [NEAR, SocketAddr::from((Ipv6Addr::LOCALHOST, 8080))];
         let text = super::welcome(&Config::default(), &both, 1);
         let ready = " is ready on 127.0.0.1:8080 and [::1]:8080 with 1 shard\n";
@@ -589,7 +589,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn a_public_gateway_without_keys_says_that_it_has_no_server_api() {
+    fn the_start_up_text_of_a_public_gateway_without_keys_has_no_server_api() {
         let says_so = |listen: &str, api: &str| {
             let text = format!(
                 "listen = '{listen}'\n[api]\n{api}\n[[routes]]\npath = '/a'\ndialect = 'echo'"
@@ -632,7 +632,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn an_address_that_stands_for_all_is_not_one_to_connect_to() {
+    fn an_unspecified_address_is_replaced_by_loopback_in_urls() {
         let reached = |bound: &str| reachable(bound.parse().expect("an address")).to_string();
         assert_eq!(reached("0.0.0.0:80"), "127.0.0.1:80");
         assert_eq!(reached("[::]:80"), "[::1]:80");
@@ -640,7 +640,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn secrets_and_tokens_are_left_for_the_operator_to_fill_in() {
+    fn hints_have_placeholders_for_secrets_and_tokens() {
         let text = "
             [[routes]]
             path = '/ws'
@@ -661,7 +661,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn a_hint_names_no_user_where_a_token_does() {
+    fn a_hint_has_no_user_where_a_token_names_it() {
         let text = "
             [[routes]]
             path = '/edk'
@@ -745,7 +745,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn an_open_gateway_warns_and_a_guarded_one_does_not() {
+    fn an_unprotected_gateway_warns_and_a_protected_one_does_not() {
         let mut config = Config {
             listen: Listen::Everywhere(80),
             insecure: true,
@@ -787,7 +787,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn what_is_closed_is_not_offered() {
+    fn hints_mark_paths_that_serve_no_request() {
         let mut config = Config::default();
         config.api.open = false;
         config.routes[4].tap_path = Some("/tap".to_owned());
@@ -809,7 +809,7 @@ Push to the first, from another terminal:
     }
 
     #[test]
-    fn the_first_line_says_why_there_are_fewer_shards_than_cores() {
+    fn the_first_line_has_the_reason_for_fewer_shards_than_cores() {
         let config = Config::default();
         let first = |shards: ShardCount| {
             let text = welcome(&config, NEAR, shards);

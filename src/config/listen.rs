@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_refused_with_the_four_ways_to_spell_it() {
+    fn an_invalid_address_is_an_error_with_the_four_forms() {
         for text in [
             "",
             "8080",

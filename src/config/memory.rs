@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bound_that_is_raised_raises_the_sum() {
+    fn every_raised_limit_raises_the_sum() {
         let two = Machine {
             shards: 2,
             ..MACHINE
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_and_sessions_multiply_what_is_theirs() {
+    fn terms_are_multiplied_by_shards_or_sessions() {
         let with = |shards, sessions| {
             let machine = Machine {
                 shards,
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_names_the_key_that_counts_most() {
+    fn the_line_names_the_largest_term() {
         let line = bound("", MACHINE).to_string();
         assert!(line.contains("by limits.names_bytes_max), and "), "{line}");
         assert!(line.ends_with("by limits.sessions_max)"), "{line}");

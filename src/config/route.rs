@@ -437,7 +437,7 @@ mod tests {
     use crate::vocabulary::limits::Settings as _;
 
     #[test]
-    fn a_route_is_called_by_the_first_segment_of_its_path() {
+    fn the_default_name_of_a_route_is_the_first_segment_of_its_path() {
         let long = format!("/{}", "a".repeat(65));
         let cases = [
             ("/example/socket", "example"),
@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bound_of_a_route_is_among_its_keys() {
+    fn the_limits_of_a_route_are_its_last_keys() {
         let keys = Route::keys();
         let last = &keys[keys.len() - RouteLimits::SETTINGS.len()..];
         let settings = RouteLimits::SETTINGS.iter().map(|setting| setting.key);
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_language_has_is_a_key() {
+    fn every_key_that_a_dialect_lists_exists() {
         for dialect in dialect::of_routes() {
             for key in dialect.route_spec().keys.split(' ') {
                 let keys = Route::keys();
@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_read_as_they_are_spelled() {
+    fn keywords_are_read() {
         assert_eq!(PushFrame::from_str("text"), Ok(PushFrame::Text));
         assert_eq!(Sender::from_str("user"), Ok(Sender::User));
     }

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_commented_out_can_be_put_in() {
+    fn every_commented_example_is_valid() {
         let value = |key: &Key| match &key.default {
             Some(default) => format!("{} = {default}\n", key.name),
             None => format!("{} = {}\n", key.name, key.spec.example),

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_config_is_nothing_to_warn_of() {
+    fn the_default_config_has_no_warnings() {
         assert_eq!(Config::default().warnings(), Vec::<String>::new());
     }
 
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serves_nobody_is_warned_of() {
+    fn paths_that_serve_no_request_are_warned_of() {
         let ws =
             "[[routes]]\npath = '/a'\ndialect = 'wserver'\npush_path = '/b'\ndrop_path = '/c'\n";
         let tap = "[[routes]]\npath = '/d'\ndialect = 'projectforge'\ntap_path = '/e'\n";
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_lets_nobody_in_is_warned_of() {
+    fn a_route_that_accepts_no_client_is_warned_of() {
         let edk = "[[routes]]\npath = '/a'\ndialect = 'edk'\n";
         check(
             &format!("api.open = false\n{edk}"),

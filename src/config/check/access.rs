@@ -119,7 +119,7 @@ mod tests {
     const WSRV: &str = "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n";
 
     #[test]
-    fn tokens_and_users_have_a_length_that_a_registration_can_have() {
+    fn tokens_and_users_have_the_length_of_names() {
         let tokens = |token: &str, user: &str| {
             format!(
                 "limits = {{ name_bytes_max = 16, token_bytes_max = 20 }}\n\
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_one_that_a_client_can_show() {
+    fn tokens_have_only_bytes_that_their_place_can_carry() {
         let tokens = |dialect: &str, token: &str| {
             read(&format!("{dialect}tokens = {{ \"{token}\" = 'jack' }}"))
         };
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_one_that_one_of_its_places_can_hold() {
+    fn tokens_have_only_bytes_that_one_of_their_places_can_carry() {
         let tokens = |sources: &str, token: &str| {
             read(&format!(
                 "{WSRV}tokens = {{ \"{token}\" = 'jack' }}\n{sources}"
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_for_tokens_is_named_and_somebody_looks_there() {
+    fn token_from_lists_valid_places_of_tokens_that_are_checked() {
         const NOTHING: &str = "nothing checks tokens; give the route tokens, a jwt, or hooks \
             on \"open\"";
         let tokens = format!("{WSRV}tokens = {{ a = 'jack' }}\n");
@@ -277,22 +277,22 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_is_checked_with_something_and_by_nothing_else() {
-        let refused = |jwt: &str, expected: &str| {
+    fn a_jwt_has_one_source_of_keys_and_valid_claims() {
+        let expect_error = |jwt: &str, expected: &str| {
             check(
                 &format!("{EDK}jwt = {jwt}"),
                 &format!("f.toml:4: routes[0].jwt{expected}"),
             );
         };
         let one = ": must have exactly one of secret, key_file and jwks_file";
-        refused("{}", one);
-        refused("{ issuer = 'a' }", one);
-        refused("{ key_file = 'a', jwks_file = 'b' }", one);
-        refused(
+        expect_error("{}", one);
+        expect_error("{ issuer = 'a' }", one);
+        expect_error("{ key_file = 'a', jwks_file = 'b' }", one);
+        expect_error(
             "{ secret = '0123456789abcdef0123456789abcdef', jwks_file = 'b' }",
             one,
         );
-        refused(
+        expect_error(
             "'hush'",
             ": must be a table such as { key_file = \"jwt.pem\", issuer = \"https://a.example\" \
              }; found a string",
@@ -303,32 +303,32 @@ mod tests {
              secret, key_file, \
              jwks_file, issuer, audience, any_audience, user_claim, leeway_s",
         );
-        refused(
+        expect_error(
             "{ secret = ['hush'] }",
             ".secret: must be a string, { file = \"...\" } or { env = \"...\" }; found an array",
         );
         let secret = |length: usize| format!("{{ secret = '{}' }}", "s".repeat(length));
-        refused(&secret(31), ".secret: has 31 bytes, allowed are 32 to 4096");
-        refused(
+        expect_error(&secret(31), ".secret: has 31 bytes, allowed are 32 to 4096");
+        expect_error(
             &secret(4_097),
             ".secret: has 4097 bytes, allowed are 32 to 4096",
         );
         assert!(read(&format!("{EDK}jwt = {}", secret(32))).is_ok());
         for key in ["key_file", "jwks_file"] {
             let problem = format!(".{key}: is empty, and must be a file");
-            refused(&format!("{{ {key} = '' }}"), &problem);
+            expect_error(&format!("{{ {key} = '' }}"), &problem);
         }
         for (key, max) in [("issuer", 1_024), ("audience", 1_024), ("user_claim", 256)] {
             for length in [0, max + 1] {
                 let value = "a".repeat(length);
                 let problem = format!(".{key}: has {length} bytes, allowed are 1 to {max}");
-                refused(
+                expect_error(
                     &format!("{{ key_file = 'f', {key} = '{value}' }}"),
                     &problem,
                 );
             }
         }
-        refused(
+        expect_error(
             "{ key_file = 'f', leeway_s = 301 }",
             ".leeway_s: 301 is too large, allowed are 0 to 300",
         );

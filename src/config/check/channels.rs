@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_has_a_channel_once() {
+    fn a_namespace_declares_a_channel_once() {
         let shared = |route: &str, names: &[&str]| {
             let channel = |name: &&str| format!("[[routes.channels]]\nname = '{name}'\n");
             let channels: String = names.iter().map(channel).collect();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_has_not_too_many_channels() {
+    fn the_channels_of_a_namespace_are_limited() {
         let named = |letter: char| (0..512).map(move |index| format!("{letter}{index}"));
         let mut config =
             read(&format!("{WSRV}namespace = 'n'\n{EASYWS}namespace = 'n'")).expect("valid");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_put_on_single_channels_and_not_too_many() {
+    fn join_on_open_lists_single_channels_within_the_limit() {
         let open = |channels: &str| format!("{WSRV}join_on_open = [{channels}]");
         check(
             &open("'a', 'room-*'"),

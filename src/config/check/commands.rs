@@ -105,7 +105,7 @@ mod tests {
     const EDK: &str = "[[routes]]\npath = '/edk'\ndialect = 'edk'\n";
 
     #[track_caller]
-    fn refused(command: &str, expected: &str) {
+    fn expect_error(command: &str, expected: &str) {
         check(
             &format!("{WSRV}[routes.commands]\n{command}"),
             &format!("f.toml:5: routes[0].commands{expected}"),
@@ -113,22 +113,22 @@ mod tests {
     }
 
     #[test]
-    fn a_command_does_one_thing_with_what_it_has_a_use_for() {
+    fn a_command_has_the_keys_of_its_action() {
         const ACTIONS: &str = "\"echo\", \"join\", \"leave\", \"publish\", \"reply\", \"hook\"";
-        refused(
+        expect_error(
             "a = 'jion'",
             &format!(".a: \"jion\" is unknown, allowed are {ACTIONS}"),
         );
-        refused(
+        expect_error(
             "a = { action = 'jion' }",
             &format!(".a.action: \"jion\" is unknown, allowed are {ACTIONS}"),
         );
-        refused(
+        expect_error(
             "a = 1",
             ".a: must be an action such as \"join\", or a table such as { action = \"reply\", data \
              = \"...\" }; found an integer",
         );
-        refused(
+        expect_error(
             "a = { channel = 'b' }",
             ".a: needs the key \"action\", allowed are \"echo\", \"join\", \"leave\", \
              \"publish\", \"reply\", \"hook\"",
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_one_that_a_client_can_give() {
+    fn a_command_has_a_name_that_clients_can_send() {
         check(
             &format!("{EASYWS}[routes.commands]\n\"a:b\" = 'echo'"),
             "f.toml:5: routes[0].commands.\"a:b\": \"a:b\" cannot be a command: command may not \
@@ -185,7 +185,7 @@ mod tests {
         assert!(read(&format!("{EDK}commands = {{ \"\" = 'echo' }}")).is_ok());
         let long = "a".repeat(1_025);
         let key = format!("{long}: has 1025 bytes, allowed are 0 to 1024 (limits.name_bytes_max)");
-        refused(&format!("{long} = 'echo'"), &format!(".{key}"));
+        expect_error(&format!("{long} = 'echo'"), &format!(".{key}"));
         let many = |count: usize| {
             let line = |index: usize| format!("a{index} = 'echo'\n");
             let lines: String = (0..count).map(line).collect();
@@ -197,16 +197,16 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_about_one_channel() {
+    fn the_channel_of_a_command_is_no_pattern() {
         for action in ["join", "leave", "publish"] {
             let line =
                 |channel: &str| format!("a = {{ action = '{action}', channel = '{channel}' }}");
-            refused(
+            expect_error(
                 &line("room-*"),
                 ".a.channel: \"room-*\" is a pattern of many channels; allowed is one channel, \
                  with or without {user}",
             );
-            refused(
+            expect_error(
                 &line("{id}"),
                 ".a.channel: \"{id}\" has a brace that is not that of \"{user}\"",
             );
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_has_an_event_that_can_be_worded() {
+    fn an_event_of_a_command_is_valid_in_every_dialect_of_the_namespace() {
         let commands = |lines: &str| format!("{EASYWS}[routes.commands]\n{lines}");
         check(
             &commands("a = { action = 'publish', event = 'b:c' }"),
@@ -244,11 +244,11 @@ mod tests {
         assert!(read(&beside("\"\" = 'publish'")).is_ok());
         assert!(read(&commands("\"\" = { action = 'publish', event = 'say' }")).is_ok());
         let long = "a".repeat(1_025);
-        refused(
+        expect_error(
             &format!("a = {{ action = 'publish', event = '{long}' }}"),
             ".a.event: has 1025 bytes, allowed are 0 to 1024 (limits.name_bytes_max)",
         );
-        refused(
+        expect_error(
             "a = { action = 'publish', to = 'some' }",
             ".a.to: \"some\" is unknown, allowed are \"all\", \"others\"",
         );
@@ -257,12 +257,12 @@ mod tests {
     #[test]
     fn a_hook_needs_the_hooks_of_its_route() {
         let problem = "\"hook\" asks the backend of the route's hooks, and the route has none";
-        refused("a = 'hook'", &format!(".a.action: {problem}"));
-        refused("a = { action = 'hook' }", &format!(".a.action: {problem}"));
+        expect_error("a = 'hook'", &format!(".a.action: {problem}"));
+        expect_error("a = { action = 'hook' }", &format!(".a.action: {problem}"));
     }
 
     #[test]
-    fn a_constant_answer_is_text_json_or_bytes() {
+    fn a_constant_reply_is_text_json_or_bytes() {
         let json = |value: &str| {
             let text =
                 format!("{WSRV}[routes.commands]\na = {{ action = 'reply', data = {value} }}");
@@ -313,11 +313,11 @@ mod tests {
             ": 9223372036854775808 has more than 64 bits",
         );
 
-        refused(
+        expect_error(
             "a = { action = 'reply', bytes = 'a' }",
             ".a.bytes: is not base64, such as \"aGk=\"",
         );
-        refused(
+        expect_error(
             "a = { action = 'reply', data = '', bytes = '' }",
             ".a.bytes: cannot be combined with data",
         );

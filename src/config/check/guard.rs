@@ -113,7 +113,7 @@ mod tests {
     const FORGE: &str = "[[routes]]\npath = '/forge'\ndialect = 'projectforge'\n";
 
     #[test]
-    fn an_open_push_is_refused_where_others_can_reach_it() {
+    fn an_unprotected_push_on_a_public_address_is_an_error() {
         let open = |path: &str| {
             format!(
                 "0.0.0.0:80 is not a loopback address, and {path} is open to everyone who reaches \
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_serves_nobody_without_a_key_need_not_be_guarded() {
+    fn with_api_open_false_no_secret_is_required() {
         let closed = "\nlisten = '0.0.0.0:80'\napi.open = false\napi.enabled = true\n";
         let tap = format!("{FORGE}tap_path = '/tap'\n");
         for text in [
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn pushes_that_code_authorizes_are_guarded() {
+    fn pushes_that_code_authorizes_are_protected() {
         let mut config = read(&format!("{WS}push_path = '/p'\ndrop_path = '/d'")).expect("valid");
         config.listen = ([0, 0, 0, 0], 80).into();
         let errors = config.validate().expect_err("open");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_tap_is_refused_where_others_can_reach_it() {
+    fn an_unprotected_tap_on_a_public_address_is_an_error() {
         let listen = "\nlisten = '0.0.0.0:80'\n";
         let tap = format!("{FORGE}tap_path = '/tap'\n");
         check(
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_server_api_is_refused_where_others_can_reach_it() {
+    fn an_unprotected_server_api_on_a_public_address_is_an_error() {
         let listen = "\nlisten = '0.0.0.0:80'\n";
         let problem = "0.0.0.0:80 is not a loopback address, and the server API is open to \
             everyone who reaches it; give it keys, or start with --insecure";
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_says_who_a_client_of_edk_is() {
+    fn a_client_of_edk_has_a_source_of_its_user() {
         const CURES: &str = "give its route tokens, a jwt or hooks on \"open\", or \
             trust_user_header = true";
         const IN_CODE: &str = "or, in a program that embeds the gateway, a function that \

@@ -79,7 +79,7 @@ mod tests {
     const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
 
     #[test]
-    fn hooks_ask_a_backend_that_is_there() {
+    fn hooks_name_an_existing_backend() {
         let hooks = "hooks = { backend = 'app', on = ['open'] }";
         check(
             &format!("{WS}{hooks}"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_is_asked_what_the_language_has() {
+    fn hook_events_are_those_of_the_dialect() {
         let hooks = |route: &str, on: &str| {
             format!("{APP}{route}hooks = {{ backend = 'app', on = [{on}] }}")
         };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_on_nothing_need_a_rule_or_command_that_asks() {
+    fn hooks_without_events_need_a_rule_or_command_with_hook() {
         let route = format!("{APP}{WSRV}hooks = {{ backend = 'app', on = [] }}\n");
         let problem = "the backend gets no requests: no rule and no command has the word \"hook\", \
             and on is empty; allowed are \"open\", \"authenticate\", \"message\", \"close\"";

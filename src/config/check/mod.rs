@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_not_where_the_gateway_itself_is() {
+    fn a_path_is_none_of_the_gateway_itself() {
         check(
             &format!("{WS}push_path = '/health'"),
             "f.toml:4: routes[0].push_path: \"/health\" is taken by health_path",
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_message_and_body_fit_into_what_may_be_unfinished() {
+    fn the_largest_message_and_body_fit_into_partial_bytes_max() {
         let does_not_fit = "does not fit into partial_bytes_max, 268435456";
         check(
             "limits.partial_bytes_max = 16_777_215",

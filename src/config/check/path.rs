@@ -136,7 +136,7 @@ const PATH_BYTES_MAX: usize = 1_024;
 mod tests {
     use super::*;
 
-    /// Takes these patterns in order; the last is refused with `expected`, or with nothing.
+    /// Takes these patterns in order; the last has the error `expected`, or none.
     #[track_caller]
     fn check(patterns: &[&str], expected: Result<(), &str>) {
         let (last, before) = patterns.split_last().expect("at least one");
@@ -191,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_are_the_same_once_they_are_decoded_are_alike() {
+    fn paths_are_compared_after_decoding() {
         check(&["/ws", "/%77s"], Err("\"/%77s\" is taken by key0"));
         check(&["/%77s", "/ws"], Err("\"/ws\" is taken by key0"));
         check(&["/ws", "/%2577s"], Ok(()));
         check(&["/a/{b}", "/%7Bb%7D"], Ok(()));
         let mut taken = PathsTaken::new(true);
-        let refused = taken.take("/%61pi/v1/x", "key", false);
-        assert!(refused.is_err_and(|why| why.contains("taken by the server API")));
+        let taken_again = taken.take("/%61pi/v1/x", "key", false);
+        assert!(taken_again.is_err_and(|why| why.contains("taken by the server API")));
     }
 
     #[test]

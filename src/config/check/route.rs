@@ -78,7 +78,7 @@ mod tests {
     const FORGE: &str = "[[routes]]\npath = '/forge'\ndialect = 'projectforge'\n";
 
     #[test]
-    fn what_guards_a_push_can_be_shown_by_a_pusher() {
+    fn the_credentials_of_a_push_are_header_values() {
         const VISIBLE: &str =
             "has a character that is not allowed; allowed are visible ASCII characters";
         let bearer = |secret: &str| format!("{WS}push_path = '/p'\npush_secret = \"{secret}\"");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_guards_nothing_is_refused() {
+    fn a_push_secret_needs_a_push_or_drop_path() {
         check(
             &format!("{WS}push_secret = 'a'"),
             "f.toml:4: routes[0].push_secret: protects nothing: the route has no push_path and no \
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_has_a_length() {
+    fn the_length_of_a_namespace_is_limited() {
         let namespace = |name: &str| format!("{WS}namespace = '{name}'");
         let key = "f.toml:4: routes[0].namespace";
         check(
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tap_secret_guards_a_tap_and_can_be_shown() {
+    fn a_tap_secret_is_a_header_value_and_needs_a_tap() {
         check(
             &format!("{FORGE}tap_secret = 'a'"),
             "f.toml:4: routes[0].tap_secret: protects nothing: the route has no tap_path",
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_is_named_as_such_things_are() {
+    fn names_of_a_descriptor_are_identifiers() {
         let schema = |file: &str, message: &str, field: &str| {
             format!(
                 "{EDK}schema = 'descriptor'\ndescriptor_set = '{file}'\nmessage = '{message}'\n\
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_made_in_code_has_only_what_its_dialect_has_a_use_for() {
+    fn a_route_made_in_code_has_only_keys_of_its_dialect() {
         type Spoil = fn(&mut Route);
         let descriptor = |route: &mut Route| route.schema = Schema::Builtin;
         let cases: &[(Spoil, &str)] = &[

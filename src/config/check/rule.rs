@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_asks_what_there_is() {
+    fn a_rule_needs_a_user_a_jwt_or_hooks_to_apply_to() {
         let key = "f.toml:6: routes[0].channels[0].join";
         check(
             &join("'owner'").replace("user:{user}", "room-*"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_a_command_asks_what_its_own_route_has() {
+    fn a_rule_of_a_command_needs_the_jwt_or_hooks_of_its_route() {
         let allow = |rule: &str, more: &str| {
             let commands = format!("commands = {{ a = {{ action = 'echo', allow = {rule} }} }}");
             format!("{APP}{WSRV}{more}{commands}")

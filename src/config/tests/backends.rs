@@ -8,7 +8,7 @@ fn backend(name: &str, url: &str, more: &str) -> String {
 }
 
 #[test]
-fn keys_of_the_api_can_be_shown_and_differ() {
+fn api_keys_are_header_values_and_distinct() {
     let keys = |keys: &str| format!("[api]\nkeys = [{keys}]");
     let key = "f.toml:2: api.keys";
     check(
@@ -103,7 +103,7 @@ fn numbers_of_the_api_and_of_backends_are_in_their_ranges() {
 }
 
 #[test]
-fn a_backend_has_a_name_of_its_own() {
+fn names_of_backends_are_unique() {
     let url = "http://127.0.0.1/";
     check(
         &backend("a b", url, ""),
@@ -139,7 +139,7 @@ fn a_backend_has_a_name_of_its_own() {
 }
 
 #[test]
-fn a_backend_is_where_a_request_can_be_sent_and_its_url_is_not_shown() {
+fn the_url_of_a_backend_is_valid_and_never_shown() {
     const WRONG: &str = "is not a URL with http or https and a host, such as \
         \"http://127.0.0.1:9000/campanile\"";
     const USER: &str = "has a user or a password in it; use secret, which is not shown";
@@ -181,7 +181,7 @@ fn a_backend_is_where_a_request_can_be_sent_and_its_url_is_not_shown() {
 }
 
 #[test]
-fn what_a_backend_is_shown_and_trusted_by_can_be_used() {
+fn the_secret_and_ca_file_of_a_backend_are_valid() {
     let app = |more: &str| backend("app", "https://a/", more);
     check(
         &app("secret = 'a b'"),

@@ -2,11 +2,11 @@
 
 use super::*;
 
-/// Reads a file `f.toml` that is refused with `expected`.
+/// Reads a file `f.toml` that has the errors `expected`.
 #[track_caller]
 fn check(text: &str, expected: &str) {
     let result = Config::from_toml("f.toml", text, &Overrides::default());
-    let error = result.expect_err("refused").to_string();
+    let error = result.expect_err("invalid").to_string();
     assert_eq!(error, expected, "for {text:?}");
 }
 
@@ -157,7 +157,7 @@ fn a_secret_comes_from_the_file_from_another_or_from_the_environment() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_refused() {
+fn a_value_of_the_wrong_type_is_an_error() {
     let cases = [
         ("listen = 1", "listen: must be a string; found an integer"),
         ("pin = 'yes'", "pin: must be true or false; found a string"),
@@ -210,7 +210,7 @@ fn a_value_of_the_wrong_type_is_refused() {
 }
 
 #[test]
-fn a_number_outside_its_range_is_refused() {
+fn a_number_outside_its_range_is_an_error() {
     let cases = [
         (
             "shutdown_grace_ms = 600_001",
@@ -267,7 +267,7 @@ fn a_number_outside_its_range_is_refused() {
 }
 
 #[test]
-fn a_word_that_is_none_of_the_allowed_is_refused() {
+fn an_unknown_keyword_is_an_error_with_the_allowed_ones() {
     check(
         "\nlisten = 'localhost'",
         "f.toml:2: listen: \"localhost\" is not an address and port, such as \
@@ -287,7 +287,7 @@ fn a_word_that_is_none_of_the_allowed_is_refused() {
 }
 
 #[test]
-fn what_is_not_toml_is_refused_with_its_line_and_key() {
+fn a_syntax_error_has_its_line_and_key() {
     check(
         "pin = true\nlisten = 127.0.0.1",
         "f.toml:2: listen: not valid TOML: invalid float",
@@ -321,7 +321,7 @@ fn what_is_not_toml_is_refused_with_its_line_and_key() {
 }
 
 #[test]
-fn a_key_given_twice_is_refused_at_the_second() {
+fn a_duplicate_key_is_an_error_at_its_second_line() {
     let twice = "listen = '127.0.0.1:1'\nlisten = '127.0.0.1:1'";
     check(twice, "f.toml:2: duplicate key \"listen\"");
     check(
@@ -331,7 +331,7 @@ fn a_key_given_twice_is_refused_at_the_second() {
 }
 
 #[test]
-fn a_key_that_is_quoted_in_a_file_is_quoted_in_a_complaint() {
+fn a_key_that_is_quoted_in_a_file_is_quoted_in_an_error() {
     check(
         "\"a\\nb\" = 1\n",
         "f.toml:1: \"a\\nb\": unknown key; allowed here: listen, shards, pin, insecure, \
@@ -341,7 +341,7 @@ fn a_key_that_is_quoted_in_a_file_is_quoted_in_a_complaint() {
 }
 
 #[test]
-fn every_key_that_is_called_allowed_is_read() {
+fn every_listed_key_is_read() {
     for key in Config::keys() {
         // No key takes a date, so each is an error, and none is unknown.
         let text = format!("{} = 1979-05-27", key.name);

@@ -14,7 +14,7 @@ fn read(text: &str, overrides: &Overrides) -> Result<Config, String> {
 }
 
 #[test]
-fn the_default_config_is_valid_and_what_was_promised() {
+fn the_default_config_is_valid_and_has_the_documented_routes() {
     let config = Config::default();
     assert_eq!(config.validate(), Ok(()));
     assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
@@ -47,7 +47,7 @@ fn the_default_config_is_valid_and_what_was_promised() {
 }
 
 #[test]
-fn strangers_can_chat_by_default_in_every_language_that_has_words_for_it() {
+fn the_default_config_has_a_chat_in_every_dialect_with_commands() {
     let routes = Config::default().routes;
     let [ws, edk, wsrv, easyws, projectforge, echo] = &routes[..] else {
         panic!("six routes, not {routes:?}");
@@ -244,7 +244,7 @@ fn routes_share_a_namespace_exactly_when_they_name_the_same() {
 }
 
 #[test]
-fn a_user_header_is_believed_where_only_this_machine_connects() {
+fn the_user_header_is_trusted_on_loopback() {
     let mut config = Config::default();
     let trusts = |config: &Config| -> Vec<bool> {
         let routes = config.routes.iter();
@@ -264,7 +264,7 @@ fn a_user_header_is_believed_where_only_this_machine_connects() {
 }
 
 #[test]
-fn words_are_read_as_they_are_spelled() {
+fn keywords_are_read() {
     for &word in LogLevel::SPELLINGS {
         assert_eq!(LogLevel::from_str(word).map(LogLevel::as_str), Ok(word));
     }

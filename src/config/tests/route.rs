@@ -10,10 +10,10 @@ fn read(text: &str) -> Result<Config, ConfigErrors> {
     Config::from_toml("f.toml", text, &Overrides::default())
 }
 
-/// Reads a file `f.toml` that is refused with `expected`.
+/// Reads a file `f.toml` that has the errors `expected`.
 #[track_caller]
 fn check(text: &str, expected: &str) {
-    let error = read(text).expect_err("refused").to_string();
+    let error = read(text).expect_err("invalid").to_string();
     assert_eq!(error, expected, "for {text:?}");
 }
 
@@ -27,9 +27,9 @@ fn route(dialect: &str, lines: &str) -> Route {
     }
 }
 
-/// Like [`route`], but the file is refused at its fourth line or a later one.
+/// Like [`route`], but the file has an error in its fourth line or a later one.
 #[track_caller]
-fn refused(dialect: &str, lines: &str, expected: &str) {
+fn expect_error(dialect: &str, lines: &str, expected: &str) {
     let text = format!("[[routes]]\npath = '/a'\ndialect = '{dialect}'\n{lines}");
     check(&text, &format!("f.toml:{expected}"));
 }
@@ -38,7 +38,7 @@ const WS: &str = "[[routes]]\npath = '/ws'\ndialect = 'wserver'\n";
 const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";
 
 #[test]
-fn a_route_says_where_it_is_and_what_it_speaks() {
+fn a_route_needs_a_path_and_a_dialect() {
     check(
         "\n[[routes]]\npath = '/a'",
         "f.toml:2: routes[0]: needs the key \"dialect\", allowed are \"edk\", \
@@ -51,7 +51,7 @@ fn a_route_says_where_it_is_and_what_it_speaks() {
 }
 
 #[test]
-fn a_route_has_the_keys_that_its_dialect_has_a_use_for() {
+fn a_route_has_the_keys_of_its_dialect() {
     /// A line for each key that not every dialect has, and the dialects that have it.
     const LINES: &[(&str, &str)] = &[
         (
@@ -110,7 +110,7 @@ fn a_route_has_the_keys_that_its_dialect_has_a_use_for() {
         let allowed = allowed.join(", ");
         for (line, dialects) in LINES {
             let (key, _) = line.split_once(' ').expect("a key and a value");
-            let complaint = format!(
+            let expected = format!(
                 "f.toml:4: routes[0].{key}: a route of dialect \"{dialect}\" has no such \
                  key; allowed here: {allowed}"
             );
@@ -120,7 +120,7 @@ fn a_route_has_the_keys_that_its_dialect_has_a_use_for() {
                 format!("[[routes]]\npath = '/e'\n\n{line}\ndialect = '{dialect}'"),
             ] {
                 let error = read(&text).err().map(|error| error.to_string());
-                let is_refused = error.as_ref() == Some(&complaint);
+                let is_refused = error.as_ref() == Some(&expected);
                 let is_allowed = dialects.split(' ').any(|it| it == dialect);
                 assert_eq!(is_refused, !is_allowed, "{text}: {error:?}");
             }
@@ -129,7 +129,7 @@ fn a_route_has_the_keys_that_its_dialect_has_a_use_for() {
 }
 
 #[test]
-fn a_push_is_guarded_in_one_way_and_completely() {
+fn push_secret_and_push_header_exclude_each_other() {
     check(
         &format!(
             "{WS}push_secret = 'a'\npush_header = {{ name = 'a', value = 'b' }}\npush_path = '/p'"
@@ -148,7 +148,7 @@ fn a_push_is_guarded_in_one_way_and_completely() {
 }
 
 #[test]
-fn complaints_about_tokens_and_secrets_do_not_show_them() {
+fn errors_of_tokens_and_secrets_do_not_show_them() {
     check(
         &format!("{WS}[routes.tokens]\nhush.hush = 'jack'"),
         "f.toml:5: routes[0].tokens: a token names its user, a string, and a token with a dot \
@@ -358,7 +358,7 @@ fn every_key_of_a_channel_reaches_the_route() {
 }
 
 #[test]
-fn an_origin_is_a_word_or_a_list() {
+fn an_origin_is_a_keyword_or_a_list() {
     const ALLOWED: &str = "\"any\", \"same\" and lists such as [\"https://a.example\"]";
     let origin = |value: &str| route("echo", &format!("origin = {value}")).origin;
     assert_eq!(origin("'any'"), Some(Origin::Any));
@@ -371,17 +371,17 @@ fn an_origin_is_a_word_or_a_list() {
     );
 
     let key = "4: routes[0].origin";
-    refused(
+    expect_error(
         "echo",
         "origin = 'https://a.example'",
         &format!("{key}: \"https://a.example\" is unknown, allowed are {ALLOWED}"),
     );
-    refused(
+    expect_error(
         "echo",
         "origin = true",
         &format!("{key}: must be one of {ALLOWED}; found a boolean"),
     );
-    refused(
+    expect_error(
         "echo",
         "origin = [\n'https://a.example',\n1]",
         "6: routes[0].origin[1]: must be a string; found an integer",
@@ -389,7 +389,7 @@ fn an_origin_is_a_word_or_a_list() {
 }
 
 #[test]
-fn a_schema_is_given_completely_and_without_what_it_has_no_use_for() {
+fn a_schema_has_exactly_its_own_keys() {
     assert_eq!(route("edk", "").schema, Schema::Opaque);
     assert_eq!(route("edk", "schema = 'opaque'").schema, Schema::Opaque);
     assert_eq!(route("edk", "schema = 'builtin'").schema, Schema::Builtin);
@@ -403,19 +403,19 @@ fn a_schema_is_given_completely_and_without_what_it_has_no_use_for() {
     assert_eq!(least.message.as_deref(), Some("M"));
     assert_eq!(least.command_field, None);
 
-    refused(
+    expect_error(
         "edk",
         "schema = 'none'",
         "4: routes[0].schema: \"none\" is unknown, allowed are \"opaque\", \"builtin\", \
          \"descriptor\"",
     );
-    refused(
+    expect_error(
         "edk",
         "message = 'M'\nschema = 'descriptor'",
         "5: routes[0].schema: \"descriptor\" needs the key \"descriptor_set\", a file as \
          `protoc` writes it",
     );
-    refused(
+    expect_error(
         "edk",
         &format!("{file}schema = 'descriptor'"),
         "5: routes[0].schema: \"descriptor\" needs the key \"message\", such as \"ws.Message\"",
@@ -423,7 +423,7 @@ fn a_schema_is_given_completely_and_without_what_it_has_no_use_for() {
     for key in ["descriptor_set", "message", "command_field"] {
         for schema in ["", "schema = 'opaque'\n", "schema = 'builtin'\n"] {
             let line = 4 + schema.lines().count();
-            refused(
+            expect_error(
                 "edk",
                 &format!("{schema}{key} = 'a'"),
                 &format!(
@@ -436,23 +436,23 @@ fn a_schema_is_given_completely_and_without_what_it_has_no_use_for() {
 }
 
 #[test]
-fn words_of_a_route_are_those_that_are_allowed() {
-    refused(
+fn keywords_of_a_route_are_checked() {
+    expect_error(
         "wsrv",
         "push_frame = 'Text'",
         "4: routes[0].push_frame: \"Text\" is unknown, allowed are \"binary\", \"text\"",
     );
-    refused(
+    expect_error(
         "projectforge",
         "from = 'me'",
         "4: routes[0].from: \"me\" is unknown, allowed are \"session\", \"user\"",
     );
-    refused(
+    expect_error(
         "projectforge",
         "lenient = 'yes'",
         "4: routes[0].lenient: must be true or false; found a string",
     );
-    refused(
+    expect_error(
         "edk",
         "trust_user_header = 'yes'",
         "4: routes[0].trust_user_header: must be true or false; found a string",

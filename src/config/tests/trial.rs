@@ -11,5 +11,5 @@ pub(in crate::config) fn read(text: &str) -> Result<Config, String> {
 /// Checks that a text has exactly this error.
 #[track_caller]
 pub(in crate::config) fn check(text: &str, expected: &str) {
-    assert_eq!(read(text).expect_err("refused"), expected, "for {text:?}");
+    assert_eq!(read(text).expect_err("invalid"), expected, "for {text:?}");
 }

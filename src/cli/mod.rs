@@ -42,7 +42,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Check a config file, or the defaults, and list all its errors
-    Check(Check),
+    Check(Serve),
     /// Print the complete default config, with a comment on every key
     Config(Print),
 }
@@ -58,7 +58,7 @@ pub struct Print {
     pub markdown: bool,
 }
 
-/// The flags with which the gateway serves.
+/// The flags with which the gateway serves, and with which a config is checked.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Serve {
     /// The config file, in TOML; without one, the defaults that `campanile config` prints
@@ -77,17 +77,6 @@ pub struct Serve {
     pub log: Option<Log>,
     /// Start even if pushes, taps, the server API or user names are unprotected on a non-loopback
     /// address
-    #[arg(long)]
-    pub insecure: bool,
-}
-
-/// The flags of `campanile check`.
-#[derive(Args, Clone, Debug)]
-pub struct Check {
-    /// The config file to check; without one, the defaults that `campanile config` prints
-    #[arg(long, value_name = "FILE", env = "CAMPANILE_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Check it for a gateway that is started with --insecure
     #[arg(long)]
     pub insecure: bool,
 }
@@ -142,14 +131,9 @@ pub fn message(error: &Error, config: &Config, lines: &KeyLines) -> String {
 /// # Errors
 ///
 /// All errors of the config or, if it has none, of the files that it names, a line for each.
-pub fn check(check: &Check) -> Result<String, String> {
-    let overrides = Overrides {
-        insecure: check.insecure,
-        ..Overrides::default()
-    };
-    let file = check.config.as_deref();
-    let loaded = Config::load_with_lines(file, &overrides);
-    let (config, lines) = loaded.map_err(|errors| errors.to_string())?;
+pub fn check(flags: &Serve) -> Result<String, String> {
+    let file = flags.config.as_deref();
+    let (config, lines) = load(flags).map_err(|errors| errors.to_string())?;
     let errors = gateway::check_files(&config);
     if !errors.is_empty() {
         let errors = errors.iter().map(|error| message(error, &config, &lines));
@@ -467,9 +451,9 @@ mod tests {
 
     #[test]
     fn checking_a_missing_file_says_so() {
-        let missing = Check {
+        let missing = Serve {
             config: Some(PathBuf::from("/nowhere/a.toml")),
-            insecure: false,
+            ..Serve::default()
         };
         let error = check(&missing).expect_err("missing");
         assert!(
@@ -485,7 +469,11 @@ mod tests {
         std::fs::write(&config, "listen = '0.0.0.0:80'").expect("the temporary folder is writable");
         let result = |insecure| {
             let config = Some(config.clone());
-            check(&Check { config, insecure })
+            check(&Serve {
+                config,
+                insecure,
+                ..Serve::default()
+            })
         };
         let (open, meant) = (result(false), result(true));
         std::fs::remove_file(&config).expect("it has just been written");
@@ -514,9 +502,9 @@ mod tests {
         ] {
             let what = format!("{}:{what}", config.display());
             std::fs::write(&config, &text).expect("the temporary folder is writable");
-            let checked = check(&Check {
+            let checked = check(&Serve {
                 config: Some(config.clone()),
-                insecure: false,
+                ..Serve::default()
             });
             let problem = checked.expect_err("no such file");
             assert!(problem.starts_with(&what), "{problem}");

@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 use super::error::Errors;
 use super::key::{Key, Keys, Shape, Spec, Table, Value, keys};
 use super::keywords::{key_in, quoted, spelled};
-use super::read::{Entry, Reader};
+use super::read::{Entry, Reader, check_count};
 use super::rule::Rule;
 
 /// A command: its action, and who may give it.
@@ -277,21 +277,12 @@ impl Value for BTreeMap<String, CommandSetting> {
     }
 
     fn check(&self, at: &str, spec: &Spec, errors: &mut Errors) {
-        let count = self.len();
-        if count > COMMANDS_MAX {
-            errors.error(
-                at,
-                format!("has {count} commands, allowed are 0 to {COMMANDS_MAX}"),
-            );
-        }
+        errors.check(at, check_count(self.len(), spec));
         for (name, command) in self {
             command.check(&key_in(at, name), spec, errors);
         }
     }
 }
-
-/// A route with more needs a program.
-const COMMANDS_MAX: usize = 256;
 
 impl Value for ReplyData {
     fn shape(_: &Spec) -> Shape {

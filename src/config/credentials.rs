@@ -11,9 +11,7 @@ use super::texts::{self, CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
 use crate::vocabulary::limits::Allowed;
 
 keys! {
-    /// The verification of JSON Web Tokens (RFC 7519): `jwt`. The key decides the algorithm: HS256
-    /// for a secret, RS256 for an RSA key, ES256 for one on P-256. A token without `exp` is
-    /// rejected. A jwt has exactly one of `secret`, `key_file` and `jwks_file`.
+    /// The verification of JSON Web Tokens (RFC 7519): `jwt`.
     pub struct Jwt {
         /// The shared secret of HS256, 32 to 4096 bytes.
         pub secret: Option<Secret> = None,
@@ -109,7 +107,7 @@ impl FromStr for TokenSource {
         let (kind, name) = text.split_once(':').unwrap_or((text, ""));
         let is_name = (1..=256).contains(&name.len()) && name.bytes().all(texts::is_token_byte);
         match kind {
-            "bearer" if name.is_empty() => Ok(Self::Bearer),
+            "bearer" if text == kind => Ok(Self::Bearer),
             "header" if is_name => Ok(Self::Header(name.to_ascii_lowercase())),
             "cookie" if is_name => Ok(Self::Cookie(name.to_owned())),
             "query" if is_name => Ok(Self::Query(name.to_owned())),

@@ -3,11 +3,9 @@
 //! No error shows a secret or a token. [`KeyLines`] remembers the line of each key, so that an
 //! error found after reading names its line as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt;
-
-use crate::vocabulary::limits::Allowed;
 
 /// One error of a config. Its `Display` is the whole message, one line long:
 ///
@@ -40,12 +38,12 @@ impl ConfigErrors {
     }
 
     /// Returns the error of a file that cannot be read.
-    pub(super) fn unreadable(file: String, error: &std::io::Error) -> Self {
+    pub(super) fn of_file(file: String, line: Option<usize>, problem: String) -> Self {
         Self(vec![ConfigError {
             file: Some(file),
-            line: None,
+            line,
             key: None,
-            problem: format!("cannot be read: {error}"),
+            problem,
         }])
     }
 }
@@ -84,6 +82,7 @@ pub struct KeyLines {
     /// The offset of the start of each line.
     line_starts: Vec<usize>,
     lines: BTreeMap<String, usize>,
+    overridden: BTreeSet<&'static str>,
 }
 
 impl KeyLines {
@@ -93,7 +92,7 @@ impl KeyLines {
         Self {
             file: Some(file.to_owned()),
             line_starts: std::iter::once(0).chain(after_newlines).collect(),
-            lines: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -103,24 +102,20 @@ impl KeyLines {
         self.lines.insert(key.to_owned(), line);
     }
 
-    /// Forgets `key`, because a flag or the environment has overridden it.
-    pub(super) fn remove(&mut self, key: &str) {
+    /// Notes that a flag or the environment has overridden `key`, so that the file is not to blame.
+    pub(super) fn set_overridden(&mut self, key: &'static str) {
         self.lines.remove(key);
+        self.overridden.insert(key);
     }
 
     /// Returns the error of `key`. If the file does not set the key, the line is that of the
     /// innermost table around it that the file has.
     pub(crate) fn error_at(&self, key: &str, problem: String) -> ConfigError {
-        let mut table = key;
-        while !self.lines.contains_key(table) {
-            let Some(end) = table.rfind(['.', '[']) else {
-                break;
-            };
-            table = &table[..end];
-        }
+        let line = around(key).find_map(|table| self.lines.get(table));
+        let is_overridden = self.overridden.contains(key);
         ConfigError {
-            file: self.file.clone(),
-            line: self.lines.get(table).copied(),
+            file: self.file.clone().filter(|_| !is_overridden),
+            line: line.copied().filter(|_| !is_overridden),
             key: Some(key.to_owned()),
             problem,
         }
@@ -132,107 +127,96 @@ impl KeyLines {
     }
 }
 
+/// Returns a key, then the tables around it, the innermost first.
+fn around(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(key), |it| it.rfind(['.', '[']).map(|end| &it[..end]))
+}
+
 /// The errors that were found so far, and the lines to find more with.
 ///
-/// An error in a key hides later ones in the same key, in a table around it and in what is within
-/// it: most of them would only follow from it.
+/// An error of a key hides those that are found later in the same key, in a table around it and in
+/// what is within it: most of them would only follow from it. Errors of reading are not hidden.
 #[derive(Debug, Default)]
 pub(crate) struct Errors {
     pub(super) lines: KeyLines,
     found: Vec<ConfigError>,
-    is_of_syntax: bool,
+    /// The keys of the errors.
+    wrong: BTreeSet<String>,
 }
 
 impl Errors {
-    /// Records an error of `key`.
+    /// Records an error of `key`, unless it is hidden.
     pub(super) fn error(&mut self, key: &str, problem: impl Into<String>) {
         self.error_of(&[key], problem);
     }
 
-    /// Records an error of keys that do not fit each other, as one of the first that the file
-    /// sets, or else of the first.
+    /// Records an error of keys that do not fit each other, unless one of them is wrong already. The
+    /// error is under the first that the file sets, or else under the first.
     pub(super) fn error_of(&mut self, keys: &[&str], problem: impl Into<String>) {
-        if keys.iter().any(|key| self.is_wrong(key)) {
-            return;
+        if !keys.iter().any(|key| self.is_wrong(key)) {
+            self.push_under_one(keys, problem.into());
         }
-        let in_file = keys.iter().find(|key| self.lines.lines.contains_key(**key));
-        let key = in_file.unwrap_or(&keys[0]);
-        self.found.push(self.lines.error_at(key, problem.into()));
     }
 
-    /// Records an error of `key`, unless one of the keys is wrong that it may follow from.
-    pub(super) fn error_unless(&mut self, wrong: &[String], key: &str, problem: impl Into<String>) {
-        if !wrong.iter().any(|other| self.is_wrong(other)) {
+    /// Records an error of `key`, unless it is hidden or one of the keys in `causes` is wrong.
+    pub(super) fn error_unless(
+        &mut self,
+        causes: &[String],
+        key: &str,
+        problem: impl Into<String>,
+    ) {
+        if !causes.iter().any(|cause| self.is_wrong(cause)) {
             self.error(key, problem);
         }
     }
 
-    /// Records an error of keys that do not fit each other, about a table as a whole: hidden if any
-    /// key within it is wrong.
-    pub(super) fn error_beside_of(&mut self, keys: &[&str], table: &str, problem: String) {
-        if !self.is_wrong(table) {
-            self.error_of(keys, problem);
-        }
+    /// Records an error under the first of `keys` that the file sets, or else under the first, even
+    /// if it is hidden.
+    pub(super) fn push_under_one(&mut self, keys: &[&str], problem: String) {
+        let in_file = keys.iter().find(|key| self.lines.lines.contains_key(**key));
+        let key = in_file.unwrap_or(&keys[0]);
+        self.wrong.insert((*key).to_owned());
+        self.found.push(self.lines.error_at(key, problem));
     }
 
-    /// Records what `result` says of `key`, if it is an error.
+    /// Records an error at an offset in the file, even if it is hidden: of a key, or of the syntax.
+    pub(super) fn push(&mut self, key: Option<&str>, offset: Option<usize>, problem: String) {
+        self.wrong.extend(key.map(ToOwned::to_owned));
+        self.found.push(ConfigError {
+            file: self.lines.file.clone(),
+            line: offset.map(|offset| self.lines.line(offset)),
+            key: key.map(ToOwned::to_owned),
+            problem,
+        });
+    }
+
+    /// Records the error of `result`, unless it is hidden.
     pub(super) fn check(&mut self, key: &str, result: Result<(), String>) {
         if let Err(problem) = result {
             self.error(key, problem);
         }
     }
 
-    pub(super) fn check_number(&mut self, key: &str, number: Option<u64>, allowed: Allowed) {
-        if let Some(number) = number {
-            self.check(key, allowed.check(number.into()));
-        }
-    }
-
-    /// Records an error of the text at `offset`, which may be of no known key, beside all others.
-    pub(super) fn error_at_offset(&mut self, offset: Option<usize>, problem: String) {
-        self.found.push(ConfigError {
-            file: self.lines.file.clone(),
-            line: offset.map(|offset| self.lines.line(offset)),
-            key: None,
-            problem,
-        });
-    }
-
-    /// Records an error of `key` at `offset`, beside all others.
-    pub(super) fn error_of_entry(&mut self, key: &str, offset: usize, problem: String) {
-        self.found.push(ConfigError {
-            file: self.lines.file.clone(),
-            line: Some(self.lines.line(offset)),
-            key: Some(key.to_owned()),
-            problem,
-        });
-    }
-
-    /// Records an error of a whole table, beside those of its keys.
-    pub(super) fn error_beside(&mut self, table: &str, problem: String) {
-        self.found.push(self.lines.error_at(table, problem));
-    }
-
     /// Whether an error was found in the key, in a table around it or in what is within it.
     pub(super) fn is_wrong(&self, key: &str) -> bool {
-        let is_within = |inner: &str, outer: &str| {
-            let rest = inner.strip_prefix(outer);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        let is_within = |separator| {
+            let start = format!("{key}{separator}");
+            let mut after = self.wrong.range(start.clone()..);
+            after.next().is_some_and(|it| it.starts_with(&start))
         };
-        let mut keys = self.found.iter().filter_map(|error| error.key.as_deref());
-        keys.any(|wrong| is_within(key, wrong) || is_within(wrong, key))
+        around(key).any(|it| self.wrong.contains(it)) || is_within('.') || is_within('[')
     }
 
-    /// Notes that the file could not be parsed, so that its config is not worth checking.
-    pub(super) fn stop_at_syntax(&mut self) {
-        self.is_of_syntax = true;
+    /// Whether the file could not be parsed, so that its config is not worth checking.
+    pub(super) fn are_of_syntax(&self) -> bool {
+        self.found.iter().any(|error| error.key.is_none())
     }
 
-    pub(super) fn is_of_syntax(&self) -> bool {
-        self.is_of_syntax
-    }
-
-    /// Returns the lines if no error was found.
+    /// Returns the lines of the keys.
+    ///
+    /// # Errors
+    ///
+    /// All errors, if there are any.
     pub(super) fn into_result(self) -> Result<KeyLines, ConfigErrors> {
         if self.found.is_empty() {
             return Ok(self.lines);
@@ -285,9 +269,9 @@ mod tests {
         assert_eq!(text(&["c"]), "f.toml: c: no");
         assert_eq!(text(&["c", "b"]), "f.toml:2: b: no");
         let mut errors = with(lines());
-        errors.lines.remove("b");
+        errors.lines.set_overridden("b");
         errors.error_of(&["c", "b"], "no");
-        errors.error_at_offset(Some(0), "bad".to_owned());
+        errors.push(None, Some(0), "bad".to_owned());
         let found = errors.into_result().expect_err("errors").to_string();
         assert_eq!(found, "f.toml:1: bad\nf.toml: c: no");
         let mut errors = Errors::default();

@@ -331,7 +331,8 @@ impl<T: Settings> Keys for T {
     fn check_keys(&self, at: &str, errors: &mut Errors) {
         for setting in T::SETTINGS {
             let number = self.number(setting.key);
-            errors.check_number(&format!("{at}{}", setting.key), number, setting.allowed);
+            let checked = number.map_or(Ok(()), |it| setting.allowed.check(it.into()));
+            errors.check(&format!("{at}{}", setting.key), checked);
         }
     }
 

@@ -211,9 +211,22 @@ impl Config {
             return Self::default().overridden(overrides, Errors::default());
         };
         let name = path.display().to_string();
-        match fs::read_to_string(path) {
-            Ok(text) => Self::parse(&name, &text, overrides),
-            Err(error) => Err(ConfigErrors::unreadable(name, &error)),
+        let bytes = fs::read(path);
+        let bytes = bytes.map_err(|error| {
+            let problem = format!("cannot be read: {error}");
+            ConfigErrors::of_file(name.clone(), None, problem)
+        })?;
+        match str::from_utf8(&bytes) {
+            Ok(text) => Self::parse(&name, text, overrides),
+            Err(error) => {
+                let valid = &bytes[..error.valid_up_to()];
+                let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+                Err(ConfigErrors::of_file(
+                    name,
+                    Some(line),
+                    "is not UTF-8".to_owned(),
+                ))
+            }
         }
     }
 
@@ -264,16 +277,12 @@ impl Config {
 
     /// Returns the number of the namespace of each route, in the order of the routes. The numbers
     /// are consecutive from 0, and equal for routes that share users and channels.
-    ///
-    /// # Panics
-    ///
-    /// If there are more than 65,535 namespaces; a valid config has at most 64 routes.
     pub fn namespaces(&self) -> Vec<u16> {
         let mut named: BTreeMap<&str, u16> = BTreeMap::new();
         let mut count: u16 = 0;
         let mut next = || {
             let number = count;
-            count = count.checked_add(1).expect("a valid config has few routes");
+            count = count.saturating_add(1);
             number
         };
         let routes = self.routes.iter();
@@ -336,7 +345,7 @@ impl Config {
     ) -> Result<(Self, KeyLines), ConfigErrors> {
         if let Some(listen) = overrides.listen {
             self.listen = listen;
-            errors.lines.remove("listen");
+            errors.lines.set_overridden("listen");
         }
         if let Some(Shards(shards)) = overrides.shards {
             self.shards = shards;
@@ -345,7 +354,7 @@ impl Config {
             self.log = log;
         }
         self.insecure |= overrides.insecure;
-        if !errors.is_of_syntax() {
+        if !errors.are_of_syntax() {
             check::check(&self, &mut errors);
         }
         errors.into_result().map(|lines| (self, lines))

@@ -3,6 +3,7 @@
 //! Every error is recorded and reading goes on, so that all errors of a file are found at once.
 //! Knows the types of values and the ranges of numbers, and no key by name.
 
+use std::num::IntErrorKind;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -53,7 +54,8 @@ impl Reader {
                 } else {
                     format!("such as {}", key.spec.example)
                 };
-                self.missing(at, key.name, &hint);
+                let problem = format!("is required, {hint}");
+                self.errors.error(&key_in(at, key.name), problem);
             }
         }
         check_excluded(&table, at, &keys, &mut self.errors);
@@ -144,11 +146,14 @@ impl Reader {
         };
         let checked = match i128::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => allowed.check(number).map(|()| number),
-            // More digits than any range has.
-            Err(_) if number.as_str().starts_with('-') => {
-                Err(format!("{number} is too small, allowed are {allowed}"))
+            Err(error) => {
+                let problem = match error.kind() {
+                    IntErrorKind::PosOverflow => "too large",
+                    IntErrorKind::NegOverflow => "too small",
+                    _ => "not a number",
+                };
+                Err(format!("{number} is {problem}, allowed are {allowed}"))
             }
-            Err(_) => Err(format!("{number} is too large, allowed are {allowed}")),
         };
         if let Some(number) = self.ok(entry, checked) {
             set(Some(
@@ -169,13 +174,8 @@ impl Reader {
     }
 
     pub(super) fn error(&mut self, entry: &Entry<'_>, problem: impl Into<String>) {
-        let (path, start) = (&entry.path, entry.span.start);
-        self.errors.error_of_entry(path, start, problem.into());
-    }
-
-    pub(super) fn missing(&mut self, table: &str, key: &str, hint: &str) {
-        let problem = format!("needs the key \"{key}\", {hint}");
-        self.errors.error_beside(table, problem);
+        let start = Some(entry.span.start);
+        self.errors.push(Some(&entry.path), start, problem.into());
     }
 
     pub(super) fn wrong_type(&mut self, entry: &Entry<'_>, wanted: &str) {
@@ -250,7 +250,7 @@ impl Value for u32 {
     }
 
     fn check(&self, at: &str, spec: &Spec, errors: &mut Errors) {
-        errors.check_number(at, Some((*self).into()), range(spec));
+        errors.check(at, range(spec).check((*self).into()));
     }
 
     fn toml(&self) -> Option<String> {
@@ -335,6 +335,10 @@ impl<T: Value> Value for Vec<T> {
             format!("must be a list such as {}", spec.example)
         };
         let elements = reader.list(entry, &wanted)?;
+        if let Err(problem) = check_count(elements.len(), spec) {
+            reader.error(entry, problem);
+            return None;
+        }
         let mut values = Self::new();
         let count = elements.len();
         for element in elements {
@@ -348,14 +352,8 @@ impl<T: Value> Value for Vec<T> {
     }
 
     fn check(&self, at: &str, spec: &Spec, errors: &mut Errors) {
-        if let Some((min, max)) = spec.count
-            && !(min..=max).contains(&self.len())
-        {
-            let count = self.len();
-            errors.error(
-                at,
-                format!("has {count} elements, allowed are {min} to {max}"),
-            );
+        if let Err(problem) = check_count(self.len(), spec) {
+            return errors.error(at, problem);
         }
         for (index, value) in self.iter().enumerate() {
             let path = format!("{at}[{index}]");
@@ -370,14 +368,19 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
+/// Checks the number of elements of a list or map.
+pub(super) fn check_count(count: usize, spec: &Spec) -> Result<(), String> {
+    match spec.count {
+        Some((min, max)) if !(min..=max).contains(&count) => {
+            Err(format!("has {count} elements, allowed are {min} to {max}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `routes[0].channels` as it is spelled in the head of a table: `routes.channels`.
 fn without_indices(path: &str) -> String {
-    let parts = path.split('[').enumerate();
-    let parts = parts.map(|(index, part)| match part.split_once(']') {
-        Some((_, rest)) if index > 0 => rest,
-        _ => part,
-    });
-    parts.collect()
+    path.split(['[', ']']).step_by(2).collect()
 }
 
 #[cfg(test)]

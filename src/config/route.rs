@@ -47,7 +47,11 @@ keys! {
         /// that the request goes to), or a list of at most 64 origins in lower case. A request
         /// without the header `Origin` is always accepted. Without this key, `same` for `easyws`
         /// and `projectforge`, and `any` for the other dialects.
-        pub origin: Option<Origin> = None, Spec::NONE.example("[\"https://a.example\"]");
+        pub origin: Option<Origin> = None,
+            Spec::NONE
+                .example("[\"https://a.example\"]")
+                .count(1, ORIGINS_MAX)
+                .check(texts::origin);
 
         /// The subprotocols (RFC 6455, 1.9) that the gateway accepts, at most 64: the first that a
         /// client offers is agreed on. A browser that offers some fails if none is agreed on.
@@ -90,7 +94,10 @@ keys! {
         pub tokens: Option<Tokens> = None,
             Spec::NONE.by_dialect().example("{ \"aaa\" = \"jack\", \"bbb\" = \"jack\" }");
 
-        /// The verification of tokens as JSON Web Tokens. The user of the token is the client's.
+        /// The verification of tokens as JSON Web Tokens (RFC 7519), with exactly one of `secret`,
+        /// `key_file` and `jwks_file`. The key decides the algorithm: HS256 for a secret, RS256 for
+        /// an RSA key, ES256 for one on P-256. A token without `exp` is rejected. The user of the
+        /// token is the client's.
         pub jwt: Option<Jwt> = None,
             Spec::NONE
                 .by_dialect()
@@ -172,7 +179,10 @@ keys! {
         /// - `chat = { action = "publish", channel = "room", event = "chat", to = "others" }`
         /// - `look = { action = "reply", data = { doors = ["north"] }, allow = "identified" }`
         pub commands: BTreeMap<String, CommandSetting> = BTreeMap::new(),
-            Spec::NONE.by_dialect().example("{ join = \"join\" }");
+            Spec::NONE
+                .by_dialect()
+                .example("{ join = \"join\" }")
+                .count(0, 256);
 
         /// The channels with rules; a namespace may have 1024. A channel that matches none is open
         /// to all clients, but in `easyws`, whose clients may only join those that match one.
@@ -417,13 +427,9 @@ impl Value for Origin {
         }
     }
 
-    fn check(&self, at: &str, _: &Spec, errors: &mut Errors) {
+    fn check(&self, at: &str, spec: &Spec, errors: &mut Errors) {
         if let Self::List(list) = self {
-            list.check(
-                at,
-                &Spec::NONE.count(1, ORIGINS_MAX).check(texts::origin),
-                errors,
-            );
+            list.check(at, spec, errors);
         }
     }
 }

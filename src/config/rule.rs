@@ -68,7 +68,7 @@ keys! {
     /// A rule that is a table: tokens, or a claim with its value.
     struct RuleTable {
         /// Tokens, 1 to 1024.
-        pub tokens: Vec<Secret> = Vec::new(), Spec::NONE.example("[\"...\"]");
+        pub tokens: Option<Vec<Secret>> = None, Spec::NONE.example("[\"...\"]");
 
         /// The name of a claim of the JWT.
         pub claim: Option<String> = None, Spec::NONE.example("\"role\"");
@@ -135,7 +135,8 @@ impl Value for Rule {
             { tokens = [\"...\"] } and { claim = \"...\", value = \"...\" }";
         if let Some(text) = entry.value.as_str() {
             let rule = WORDS.into_iter().find(|(word, _)| *word == text);
-            let unknown = || format!("{} is unknown, allowed are {ALLOWED}", quoted(text));
+            // The word is not shown: it may be a token.
+            let unknown = || format!("is an unknown word, allowed are {ALLOWED}");
             return reader.ok(entry, rule.map(|(_, rule)| rule).ok_or_else(unknown));
         }
         let Some(table) = entry.value.as_table() else {
@@ -143,14 +144,13 @@ impl Value for Rule {
             return None;
         };
         let entries = reader.entries(&entry.path, table);
-        let has_tokens = entries.iter().any(|entry| entry.key == "tokens");
         let table: RuleTable = reader.fill(&entry.path, &entries);
         if reader.errors.is_wrong(&entry.path) {
             return None;
         }
-        let rule = match (has_tokens, table.claim, table.value) {
-            (true, None, None) => Ok(Self::Tokens(table.tokens)),
-            (false, Some(name), Some(value)) => Ok(Self::Claim { name, value }),
+        let rule = match (table.tokens, table.claim, table.value) {
+            (Some(tokens), None, None) => Ok(Self::Tokens(tokens)),
+            (None, Some(name), Some(value)) => Ok(Self::Claim { name, value }),
             _ => Err("must have tokens, or a claim and its value".to_owned()),
         };
         reader.ok(entry, rule)
@@ -158,10 +158,8 @@ impl Value for Rule {
 
     fn check(&self, at: &str, _: &Spec, errors: &mut Errors) {
         match self {
-            Self::Tokens(tokens) if !(1..=TOKENS_MAX).contains(&tokens.len()) => {
-                let count = tokens.len();
-                let problem = format!("lists {count} tokens, allowed are 1 to {TOKENS_MAX}");
-                errors.error(&format!("{at}.tokens"), problem);
+            Self::Tokens(tokens) => {
+                tokens.check(&format!("{at}.tokens"), &Spec::NONE.count(1, 1_024), errors);
             }
             Self::Claim { name, value } => {
                 let lengths = [
@@ -172,12 +170,7 @@ impl Value for Rule {
                     errors.check(&format!("{at}.{key}"), texts::length(text, bytes_max));
                 }
             }
-            Self::Anyone
-            | Self::Nobody
-            | Self::Identified
-            | Self::Owner
-            | Self::Tokens(_)
-            | Self::Hook => {}
+            Self::Anyone | Self::Nobody | Self::Identified | Self::Owner | Self::Hook => {}
         }
     }
 
@@ -186,5 +179,3 @@ impl Value for Rule {
         word.map(|(word, _)| quoted(word))
     }
 }
-
-const TOKENS_MAX: usize = 1_024;

@@ -30,9 +30,15 @@ fn table(keys: &[Key]) -> Value {
         if let Some(none) = key.spec.none {
             property = json!({ "anyOf": [property, { "const": none }] });
         }
-        if let (Some((min, max)), true) = (key.spec.count, property["type"] == "array") {
-            property["minItems"] = min.into();
-            property["maxItems"] = max.into();
+        if let Some((min, max)) = key.spec.count {
+            let bounds = match property["type"].as_str() {
+                Some("array") => ["minItems", "maxItems"],
+                _ => ["minProperties", "maxProperties"],
+            };
+            if property["type"].is_string() {
+                property[bounds[0]] = min.into();
+                property[bounds[1]] = max.into();
+            }
         }
         property["description"] = description(key).into();
         properties.insert(key.name.to_owned(), property);
@@ -102,9 +108,15 @@ fn conditions(keys: &[Key]) -> Vec<Value> {
     }
     let excluded = keys.iter().flat_map(|key| {
         let others = key.spec.excludes.iter();
-        others.map(|other| json!({ "not": { "required": [key.name, other] } }))
+        // A key of its default value excludes nothing.
+        let default = key.default.as_deref();
+        let default: Option<Value> = default.and_then(|it| serde_json::from_str(it).ok());
+        let set = default.map_or(json!({}), |default| json!({ "not": { "const": default } }));
+        others.map(move |other| {
+            let both = json!({ "required": [key.name, other], "properties": { key.name: set } });
+            json!({ "not": both })
+        })
     });
-    // A key of its default value excludes nothing, which a schema need not know.
     conditions.extend(excluded);
     conditions
 }

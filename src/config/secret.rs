@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
@@ -136,6 +136,10 @@ impl Value for Secret {
 /// Reads a secret from a file, without the newline that editors put at its end.
 fn from_file(path: &Path) -> Result<String, String> {
     let shown = quoted(&path.display().to_string());
+    // A pipe would block.
+    if fs::metadata(path).is_ok_and(|it| !it.is_file()) {
+        return Err(format!("{shown} is not a regular file"));
+    }
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text));
     read.map_err(|error| format!("cannot read {shown}: {error}"))?;

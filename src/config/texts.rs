@@ -8,6 +8,14 @@ use reqwest::Url;
 
 use super::keywords::quoted;
 
+fn check(text: &str, is_valid: bool, what: &str) -> Result<(), String> {
+    if is_valid {
+        Ok(())
+    } else {
+        Err(format!("{} is not {what}", quoted(text)))
+    }
+}
+
 /// Checks that a text has 1 to `bytes_max` bytes.
 pub(super) fn length(text: &str, bytes_max: usize) -> Result<(), String> {
     let bytes = text.len();
@@ -19,13 +27,8 @@ pub(super) fn length(text: &str, bytes_max: usize) -> Result<(), String> {
 
 /// Checks the name of a route or backend.
 pub(super) fn name(text: &str) -> Result<(), String> {
-    if is_name(text) {
-        return Ok(());
-    }
-    let name = quoted(text);
-    Err(format!(
-        "{name} is not a name, allowed are 1 to {NAME_BYTES_MAX} letters, digits and \"_.-\""
-    ))
+    let allowed = format!("allowed are 1 to {NAME_BYTES_MAX} letters, digits and \"_.-\"");
+    check(text, is_name(text), &format!("a name, {allowed}"))
 }
 
 /// Whether a route or backend can have the name.
@@ -67,13 +70,10 @@ fn header_text(secret: &str, inner_spaces: bool) -> Result<(), String> {
 
 /// Checks the name of a header, in any case.
 pub(super) fn header_name(name: &str) -> Result<(), String> {
-    if name.len() <= HEADER_NAME_BYTES_MAX && is_token(name) {
-        return Ok(());
-    }
-    let name = quoted(name);
-    Err(format!(
-        "{name} is not the name of a header, such as \"X-Api-Key\""
-    ))
+    // The text is not shown: it may be the value, by mistake.
+    let is_valid = name.len() <= HEADER_NAME_BYTES_MAX && is_token(name);
+    let problem = "is not the name of a header, such as \"X-Api-Key\"";
+    is_valid.then_some(()).ok_or_else(|| problem.to_owned())
 }
 
 /// Checks the secret of HS256, which is at least as long as its hash (RFC 7518, 3.2).
@@ -87,14 +87,12 @@ pub(super) fn jwt_secret(secret: &str) -> Result<(), String> {
 }
 
 pub(super) fn subprotocol(text: &str) -> Result<(), String> {
-    if is_token(text) && text.len() <= SUBPROTOCOL_BYTES_MAX {
-        return Ok(());
-    }
-    let text = quoted(text);
-    Err(format!(
-        "{text} is not a subprotocol, allowed are 1 to {SUBPROTOCOL_BYTES_MAX} letters, digits \
-         and !#$%&'*+-.^_`|~"
-    ))
+    let is_valid = is_token(text) && text.len() <= SUBPROTOCOL_BYTES_MAX;
+    let what = format!(
+        "a subprotocol, allowed are 1 to {SUBPROTOCOL_BYTES_MAX} letters, digits and \
+         !#$%&'*+-.^_`|~"
+    );
+    check(text, is_valid, &what)
 }
 
 /// Whether a text is a token of RFC 9110 (5.6.2).
@@ -109,24 +107,18 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 
 /// Checks the full name of a message of Protocol Buffers.
 pub(super) fn message_name(name: &str) -> Result<(), String> {
-    if name.split('.').all(is_identifier) {
-        return Ok(());
-    }
-    let name = quoted(name);
-    Err(format!(
-        "{name} is not the full name of a message, such as \"ws.Message\""
-    ))
+    let is_valid = name.split('.').all(is_identifier);
+    check(
+        name,
+        is_valid,
+        "the full name of a message, such as \"ws.Message\"",
+    )
 }
 
 /// Checks the name of a field of Protocol Buffers.
 pub(super) fn field_name(name: &str) -> Result<(), String> {
-    if is_identifier(name) {
-        return Ok(());
-    }
-    let name = quoted(name);
-    Err(format!(
-        "{name} is not the name of a field, such as \"type\""
-    ))
+    let what = "the name of a field, such as \"type\"";
+    check(name, is_identifier(name), what)
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -155,6 +147,10 @@ pub(super) fn url(url: &str) -> Result<(), String> {
 
 /// Rejects an origin that no browser would send, since it would never match.
 pub(super) fn origin(origin: &str) -> Result<(), String> {
+    if origin.contains('@') {
+        // Not shown: it may have a password in it.
+        return Err("has a user in it, which no origin has".to_owned());
+    }
     parse_origin(origin).map_err(|problem| format!("{} {problem}", quoted(origin)))
 }
 

@@ -1,5 +1,6 @@
 //! Warnings about a valid config.
 
+use super::key::Keys as _;
 use super::{Config, Origin, PushAuth, Route, TokenSource};
 use crate::dialect::TokenPlace;
 
@@ -17,6 +18,14 @@ impl Config {
         }
         for (index, route) in self.routes.iter().enumerate() {
             let key = format!("routes[{index}]");
+            let tokens = route.tokens.iter().flat_map(|tokens| tokens.iter());
+            let keys = Route::keys();
+            for (token, _) in tokens.filter(|(token, _)| keys.iter().any(|it| it.name == *token)) {
+                warnings.push(format!(
+                    "{key}.tokens: the token \"{token}\" has the name of a key of routes; keys \
+                     below [routes.tokens] are tokens, so put keys of the route above it"
+                ));
+            }
             let path = &route.path;
             if sends_cookies(route) && *route.origin() == Origin::Any {
                 warnings.push(format!(
@@ -147,6 +156,19 @@ mod tests {
         let cookie = format!("{wsrv}token_from = ['bearer', 'cookie:session']\n");
         check(&cookie, &["routes[0].origin: is \"any\""]);
         check(&format!("{cookie}origin = 'same'"), &[]);
+    }
+
+    #[test]
+    fn a_token_with_the_name_of_a_key_is_warned_of() {
+        let route = "[[routes]]\npath = '/a'\ndialect = 'wserver'\n[routes.tokens]\na = 'jack'\n";
+        check(route, &[]);
+        check(
+            &format!("{route}push_path = '/p'\nname = 'b'"),
+            &[
+                "routes[0].tokens: the token \"name\" ",
+                "routes[0].tokens: the token \"push_path\" ",
+            ],
+        );
     }
 
     #[test]

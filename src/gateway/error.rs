@@ -69,7 +69,11 @@ impl Error {
             Self::Keys { path, problem } => Some((route_key(path, "jwt")?, problem.clone())),
             Self::Backend { name, problem } => {
                 let index = config.backends.iter().position(|it| it.name == *name)?;
-                Some((format!("backends[{index}]"), problem.clone()))
+                let key = match config.backends[index].ca_file {
+                    Some(_) => ".ca_file",
+                    None => "",
+                };
+                Some((format!("backends[{index}]{key}"), problem.clone()))
             }
             Self::Config(_) | Self::Setup(_) | Self::Start(_) => None,
         }

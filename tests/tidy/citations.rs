@@ -35,13 +35,13 @@ pub(super) fn errors(root: &Path, sources: &[(String, String)]) -> Vec<String> {
         let wrong = citations(text)
             .into_iter()
             .filter(|it| !is_there(it, &documents));
-        errors.extend(wrong.map(|it| format!("{name}:1: cites {it}, which is not there")));
+        errors.extend(wrong.map(|it| format!("{name}: cites {it}, which is not there")));
     }
     for (name, text) in &documents {
         let wrong = links(name, text)
             .into_iter()
             .filter(|it| !leads_somewhere(it, root, &documents));
-        errors.extend(wrong.map(|it| format!("{name}:1: links to {it}, which is not there")));
+        errors.extend(wrong.map(|it| format!("{name}: links to {it}, which is not there")));
         if name != "CHANGELOG.md" {
             errors.extend(missing_sources(name, text, sources));
         }

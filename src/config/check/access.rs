@@ -95,7 +95,10 @@ fn check_sources(route: &Route, config: &Config, at: &str, errors: &mut Errors) 
     }
     if !route.authenticates() && !config.rules_check_tokens(route) {
         let problem = format!("is of no use: {NO_AUTHENTICATION}");
-        errors.error_unless(&authentication(at), &format!("{at}.token_from"), problem);
+        let mut causes = authentication(at).to_vec();
+        // A rule of another route of the namespace may be wrong.
+        causes.extend(route.namespace.is_some().then(|| "routes".to_owned()));
+        errors.error_unless(&causes, &format!("{at}.token_from"), problem);
     }
 }
 

@@ -20,8 +20,9 @@ struct Declared<'c> {
 pub(super) fn check(config: &Config, errors: &mut Errors) {
     let namespaces = config.namespaces();
     let mut declared: BTreeMap<u16, Declared<'_>> = BTreeMap::new();
-    for (route, namespace) in config.routes.iter().zip(&namespaces) {
-        declared.entry(*namespace).or_default().has_jwt |= route.jwt.is_some();
+    for ((index, route), namespace) in config.routes.iter().enumerate().zip(&namespaces) {
+        let has_jwt = route.jwt.is_some() || errors.is_wrong(&format!("routes[{index}].jwt"));
+        declared.entry(*namespace).or_default().has_jwt |= has_jwt;
     }
 
     for ((index, route), namespace) in config.routes.iter().enumerate().zip(&namespaces) {
@@ -33,7 +34,7 @@ pub(super) fn check(config: &Config, errors: &mut Errors) {
             } else {
                 Err("a claim is one of a JWT, and no route of the namespace has a jwt")
             },
-            has_hooks: route.hooks.is_some(),
+            has_hooks: route.hooks.is_some() || errors.is_wrong(&format!("routes[{index}].hooks")),
             limits: &config.limits,
         };
         let all = format!("routes[{index}].channels");
@@ -155,7 +156,7 @@ mod tests {
         assert!(read(&channel(&long[1..], "")).is_ok());
         check(
             &format!("{WSRV}[[routes.channels]]\njoin = 'anyone'"),
-            "f.toml:4: routes[0].channels[0]: needs the key \"name\", such as \"room-*\"",
+            "f.toml:4: routes[0].channels[0].name: is required, such as \"room-*\"",
         );
         check(
             &channel("a", "role = 'anyone'"),

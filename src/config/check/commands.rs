@@ -13,17 +13,21 @@ pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Error
     let limits = &config.limits;
     let context = RuleContext {
         names_user: false,
-        claims: match &route.jwt {
-            Some(_) => Ok(()),
-            None => Err("a claim is one of a JWT, and the route has no jwt"),
+        claims: if route.jwt.is_some() || errors.is_wrong(&format!("{at}.jwt")) {
+            Ok(())
+        } else {
+            Err("a claim is one of a JWT, and the route has no jwt")
         },
-        has_hooks: route.hooks.is_some(),
+        has_hooks: route.hooks.is_some() || errors.is_wrong(&format!("{at}.hooks")),
         limits,
     };
     for (name, command) in &route.commands {
         let key = key_in(&format!("{at}.commands"), name);
         errors.check(&key, check_name(name, route.dialect, limits));
         check_action(name, command, (route, config), &key, errors);
+        if command.action == Action::Hook && !context.has_hooks {
+            errors.error(&format!("{key}.action"), NO_HOOKS);
+        }
         rule::check(&command.allow, &format!("{key}.allow"), context, errors);
     }
 }
@@ -43,9 +47,6 @@ fn check_action(
     errors: &mut Errors,
 ) {
     match &command.action {
-        Action::Hook if route.hooks.is_none() => {
-            errors.error(&format!("{key}.action"), NO_HOOKS);
-        }
         Action::Join { channel } | Action::Leave { channel } | Action::Publish { channel, .. } => {
             if let Some(channel) = channel {
                 let checked = channels::check_one(channel, &config.limits);
@@ -130,7 +131,7 @@ mod tests {
         );
         expect_error(
             "a = { channel = 'b' }",
-            ".a: needs the key \"action\", allowed are \"echo\", \"join\", \"leave\", \
+            ".a.action: is required, allowed are \"echo\", \"join\", \"leave\", \
              \"publish\", \"reply\", \"hook\"",
         );
         check(
@@ -192,7 +193,7 @@ mod tests {
             read(&format!("{WSRV}[routes.commands]\n{lines}")).map(drop)
         };
         assert_eq!(many(256), Ok(()));
-        let error = "f.toml:4: routes[0].commands: has 257 commands, allowed are 0 to 256";
+        let error = "f.toml:4: routes[0].commands: has 257 elements, allowed are 0 to 256";
         assert_eq!(many(257), Err(error.to_owned()));
     }
 

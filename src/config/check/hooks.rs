@@ -20,8 +20,12 @@ pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Error
             names => unknown(&hooks.backend, names),
         };
         // A backend that could not be read may be the one that is meant.
-        let backends = ["backends".to_owned()];
-        errors.error_unless(&backends, &format!("{at}.hooks.backend"), problem);
+        let names = (0..config.backends.len()).map(|it| format!("backends[{it}].name"));
+        let mut causes: Vec<String> = names.collect();
+        if causes.is_empty() {
+            causes.push("backends".to_owned());
+        }
+        errors.error_unless(&causes, &format!("{at}.hooks.backend"), problem);
     }
     for (index, kind) in hooks.on.iter().enumerate() {
         errors.check(&format!("{at}.hooks.on[{index}]"), check_kind(*kind, route));
@@ -94,7 +98,7 @@ mod tests {
         assert!(read(&format!("{WS}{hooks}\n{APP}")).is_ok(), "in any order");
         check(
             &format!("{APP}{WS}hooks = {{ on = ['open'] }}"),
-            "f.toml:7: routes[0].hooks: needs the key \"backend\", such as \"app\"",
+            "f.toml:7: routes[0].hooks.backend: is required, such as \"app\"",
         );
         check(
             &format!("{APP}{WS}hooks = 'app'"),

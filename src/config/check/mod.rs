@@ -41,7 +41,7 @@ pub(super) fn check(config: &Config, errors: &mut Errors) {
 fn rings_fit_each_other(config: &Config, errors: &mut Errors) {
     let ring = &config.ring;
     let (submission, completion) = (ring.submission_entries, ring.completion_entries);
-    if completion < 2 * submission {
+    if completion / 2 < submission {
         let problem = format!(
             "completion_entries, {completion}, must be at least twice submission_entries, \
              {submission}"

@@ -56,8 +56,8 @@ fn check_schema(route: &Route, at: &str, errors: &mut Errors) {
             let problem = "belongs to schema = \"descriptor\" and to no other schema";
             errors.error_unless(&[format!("{at}.schema")], &path, problem);
         } else if is_descriptor && !is_set && !hint.is_empty() {
-            let problem = format!("\"descriptor\" needs the key \"{key}\", {hint}");
-            errors.error_unless(&[path], &format!("{at}.schema"), problem);
+            let problem = format!("is required by schema = \"descriptor\", {hint}");
+            errors.error_unless(&[format!("{at}.schema")], &path, problem);
         }
     }
 }
@@ -97,11 +97,11 @@ mod tests {
         let key = "f.toml:5: routes[0].push_header";
         check(
             &header("a b", "c"),
-            &format!("{key}.name: \"a b\" is not the name of a header, such as \"X-Api-Key\""),
+            &format!("{key}.name: is not the name of a header, such as \"X-Api-Key\""),
         );
         check(
             &header("", "c"),
-            &format!("{key}.name: \"\" is not the name of a header, such as \"X-Api-Key\""),
+            &format!("{key}.name: is not the name of a header, such as \"X-Api-Key\""),
         );
         check(
             &header("a", " c"),
@@ -176,7 +176,6 @@ mod tests {
             ("https://", WRONG),
             ("https://a b", WRONG),
             ("https://*.a.example", WRONG),
-            ("https://jack@a.example", WRONG),
             ("https://a.example:", WRONG),
             ("https://a.example:x", WRONG),
             ("https://a.example:080", WRONG),
@@ -198,6 +197,10 @@ mod tests {
                 &format!("f.toml:4: routes[0].origin[1]: \"{origin}\" {problem}"),
             );
         }
+        check(
+            &list("https://jack:hush@a.example"),
+            "f.toml:4: routes[0].origin[1]: has a user in it, which no origin has",
+        );
         for good in [
             "http://localhost:3000",
             "http://127.0.0.1",

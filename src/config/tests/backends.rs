@@ -116,11 +116,11 @@ fn names_of_backends_are_unique() {
     );
     check(
         &format!("[[backends]]\nurl = '{url}'"),
-        "f.toml:1: backends[0]: needs the key \"name\", such as \"app\"",
+        "f.toml:1: backends[0].name: is required, such as \"app\"",
     );
     check(
         "[[backends]]\nname = 'app'",
-        "f.toml:1: backends[0]: needs the key \"url\", such as \
+        "f.toml:1: backends[0].url: is required, such as \
          \"http://127.0.0.1:9000/campanile\"",
     );
     check(

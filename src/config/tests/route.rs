@@ -41,12 +41,12 @@ const ECHO: &str = "[[routes]]\npath = '/echo'\ndialect = 'echo'\n";
 fn a_route_needs_a_path_and_a_dialect() {
     check(
         "\n[[routes]]\npath = '/a'",
-        "f.toml:2: routes[0]: needs the key \"dialect\", allowed are \"edk\", \
+        "f.toml:2: routes[0].dialect: is required, allowed are \"edk\", \
          \"wsrv\", \"easyws\", \"projectforge\", \"wserver\", \"echo\"",
     );
     check(
         &format!("{ECHO}[[routes]]\ndialect = 'echo'"),
-        "f.toml:4: routes[1]: needs the key \"path\", such as \"/ws\"",
+        "f.toml:4: routes[1].path: is required, such as \"/ws\"",
     );
 }
 
@@ -138,7 +138,7 @@ fn push_secret_and_push_header_exclude_each_other() {
     );
     check(
         &format!("{WS}push_header = {{ name = 'a' }}"),
-        "f.toml:4: routes[0].push_header: needs the key \"value\", such as \"...\"",
+        "f.toml:4: routes[0].push_header.value: is required, such as \"...\"",
     );
     check(
         &format!("{WS}push_header = 'a'"),
@@ -412,13 +412,13 @@ fn a_schema_has_exactly_its_own_keys() {
     expect_error(
         "edk",
         "message = 'M'\nschema = 'descriptor'",
-        "5: routes[0].schema: \"descriptor\" needs the key \"descriptor_set\", a file as \
+        "1: routes[0].descriptor_set: is required by schema = \"descriptor\", a file as \
          `protoc` writes it",
     );
     expect_error(
         "edk",
         &format!("{file}schema = 'descriptor'"),
-        "5: routes[0].schema: \"descriptor\" needs the key \"message\", such as \"ws.Message\"",
+        "1: routes[0].message: is required by schema = \"descriptor\", such as \"ws.Message\"",
     );
     for key in ["descriptor_set", "message", "command_field"] {
         for schema in ["", "schema = 'opaque'\n", "schema = 'builtin'\n"] {

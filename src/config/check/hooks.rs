@@ -1,4 +1,4 @@
-//! The hooks of a route: its backend exists, and its events are those of the dialect.
+//! Checks of a route's hooks: the backend exists, and the dialect has the events.
 
 use super::super::error::Errors;
 use super::super::keywords::{quoted, quoted_list, unknown};
@@ -19,7 +19,7 @@ pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Error
             }
             names => unknown(&hooks.backend, names),
         };
-        // A backend that could not be read may be the one that is meant.
+        // If a backend could not be read, the name may be that backend's.
         let backends = ["backends".to_owned()];
         errors.error_unless(&backends, &format!("{at}.hooks.backend"), problem);
     }
@@ -54,7 +54,7 @@ fn check_kind(kind: HookKind, route: &Route) -> Result<(), String> {
     }
 }
 
-/// Whether the backend gets requests for something else than events.
+/// Returns whether a rule or a command sends requests to the backend.
 fn has_hook_rule_or_command(route: &Route) -> bool {
     let mut channels = route.channels.iter();
     let mut commands = route.commands.values();
@@ -79,7 +79,7 @@ mod tests {
     const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
 
     #[test]
-    fn hooks_ask_a_backend_that_is_there() {
+    fn the_backend_of_hooks_must_exist() {
         let hooks = "hooks = { backend = 'app', on = ['open'] }";
         check(
             &format!("{WS}{hooks}"),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_is_asked_what_the_language_has() {
+    fn the_events_of_hooks_must_fit_the_dialect() {
         let hooks = |route: &str, on: &str| {
             format!("{APP}{route}hooks = {{ backend = 'app', on = [{on}] }}")
         };
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_on_nothing_need_a_rule_or_command_that_asks() {
+    fn hooks_without_events_need_a_rule_or_command_with_hook() {
         let route = format!("{APP}{WSRV}hooks = {{ backend = 'app', on = [] }}\n");
         let problem = "the backend gets no requests: no rule and no command has the word \"hook\", \
             and on is empty; allowed are \"open\", \"authenticate\", \"message\", \"close\"";

@@ -13,6 +13,7 @@ pub(crate) struct Progress {
     total: u64,
     /// `None` if standard error is not a terminal.
     bar: Option<ProgressBar>,
+    /// Time of the last display, in nanoseconds.
     shown_ns: u64,
 }
 
@@ -34,7 +35,8 @@ impl Progress {
         }
     }
 
-    /// Shows `done` of the total. Redraws, and calls `message`, at most every 100 ms (bar) or 1 s.
+    /// Shows that `done` items of the total are done. A bar is redrawn at most every 100 ms, a line
+    /// is printed at most every second; only then `message` is called.
     pub(crate) fn at(&mut self, done: u64, now_ns: u64, message: impl Fn() -> String) {
         let interval = if self.bar.is_some() {
             100 * MILLISECOND_NS

@@ -8,23 +8,23 @@ use crate::vocabulary::limits::ApiLimits;
 keys! {
     /// The server API, under `/api/v1/`: `[api]`.
     pub struct Api {
-        /// Serves the server API. Without this key it is served if it has keys, if only this
-        /// machine can connect, and with `--insecure`. While it is served, no other path may be
+        /// Serves the server API. Without this key it is served if `keys` is set, if only this
+        /// machine can connect, or with `--insecure`. While it is served, no other path may be
         /// under `/api/`.
         pub enabled: Option<bool> = None, Spec::NONE.example("true");
 
         /// Serves requests without a key or secret if nothing in them shows that they come from
         /// elsewhere: at the server API, `push_path`, `drop_path` and `tap_path`, and upgrades with
-        /// a header `x-user-id`. A request comes from this machine if both ends are on it, it is
-        /// HTTP/1.1, `Host` is localhost or a loopback address, it has no header of a proxy
-        /// (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `Via`, `CF-*`), and `Origin`, if any, is of
-        /// this machine too. A proxy on this machine that sets none of these cannot be detected:
-        /// behind one, use `false`.
+        /// a header `x-user-id`. A request comes from this machine if both ends of its connection
+        /// are on it, it is HTTP/1.1, `Host` is localhost or a loopback address, it has no header
+        /// of a proxy (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `Via`, `CF-*`), and `Origin`, if
+        /// any, is of this machine too. A proxy on this machine that sets none of these headers
+        /// cannot be detected; behind such a proxy, use `false`.
         pub open: bool = true, Spec::NONE;
 
-        /// The keys of the server API. A request must show one of them, as
-        /// `Authorization: Bearer KEY` or `X-Api-Key: KEY`. At most 64, so that keys can be
-        /// rotated. Without keys, only requests of this machine are served, as `open` says.
+        /// The keys of the server API. A request must show one of them, as `Authorization: Bearer
+        /// KEY` or `X-Api-Key: KEY`. At most 64, so that keys can be rotated. Without keys, only
+        /// requests of this machine are served; see `open`.
         pub keys: Vec<Secret> = Vec::new(),
             Spec::NONE.example("[\"...\"]").count(0, 64).check(texts::bearer).distinct();
 

@@ -26,7 +26,7 @@ keys! {
         /// sends none.
         pub secret: Option<Secret> = None, Spec::NONE.example("\"...\"").check(texts::bearer);
 
-        /// A PEM file of certificates that are trusted beside the system's, for `https`.
+        /// A PEM file of certificates that are trusted in addition to the system's, for `https`.
         pub ca_file: Option<PathBuf> = None, Spec::NONE.example("\"ca.pem\"");
 
         ..
@@ -36,24 +36,24 @@ keys! {
 }
 
 keys! {
-    /// The hooks of a route: what its backend is asked and told.
+    /// The hooks of a route: its backend, and the events that are sent to it.
     pub struct Hooks {
         /// The name of one of the `[[backends]]`.
         pub backend: String = String::new(), Spec::NONE.required().example("\"app\"");
 
-        /// The events that the backend decides or is told of. The list may be empty if a rule or a
-        /// command has the word `hook`.
+        /// The events that are sent to the backend. The list may be empty if a rule or a command
+        /// has the word `hook`.
         ///
         /// - `open`: decides whether a client may connect, as which user and with which values.
         /// - `message`: decides what to do about a message that no command handles; only for
         ///   dialects with commands.
-        /// - `close`: is told that a session has ended.
+        /// - `close`: reports that a session has ended.
         /// - `authenticate`: names the user of a token in a message; only for dialects whose
-        ///   messages have a token, and not beside `tokens` or `jwt`.
+        ///   messages have a token, and not together with `tokens` or `jwt`.
         pub on: Vec<HookKind> = Vec::new(), Spec::NONE.example("[\"open\", \"close\"]");
 
-        /// What to do with a message for which the backend gave no valid response: `fail` fails it
-        /// in the way of the dialect, `close` closes the session with 1013.
+        /// What to do with a message for which the backend gave no valid response: `fail` treats it
+        /// like a failed command, `close` closes the session with 1013.
         pub on_failure: OnFailure = OnFailure::Fail, Spec::NONE;
     }
 }
@@ -61,7 +61,7 @@ keys! {
 impl Table for Backend {}
 impl Table for Hooks {}
 
-/// An event that a backend decides or is told of.
+/// An event that is sent to a backend.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum HookKind {
     /// Decides whether a client may connect, as which user and with which values.
@@ -70,7 +70,7 @@ pub enum HookKind {
     Authenticate,
     /// Decides what to do about a message that no command of the config handles.
     Message,
-    /// Is told that a session has ended.
+    /// Reports that a session has ended.
     Close,
 }
 
@@ -104,7 +104,7 @@ impl Backend {
 }
 
 impl Hooks {
-    /// Whether the backend decides or is told of this event.
+    /// Whether this event is sent to the backend.
     #[must_use]
     pub fn asks(&self, kind: HookKind) -> bool {
         self.on.contains(&kind)

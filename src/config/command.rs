@@ -123,9 +123,9 @@ keys! {
         pub action: ActionWord = ActionWord::Echo, Spec::NONE.required().example("\"join\"");
 
         /// The channel; `{user}` stands for the name of the sender's user. Without this key, the
-        /// message names it: by its own channel, or in its data as `"room"` or
-        /// `{"channel": "room"}`, with `"data"` in it for a publication, or as text: `room`, and
-        /// `room hi`.
+        /// message names it: in its channel field, in its JSON data as `"room"` or `{"channel":
+        /// "room"}` (for a publication with a key `"data"`), or in its text as `room` (for a
+        /// publication `room hi`).
         pub channel: Option<String> = None,
             Spec::NONE.example("\"room\"").actions(&["join", "leave", "publish"]);
 
@@ -142,7 +142,7 @@ keys! {
         pub bytes: Option<Base64> = None,
             Spec::NONE.example("\"aGk=\"").actions(&["reply"]).excludes(&["data"]);
 
-        /// The clients that may give the command; a rule as for a channel's `join`, but `owner`.
+        /// The clients that may give the command: any rule of a channel's `join` except `owner`.
         pub allow: Rule = Rule::Anyone, Spec::NONE;
     }
 }

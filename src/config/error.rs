@@ -150,8 +150,8 @@ impl Errors {
         self.error_of(&[key], problem);
     }
 
-    /// Records an error of keys that do not fit each other, unless one of them is wrong already. The
-    /// error is under the first that the file sets, or else under the first.
+    /// Records an error of keys that do not fit each other, unless one of them is wrong already.
+    /// The error is under the first that the file sets, or else under the first.
     pub(super) fn error_of(&mut self, keys: &[&str], problem: impl Into<String>) {
         if !keys.iter().any(|key| self.is_wrong(key)) {
             self.push_under_one(keys, problem.into());

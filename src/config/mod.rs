@@ -88,8 +88,8 @@ keys! {
         pub insecure: bool = false, Spec::NONE;
 
         /// The log's level, `error`, `warn`, `info`, `debug` or `trace`, and its form: text, or
-        /// with `json` a JSON object for each line. `json` alone has level `info`; both are such as
-        /// `debug,json`. With `debug`, each end of a session and each rejection is a line. The log
+        /// with `json` a JSON object for each line. `debug,json` sets both; `json` alone is
+        /// `info,json`. With `debug`, each end of a session and each rejection is logged. The log
         /// goes to standard error.
         pub log: Log = Log::default(), Spec::NONE;
 
@@ -97,15 +97,16 @@ keys! {
         /// from the moment when it accepts no more connections. Then they are aborted.
         pub shutdown_grace_ms: u32 = 5_000, Spec::NONE.range(STOP_MS);
 
-        /// The time for which the gateway goes on serving when it is told to stop, in milliseconds,
-        /// while health requests get 503, so that a load balancer sends clients elsewhere.
+        /// The time in milliseconds for which a stopping gateway continues to serve. Health
+        /// requests get 503 in that time, so that a load balancer sends clients elsewhere.
         /// `shutdown_grace_ms` begins after it.
         pub drain_delay_ms: u32 = 0, Spec::NONE.range(STOP_MS);
 
         /// The time in which 10,000 sessions are closed when the gateway stops, in milliseconds, so
-        /// that their clients do not all connect elsewhere at once. More take longer and fewer
-        /// less, in proportion; up to 100 are closed at once. The last is closed early enough to
-        /// have `close_grace_ms`, or half of `shutdown_grace_ms` if that is less.
+        /// that their clients do not all connect elsewhere at once. The first 100 are closed at
+        /// once; the time for the others is proportional to their number. The last is closed early
+        /// enough that it still has `close_grace_ms`, or half of `shutdown_grace_ms` if that is
+        /// less.
         pub drain_ms: u32 = 10_000, Spec::NONE.range(STOP_MS);
 
         /// The path at which GET returns the health of the gateway; `""` for none.
@@ -118,8 +119,8 @@ keys! {
         /// The limits of sessions, messages, names and shards.
         pub limits: Limits = Limits::default(), Spec::NONE;
 
-        /// The intervals of pings and the time-outs of silent sessions. The shard reads the clock
-        /// every 64 ms, so no time is kept more exactly.
+        /// The intervals of pings and the time-outs of silent sessions. A shard's clock has ticks
+        /// of 64 ms, so all times have this resolution.
         pub heartbeat: Heartbeat = Heartbeat::default(), Spec::NONE;
 
         /// The limits of HTTP connections and requests.

@@ -114,10 +114,10 @@ const HEAD: &str = "\
 
 A config is a TOML file, given by `--config` or `CAMPANILE_CONFIG`. A key that is left out has its
 default, and an unknown key is an error. The flags `--listen`, `--shards`, `--log` and
-`--insecure`, and `CAMPANILE_LISTEN`, `CAMPANILE_SHARDS` and `CAMPANILE_LOG` in the environment, go
-before the file. `campanile check --config FILE` lists all errors of a file, each with its line;
-`campanile config` prints the complete default config; `campanile config --schema` prints a JSON
-Schema for editors.
+`--insecure`, and the environment variables `CAMPANILE_LISTEN`, `CAMPANILE_SHARDS` and
+`CAMPANILE_LOG`, override the file. `campanile check --config FILE` lists all errors of a file, each
+with its line; `campanile config` prints the complete default config; `campanile config --schema`
+prints a JSON Schema for editors.
 
 A secret is a text, `{ file = \"path\" }` (without the newline at the end of the file) or
 `{ env = \"NAME\" }`. Files are relative to the working directory; secrets are read when the

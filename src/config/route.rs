@@ -26,15 +26,16 @@ keys! {
         /// The path of the WebSocket. It starts with `/` and is compared exactly with the path of a
         /// request, without its query, after both were percent-decoded once; `//ws` is not `/ws`.
         /// It may have parameters: `/rooms/{room}` takes any text up to the next slash, and
-        /// `{*rest}` at the end takes the rest. A path without parameters counts before one with.
-        /// No path may occur twice.
+        /// `{*rest}` at the end takes the rest. A path without parameters has priority over one
+        /// with parameters. No path may occur twice.
         pub path: String = String::new(), Spec::NONE.required().example("\"/ws\"");
 
         /// The dialect of the sessions. It decides which other keys the route may have.
         pub dialect: &'static dyn Dialect = first_dialect(), Spec::NONE.required();
 
         /// The name of the route: 1 to 64 letters, digits and `_.-`. Without this key, the first
-        /// segment of its path, or the dialect if that is no name. Two routes may share a name.
+        /// segment of its path, or the dialect if that segment is not a valid name. Two routes may
+        /// share a name.
         pub name: Option<String> = None, Spec::NONE.example("\"chat\"").check(texts::name);
 
         /// The namespace of the users and channels: 1 to 256 bytes. Routes with the same namespace
@@ -53,8 +54,9 @@ keys! {
                 .count(1, ORIGINS_MAX)
                 .check(texts::origin);
 
-        /// The subprotocols (RFC 6455, 1.9) that the gateway accepts, at most 64: the first that a
-        /// client offers is agreed on. A browser that offers some fails if none is agreed on.
+        /// The subprotocols (RFC 6455, 1.9) that the gateway accepts, at most 64: the first of them
+        /// that a client offers is selected. A browser that offers subprotocols fails to connect if
+        /// none is selected.
         pub subprotocols: Vec<String> = Vec::new(),
             Spec::NONE
                 .by_dialect()
@@ -75,8 +77,8 @@ keys! {
         pub drop_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/drop\"");
 
         /// The secret of `push_path` and `drop_path`, sent as `Authorization: Bearer SECRET`.
-        /// Without it and without `push_header`, only requests of this machine are served, as
-        /// `api.open` says.
+        /// Without it and without `push_header`, only requests of this machine are served; see
+        /// `api.open`.
         pub push_secret: Option<Secret> = None,
             Spec::NONE.by_dialect().example("\"...\"").check(texts::bearer);
 
@@ -88,34 +90,35 @@ keys! {
                 .excludes(&["push_secret"]);
 
         /// The user of each token; several tokens may name one user. A client with any other token
-        /// is rejected; where messages have a token, a registration with any other is ignored.
-        /// Without this key, `jwt` and hooks, each token is accepted, and is itself the name of the
-        /// user where messages have a token.
+        /// is rejected; in dialects whose messages have a token, a registration with any other is
+        /// ignored. Without this key, `jwt` and hooks, every token is accepted; in those dialects
+        /// it is itself the name of the user.
         pub tokens: Option<Tokens> = None,
             Spec::NONE.by_dialect().example("{ \"aaa\" = \"jack\", \"bbb\" = \"jack\" }");
 
         /// The verification of tokens as JSON Web Tokens (RFC 7519), with exactly one of `secret`,
         /// `key_file` and `jwks_file`. The key decides the algorithm: HS256 for a secret, RS256 for
-        /// an RSA key, ES256 for one on P-256. A token without `exp` is rejected. The user of the
-        /// token is the client's.
+        /// an RSA key, ES256 for one on P-256. A token without `exp` is rejected. The client's
+        /// user is the one that the token names (`user_claim`).
         pub jwt: Option<Jwt> = None,
             Spec::NONE
                 .by_dialect()
                 .example("{ key_file = \"jwt.pem\", issuer = \"https://a.example\" }")
                 .excludes(&["tokens"]);
 
-        /// The places from which the token is taken, 1 to 8: the first that has one counts.
-        /// `bearer` is `Authorization: Bearer`. Without this key, `bearer`, then `query:token`.
+        /// The places from which the token is taken, 1 to 8: the first place that has a token is
+        /// used. `bearer` is `Authorization: Bearer`. Without this key, `bearer`, then
+        /// `query:token`.
         pub token_from: Option<Vec<TokenSource>> = None,
             Spec::NONE.by_dialect().example("[\"bearer\", \"query:token\"]").count(1, 8);
 
-        /// Accepts clients without a token; their sessions have no user. A wrong token is rejected
-        /// all the same.
+        /// Accepts clients without a token; their sessions have no user. A wrong token is still
+        /// rejected.
         pub anonymous: bool = false, Spec::NONE.by_dialect();
 
-        /// Believes the header `x-user-id`. Without this key it is believed in requests of this
-        /// machine, as `api.open` says, and with `--insecure`. Use `true` only if a proxy in front
-        /// sets the header itself.
+        /// Trusts the header `x-user-id`. Without this key it is trusted in requests of this
+        /// machine (see `api.open`) and with `--insecure`. Use `true` only if a proxy in front sets
+        /// the header itself.
         pub trust_user_header: Option<bool> = None, Spec::NONE.by_dialect().example("true");
 
         /// Rejects a second connection of a user with 409. Otherwise the first connection is closed
@@ -149,8 +152,8 @@ keys! {
         /// the name of its user.
         pub from: Sender = Sender::Session, Spec::NONE.by_dialect();
 
-        /// Reads messages as the original did before version 1.7.23: keys in any case, of equal
-        /// keys the last counts, half a surrogate pair and invalid UTF-8 become U+FFFD, text behind
+        /// Reads messages as the original did before version 1.7.23: keys in any case, the last of
+        /// duplicate keys counts, an unpaired surrogate and invalid UTF-8 become U+FFFD, text after
         /// the object is ignored. Otherwise each of these closes the session with 1007.
         pub lenient: bool = false, Spec::NONE.by_dialect();
 
@@ -159,21 +162,21 @@ keys! {
         pub tap_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/tap\"");
 
         /// The secret of `tap_path`, sent as `Authorization: Bearer SECRET`. Without it, only
-        /// requests of this machine are served, as `api.open` says.
+        /// requests of this machine are served; see `api.open`.
         pub tap_secret: Option<Secret> = None,
             Spec::NONE.by_dialect().example("\"...\"").check(texts::bearer);
 
-        /// The hooks of the route: what a backend decides and is told.
+        /// The hooks of the route: the backend, and the events that are sent to it.
         pub hooks: Option<Hooks> = None,
             Spec::NONE.by_dialect().example("{ backend = \"app\", on = [\"open\", \"close\"] }");
 
         /// The channels that a session joins when it opens, whatever their rules. `{user}` stands
-        /// for the name of its user; a channel with it is left out if the session has none.
+        /// for the name of its user; a channel with `{user}` is skipped if the session has no user.
         pub join_on_open: Vec<String> = Vec::new(),
             Spec::NONE.by_dialect().example("[\"global\", \"user:{user}\"]");
 
         /// The commands that the gateway itself handles, by name, at most 256: each an action, or a
-        /// table of an action and more. For example:
+        /// table of an action and its options. For example:
         ///
         /// - `home = { action = "join", channel = "user:{user}" }`
         /// - `chat = { action = "publish", channel = "room", event = "chat", to = "others" }`
@@ -184,8 +187,9 @@ keys! {
                 .example("{ join = \"join\" }")
                 .count(0, 256);
 
-        /// The channels with rules; a namespace may have 1024. A channel that matches none is open
-        /// to all clients, but in `easyws`, whose clients may only join those that match one.
+        /// The channels with rules; a namespace may have 1024. A channel that matches no rule is
+        /// open to all clients, except in `easyws`, where clients may join only channels that match
+        /// a rule.
         pub channels: Vec<ChannelSetting> = Vec::new(),
             Spec::NONE.by_dialect().example("[{ name = \"room-*\" }]");
 

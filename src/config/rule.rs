@@ -40,12 +40,13 @@ keys! {
     /// `[[routes.channels]]`. It holds in the namespace of the route, for clients of every dialect.
     pub struct ChannelSetting {
         /// A name, or a pattern: one `*` stands for any text, or one `{user}` for the name of a
-        /// user. Of two patterns that match, the first counts; a name counts before a pattern.
+        /// user. Of several patterns that match, the first is used; a name has priority over a
+        /// pattern.
         pub name: String = String::new(), Spec::NONE.required().example("\"room-*\"");
 
-        /// When the channel begins to exist: `advance`, with the gateway, or `first-join`, until
-        /// the last member leaves. Without this key, a name exists in advance and a pattern from
-        /// the first join; a pattern has no other value.
+        /// When the channel exists: `advance`, from the start of the gateway, or `first-join`, from
+        /// the first join until the last member leaves. Without this key, a name has `advance` and
+        /// a pattern `first-join`; a pattern cannot have `advance`.
         pub create: Option<Create> = None, Spec::NONE.example("\"first-join\"");
 
         /// Who may join.
@@ -59,7 +60,7 @@ keys! {
         /// - `{ claim = "role", value = "admin" }`: clients whose JWT has this claim.
         pub join: Rule = Rule::Anyone, Spec::NONE;
 
-        /// Who may publish by a command; a rule as for `join`. A publisher must be a member, too.
+        /// Who may publish by a command: a rule as for `join`. A publisher must also be a member.
         pub publish: Rule = Rule::Anyone, Spec::NONE;
     }
 }

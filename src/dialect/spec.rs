@@ -1,7 +1,7 @@
 //! Static properties of a dialect's routes, for the config, the hints and the push paths.
 //!
-//! Plain data, and types for reports and request bodies. No client message is decoded or encoded
-//! here, and nothing depends on a certain dialect.
+//! Plain data, and types for reports and request bodies. Client messages are decoded and encoded
+//! elsewhere. Nothing here depends on a particular dialect.
 
 use super::Dialect;
 
@@ -10,7 +10,7 @@ use super::Dialect;
 pub struct RouteSpec {
     /// Description of the dialect in one line, for the config.
     pub summary: &'static str,
-    /// The optional keys of `[[routes]]` that its routes have, separated by one space.
+    /// The optional keys of `[[routes]]` that routes of this dialect have, separated by one space.
     pub keys: &'static str,
     /// Place of a client's token.
     pub token: TokenPlace,
@@ -18,17 +18,17 @@ pub struct RouteSpec {
     pub same_origin: bool,
     /// Every session has a user, and a user has at most one session.
     pub exclusive_users: bool,
-    /// Dialect of the `tap_path` of its routes; `None` without that key. No route can have it as
-    /// its own dialect.
+    /// Dialect of the sessions on `tap_path`; `None` if routes do not have that key. The config
+    /// cannot name this dialect.
     pub tap: Option<&'static dyn Dialect>,
     /// Initial values of the test page.
     pub playground: Playground,
-    /// Its route in the default config; `None` if it has none.
+    /// Route of this dialect in the default config; `None` if there is none.
     pub default_route: Option<DefaultRoute>,
 }
 
 impl RouteSpec {
-    /// Returns whether its routes have this optional key.
+    /// Returns whether routes of this dialect have the optional key `key`.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
         self.keys.split(' ').any(|each| each == key)
@@ -80,13 +80,13 @@ impl Playground {
 /// A route of the default config. The fields are in the order of printing.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DefaultRoute {
-    /// Its path without the slash.
+    /// Path without the leading slash.
     pub name: &'static str,
     /// A test page is served at `/playground/` plus the name.
     pub has_playground: bool,
-    /// The keys that it sets, each with its value in TOML.
+    /// The keys that the route sets, each with its value in TOML.
     pub keys: &'static [(&'static str, &'static str)],
-    /// It has the commands of a chat: `echo`, `join`, `leave`, `publish` and `hello`.
+    /// Whether the route has the commands of a chat: `echo`, `join`, `leave`, `publish`, `hello`.
     pub has_chat: bool,
     /// Name or pattern of declared channels.
     pub channels: Option<&'static str>,
@@ -97,9 +97,10 @@ pub struct DefaultRoute {
 pub struct RouteFacts<'r> {
     /// A token that a client may use: the name of a user, or `<token>`.
     pub token: &'r str,
-    /// A client has a user only with a token that the operator keeps secret.
+    /// Whether a client has a user only with a token that the operator keeps secret.
     pub needs_token: bool,
-    /// The token in a place of `token_from`; `None` if it is not needed.
+    /// How a client sends its token, such as `Authorization: Bearer <token>`; `None` if no token is
+    /// needed.
     pub token_shown: Option<&'r str>,
     /// A command that joins the channel that a message names.
     pub join: Option<&'r str>,
@@ -147,7 +148,7 @@ pub struct DropRequest {
 /// A session that has opened or closed, as reported to taps.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionReport<'s> {
-    /// It has opened; otherwise it has closed.
+    /// Whether the session has opened; otherwise it has closed.
     pub is_open: bool,
     /// Public id.
     pub id: &'s str,

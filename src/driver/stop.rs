@@ -23,7 +23,7 @@ pub(crate) struct StopPlan {
     pub(crate) grace: Duration,
     /// Time over which 10,000 sessions are closed.
     pub(crate) drain: Duration,
-    /// Time that a client has to answer a close frame.
+    /// Time that a client has to respond to a close frame.
     pub(crate) close_grace: Duration,
 }
 

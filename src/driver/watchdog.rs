@@ -1,7 +1,8 @@
-//! The watchdog: logs an embedder's function that blocks its shard, while it does.
+//! The watchdog: logs an embedder's function that blocks its shard, while the function still runs.
 //!
-//! A blocked shard cannot log, so a thread reads from all shards which function they run
-//! ([`WatchSlot`]). It reads nothing else of a shard, and wakes once per `limits.handler_stall_ms`.
+//! A blocked shard cannot log, so a separate thread does. It wakes once per
+//! `limits.handler_stall_ms` and reads which function each shard runs ([`WatchSlot`]), nothing else
+//! of a shard.
 
 use super::start_error::StartError;
 use crate::config::Config;
@@ -28,7 +29,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Creates the watchdog of `shards` shards, not started.
+    /// Creates a watchdog of `shards` shards. [`Watchdog::start`] starts its thread.
     #[expect(
         clippy::disallowed_methods,
         reason = "the driver is where time comes from"

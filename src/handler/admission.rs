@@ -68,7 +68,7 @@ pub struct Upgrade {
     pub(crate) channel: Option<Box<str>>,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     pub(crate) route: RouteHandle,
-    /// The peer's address; `None` unless failures are logged one by one.
+    /// The peer's address; `None` unless each close and rejection is logged (`log = "debug"`).
     pub(crate) address: Option<SocketAddr>,
 }
 

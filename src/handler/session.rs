@@ -10,8 +10,8 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// One client's session, from the end of its handshake to its close. Cheap to clone. It may be kept
-/// after the session has ended; see [`Session::is_open`].
+/// One client's session, from the end of its handshake to its close. Cheap to clone. A clone may be
+/// kept after the session has ended; see [`Session::is_open`].
 #[derive(Clone, derive_more::Debug)]
 #[debug("Session {{ id: {:?}, number: {:?}, .. }}", self.id(), self.number())]
 pub struct Session(Rc<SessionState>);
@@ -22,7 +22,7 @@ pub struct Session(Rc<SessionState>);
 pub(crate) struct SessionState {
     pub(crate) session: SessionId,
     pub(crate) public_id: PublicId,
-    /// The peer's address; `None` unless failures are logged one by one.
+    /// The peer's address; `None` unless each close and rejection is logged (`log = "debug"`).
     pub(crate) address: Option<Box<SocketAddr>>,
     pub(crate) number: u64,
     pub(crate) route: RouteHandle,
@@ -36,8 +36,8 @@ pub(crate) struct SessionState {
     pub(crate) tasks: Cell<u32>,
     /// Data bytes of the session's running calls.
     pub(crate) calls_bytes: Cell<usize>,
-    /// Denials that were counted when they happened and that no call has returned to its client
-    /// yet.
+    /// Denials that were already counted and that no call has returned to the client yet. When a
+    /// call returns one, it is not counted again.
     pub(crate) denials: Cell<u32>,
     /// Whether the session has ended. `on_close` has run, or runs when no task of the session is
     /// left.
@@ -45,8 +45,8 @@ pub(crate) struct SessionState {
 }
 
 impl SessionState {
-    /// Takes one counted denial. Returns `false` if there is none, so that the caller counts its
-    /// own.
+    /// Takes one denial that was already counted. Returns `false` if there is none; then the caller
+    /// must count its denial.
     pub(crate) fn take_denial(&self) -> bool {
         let denials = self.denials.get();
         self.denials.set(denials.saturating_sub(1));
@@ -59,13 +59,14 @@ impl Session {
         Self(state)
     }
 
-    /// Returns the session's public id, a random UUID. Pushes to the session name it.
+    /// Returns the session's public id, a random UUID. A push to one session is addressed to this
+    /// id.
     #[must_use]
     pub fn id(&self) -> PublicId {
         self.0.public_id
     }
 
-    /// Returns the peer's address; `None` unless failures are logged one by one.
+    /// Returns the peer's address; `None` unless each close and rejection is logged.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.0.address.as_deref().copied()
     }
@@ -76,14 +77,14 @@ impl Session {
         self.0.number
     }
 
-    /// Returns the user that the session was admitted as. A user named by a later message is not
-    /// included.
+    /// Returns the user that the session was admitted as; `None` if it was admitted without a user.
+    /// Users from later messages are not included.
     #[must_use]
     pub fn user(&self) -> Option<&str> {
         self.0.user.as_deref()
     }
 
-    /// Returns the token that the client connected with.
+    /// Returns the token that the client connected with; `None` if it had none.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.0.token.as_deref()

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Wake, Waker};
 
-/// The state of an HTTP connection: hyper's, and the pipe that feeds it.
+/// The state of an HTTP connection: hyper's state, and the pipe between hyper and the socket.
 ///
 /// Invariant: `sending` does not change while a send is in progress. hyper's output and `sending`
 /// together are at most the pipe's outbound limit plus one response.
@@ -34,10 +34,10 @@ pub(crate) struct HttpConnection {
     sending: Vec<u8>,
     sent_bytes: usize,
     is_sending: bool,
-    /// Whether the bytes of an incomplete head are held back from hyper.
+    /// Whether the bytes of the next head are withheld from hyper because the head is incomplete.
     holds_back_head: bool,
     head: HeadReader,
-    /// Maximum bytes of a head that are held back.
+    /// Maximum bytes of a head that are withheld from hyper.
     head_bytes_max: usize,
     /// Whether the peer has taken response bytes since the host's last check.
     has_progress: bool,
@@ -66,7 +66,7 @@ pub(crate) enum Progress {
     Upgraded(Box<Upgraded>),
 }
 
-/// The remains of a connection that becomes a session.
+/// The parts of an HTTP connection that its session takes over.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) route: u16,
@@ -199,8 +199,9 @@ impl HttpConnection {
         self.context.id
     }
 
-    /// Returns the connection's phase. Unread responses take precedence: a peer that does not read
-    /// makes no use of its requests.
+    /// Returns the connection's phase. `Unread` takes precedence over the phase of the current
+    /// request: a peer that does not read its responses must not keep its place by sending
+    /// requests.
     pub(crate) fn phase(&self) -> HttpPhase {
         if !self.is_quiet() {
             HttpPhase::Unread
@@ -217,7 +218,7 @@ impl HttpConnection {
         self.pipe.borrow().delays_request()
     }
 
-    /// Takes the credit of its requests since the last call.
+    /// Takes the highest credit of the connection's requests since the last call.
     pub(crate) fn take_credit(&self) -> Option<Credit> {
         self.context.take_credit()
     }
@@ -227,7 +228,7 @@ impl HttpConnection {
         std::mem::take(&mut self.has_progress)
     }
 
-    /// Accepts bytes from the socket. The caller must poll the connection afterwards.
+    /// Adds bytes from the socket to the pipe. The caller must poll the connection afterwards.
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         let begins = self.begins_request();
         if self.hyper.is_none() {
@@ -260,14 +261,15 @@ impl HttpConnection {
         !self.holds_back_head
     }
 
-    /// Returns whether the next input begins a request. While hyper writes a response, it may keep
-    /// the input after that response's request.
+    /// Returns whether the next input byte certainly begins a request. While hyper writes a
+    /// response, its own buffer may already contain the start of the next request.
     fn begins_request(&self) -> bool {
         let is_writing = self.context.is_streaming.get();
         self.pipe.borrow().begins_request(is_writing)
     }
 
-    /// Inspects the next head for properties that hyper does not report, if it has arrived.
+    /// Inspects the next head for properties that hyper does not report. Until the head is
+    /// complete, its bytes are withheld from hyper.
     fn inspect_head(&mut self) {
         let mut pipe = self.pipe.borrow_mut();
         let mut state = self.head.inspect(pipe.inbound(), self.head_bytes_max);
@@ -359,21 +361,21 @@ impl HttpConnection {
     ///
     /// # Panics
     ///
-    /// If it is not at rest.
+    /// If the connection is not at rest.
     pub(crate) fn drain(&mut self) {
-        assert!(self.is_at_rest(), "a pending request is answered first");
+        assert!(self.is_at_rest(), "only a connection at rest is drained");
         self.hyper = None;
     }
 
-    /// Ends the connection with this response, if possible: a request has begun, none of its
-    /// response was sent, and the earlier responses leave room. Returns `false` if the connection
+    /// Ends the connection with this response. That is possible if a request has begun, no part of
+    /// its response was written, and the pipe has room. Otherwise returns `false`: the connection
     /// can only be aborted.
     pub(crate) fn end_with_response(&mut self, response: &[u8]) -> bool {
         let is_streaming = self.context.is_streaming.get();
         let Some(hyper) = self.hyper.take() else {
             return false;
         };
-        // The next request may have begun in the same packet as the last one.
+        // hyper may have read the start of the next request together with the previous request.
         let has_begun = self.context.phase.replace(HttpPhase::Response) != HttpPhase::Idle
             || !hyper.into_parts().read_buf.is_empty();
         let mut pipe = self.pipe.borrow_mut();
@@ -384,7 +386,8 @@ impl HttpConnection {
         true
     }
 
-    /// Drops all buffers that the kernel does not use. The connection is about to be closed.
+    /// Drops all buffers except `sending`, which the kernel may still read. The connection is about
+    /// to be closed.
     pub(crate) fn drop_buffers(&mut self) {
         self.hyper = None;
         self.upgraded = None;
@@ -450,7 +453,8 @@ impl HttpConnection {
         self.hyper.is_none()
     }
 
-    /// Returns whether only the last responses are left to send: no more input is read or arrives.
+    /// Returns whether only the last responses are left to send: hyper has ended, or the peer has
+    /// shut down its write side.
     pub(crate) fn is_ending(&self) -> bool {
         (self.is_done() || self.peer_ended) && self.upgraded.is_none() && !self.is_quiet()
     }
@@ -493,8 +497,8 @@ impl HttpConnection {
         let mut input = BytesMut::from(&parts.read_buf[..]);
         input.unsplit(pipe.take_inbound());
 
-        // hyper's 101 is its last output. Ours has the originals' header names
-        // (docs/dialects/websocket.md, "Upgrade").
+        // hyper's 101 is its last output. Replace it by a 101 with the header names of the original
+        // servers (docs/dialects/websocket.md, "Upgrade").
         let mut greeting = pipe.take_outbound();
         let at = greeting
             .windows(SWITCHING.len())
@@ -511,7 +515,8 @@ impl HttpConnection {
     }
 }
 
-/// Maximum bytes of a request's head, hyper's minimum. The response to a longer one is 431.
+/// Minimum of hyper's buffer limit, in bytes; hyper panics below it. A request with a head above
+/// the buffer limit gets 431.
 const HEAD_BYTES_MAX: usize = 8192;
 /// Maximum capacity of a buffer that is kept for the next response, in bytes.
 const KEPT_BYTES_MAX: usize = 4096;

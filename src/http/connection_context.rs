@@ -14,7 +14,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(super) struct ConnectionContext {
     pub(super) id: ConnectionId,
-    /// The peer's address; `None` unless single events are logged.
+    /// The peer's address; `None` unless each close and rejection is logged (`log = "debug"`).
     pub(super) address: Option<SocketAddr>,
     pub(super) phase: Cell<HttpPhase>,
     pub(super) upgrade: RefCell<Option<Box<GrantedUpgrade>>>,
@@ -76,7 +76,8 @@ impl ConnectionContext {
         self.credit.take()
     }
 
-    /// Returns whether certainly no input follows the current request.
+    /// Returns whether no input after the current request has arrived. `false` if the end of the
+    /// request is unknown.
     pub(super) fn is_last_request(&self) -> bool {
         self.pipe.borrow().is_at_end_of_request()
     }

@@ -61,8 +61,8 @@ impl Drop for OutgoingBody {
     }
 }
 
-/// Passes a request to the embedder's service. A request with a body must be answered within
-/// `body_timeout_ms`: only the embedder sees whether the body still arrives.
+/// Passes a request to the embedder's service. The service must respond to a request with a body
+/// within `body_timeout_ms`: the gateway cannot see whether the body still arrives.
 pub(super) async fn serve(
     context: &HttpContext,
     connection: &Rc<ConnectionContext>,

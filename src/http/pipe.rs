@@ -1,14 +1,14 @@
-//! The in-memory pipe between the driver of a socket and hyper.
+//! The in-memory pipe between the driver, which owns the socket, and hyper.
 //!
 //! ```text
 //!   received bytes --> inbound  --> hyper reads
 //!   sent bytes     <-- outbound <-- hyper writes
 //! ```
 //!
-//! The driver owns the socket; hyper only sees the pipe. Both directions are limited. The driver
-//! stops reading the socket while the inbound side is full. A write is pending while the outbound
-//! side, including the send in progress, is full. A request starts only while there is room for a
-//! response. Readers are not woken: the writer of the inbound side polls hyper.
+//! hyper only sees the pipe. Both directions are limited. The driver stops reading the socket while
+//! the inbound side is full. A write is pending while the outbound side, including the send in
+//! progress, is full. A request starts only while there is room for a response. A pending read
+//! stores no waker: the host polls hyper after it has added input.
 //!
 //! hyper gets one request at a time, if the end of the request is known (`raw_head.rs`).
 
@@ -34,7 +34,7 @@ pub(super) enum InputLimit {
 pub(crate) struct Pipe {
     inbound: BytesMut,
     inbound_ended: bool,
-    /// The rest of the current request's bytes, which hyper may read.
+    /// The input that hyper may still read: the rest of the current request.
     input_limit: InputLimit,
     /// The last three bytes received.
     tail: [u8; 3],
@@ -80,10 +80,12 @@ impl Pipe {
         }
     }
 
-    /// Returns whether the unread or next input begins a request.
+    /// Returns whether the first input byte that hyper has not read, or the next to arrive, begins
+    /// a request.
     ///
-    /// If the end of the last request is unknown, this is only certain after an empty line, and
-    /// while hyper is not writing: hyper may keep input of the next request while it writes.
+    /// If the end of the last request is unknown, this is only certain if hyper has read an empty
+    /// line and is not writing: while hyper writes, its own buffer may contain input of the next
+    /// request.
     pub(super) fn begins_request(&self, is_writing: bool) -> bool {
         match self.input_limit {
             InputLimit::Bytes(bytes) => bytes == 0,
@@ -105,7 +107,8 @@ impl Pipe {
         self.input_limit = input_limit;
     }
 
-    /// Returns whether certainly no input follows the request that hyper gets.
+    /// Returns whether no input after the current request has arrived. `false` if the end of the
+    /// request is unknown.
     pub(super) fn is_at_end_of_request(&self) -> bool {
         match self.input_limit {
             InputLimit::Bytes(bytes) => self.inbound.len() <= bytes,
@@ -113,7 +116,7 @@ impl Pipe {
         }
     }
 
-    /// Returns whether hyper has read the whole request that it got.
+    /// Returns whether hyper has read all bytes of the current request.
     pub(super) fn has_given_request(&self) -> bool {
         self.input_limit == InputLimit::Bytes(0)
     }
@@ -152,7 +155,7 @@ impl Pipe {
         sending
     }
 
-    /// Ends the send and wakes those that wait for room.
+    /// Ends the send. Wakes the writer and the request that wait for room.
     pub(crate) fn complete_send(&mut self) {
         self.sending_bytes = 0;
         let (writer, request) = (self.writer.take(), self.request.take());
@@ -171,8 +174,8 @@ impl Pipe {
         self.request.is_some()
     }
 
-    /// Polls for room for a response: at least for hyper's complete 101, which is later removed
-    /// from the pipe again.
+    /// Polls for room for a response. The room must be enough for hyper's complete 101: after an
+    /// upgrade, the connection finds hyper's 101 in the pipe and replaces it.
     pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.room() < SWITCHING_BYTES_MAX.min(self.outbound_bytes_max) {
             self.request = Some(cx.waker().clone());
@@ -191,7 +194,7 @@ impl Pipe {
         self.outbound_bytes_max.saturating_sub(self.unread_bytes())
     }
 
-    /// Appends output that is not hyper's.
+    /// Appends output that hyper did not write.
     pub(crate) fn put_outbound(&mut self, bytes: &[u8]) {
         self.outbound.extend_from_slice(bytes);
     }
@@ -218,7 +221,7 @@ impl Read for PipeIo {
             }
             return Poll::Pending;
         }
-        // hyper keeps a larger buffer after a larger read.
+        // Limit the read: hyper's buffer grows with a large read and stays large.
         let most = cursor.remaining().min(READ_BYTES_MAX).min(input_limit);
         let len = pipe.inbound.len().min(most);
         cursor.put_slice(&pipe.inbound[..len]);
@@ -260,7 +263,7 @@ impl Write for PipeIo {
     }
 }
 
-/// Maximum bytes of one read by hyper: those of one receive.
+/// Maximum bytes of one read by hyper: by default as many as one receive from the socket.
 const READ_BYTES_MAX: usize = 16 << 10;
 
 /// Room for hyper's 101, which has about 130 bytes.
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_the_end_is_read_before_it() {
+    fn input_is_read_before_its_end() {
         let pipe = Rc::new(RefCell::new(Pipe::new(4)));
         pipe.borrow_mut().set_input_limit(InputLimit::All);
         pipe.borrow_mut().receive(b"abc");

@@ -44,8 +44,8 @@ impl PushRules<'_> {
         (!is_authorized).then(|| response::unauthorized(challenge))
     }
 
-    /// Records the credit of a push or drop with a complete body. If a secret or function has
-    /// authorized it, the result does not matter.
+    /// Records the credit of a push or drop with a complete body: if a secret or function has
+    /// authorized the request, or if the request succeeded (`is_done`).
     fn authorize(&self, connection: &ConnectionContext, is_done: bool) {
         let is_guarded = self.function.is_some() || *self.auth != PushAuth::None;
         if is_done || is_guarded {
@@ -73,7 +73,7 @@ pub(super) enum PushOrDrop {
     Drop,
 }
 
-/// Serves a push to users of a route, or a drop of them.
+/// Serves a push to users of a route, or a drop of a user's sessions.
 pub(super) async fn push_or_drop(
     context: &HttpContext,
     connection: &ConnectionContext,
@@ -96,7 +96,7 @@ async fn response_to(
 ) -> HttpResponse {
     let body = match admitted_body(context, connection, rules, head, body).await {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(rejection) => return rejection,
     };
     let index = rules.route;
     let command = match operation {
@@ -125,7 +125,7 @@ async fn response_to(
         (Ok(total), PushOrDrop::Drop) => {
             response::text(StatusCode::OK, format!("dropped {total} connections"))
         }
-        (Err(refused), _) => refused.response(),
+        (Err(error), _) => error.response(),
     }
 }
 
@@ -162,6 +162,6 @@ async fn admitted_body(
     read.map(|(body, _)| body).map_err(BodyError::response)
 }
 
-/// The challenge for a secret in a header of the operator's choice. Not a scheme of the IANA
-/// registry.
+/// The `WWW-Authenticate` challenge for a secret in the header of `push_header`. `ApiKey` is not a
+/// registered scheme.
 const API_KEY_CHALLENGE: HeaderValue = HeaderValue::from_static("ApiKey");

@@ -58,7 +58,8 @@ impl HttpContext {
         }
     }
 
-    /// Returns the address of a connection's peer; `None` unless single events are logged.
+    /// Returns the address of a connection's peer; `None` unless each close and rejection is
+    /// logged.
     pub(crate) fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
         let peers = self.peers.borrow();
         let peer = peers.get(id.index()).copied().flatten();

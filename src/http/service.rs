@@ -63,10 +63,9 @@ pub(crate) struct HttpContext {
     /// connection is its last.
     pub(crate) rejects_work: Cell<bool>,
     pub(crate) api: Arc<Api>,
-    /// Whether single closes and rejections are logged, with the peers' addresses.
+    /// Whether each close and rejection is logged, with the peer's address.
     pub(crate) wants_reports: bool,
-    /// Connections and their peers' addresses, indexed by slot; empty unless single events are
-    /// logged.
+    /// Connections and their peers' addresses, indexed by slot; empty unless `wants_reports`.
     pub(crate) peers: RefCell<Vec<Option<(ConnectionId, SocketAddr)>>>,
     pub(crate) rejections: RefCell<Rejections>,
 }

@@ -1,11 +1,13 @@
-//! Communication between shards: bounded lock-free mailboxes, and counts outside them.
+//! Communication between shards: bounded lock-free mailboxes, and atomics for session counts.
 //!
 //! A shard receives from its mailbox even while it cannot send, so two full mailboxes never block
-//! each other. Messages for a full mailbox wait in the sender's overflow queue, in order. Meanwhile
-//! the sender takes on no new work, so the overflow is limited to the output of one batch.
+//! each other. Messages for a full mailbox wait, in order, in an overflow queue of the sender.
+//! Meanwhile the sender takes on no new work, so the overflow holds at most the messages of the
+//! work that it has begun.
 //!
-//! Counts do not use mailboxes: each shard adds its count to an atomic of the requesting shard, and
-//! the last one wakes it.
+//! A count is the number of sessions that an operation reached on one shard. Counts do not use
+//! mailboxes: each shard adds its count to an atomic of the requesting shard, and the last shard to
+//! do so wakes the requesting shard.
 
 mod message_queue;
 mod sessions_limit;
@@ -28,7 +30,7 @@ pub struct Exchange {
     inboxes: Box<[Inbox]>,
     /// Number of connections on all shards.
     connections: AtomicUsize,
-    /// Number of shards that still have work.
+    /// Number of shards that have not finished their work during a stop.
     working: AtomicUsize,
     sessions_limit: SessionsLimit,
 }
@@ -36,11 +38,11 @@ pub struct Exchange {
 /// The part of one shard that other shards use.
 pub(crate) struct Inbox {
     messages: MessageQueue,
-    /// By sender: whether it waits for room in this mailbox.
+    /// By sender: whether the sender waits for room in this mailbox.
     blocked: Box<[AtomicBool]>,
     /// The count requests of this shard, by index.
     pending_counts: Box<[PendingCount]>,
-    /// Indices of the complete counts. Has room for all of them.
+    /// Indices of the complete counts. The queue has room for all indices of `pending_counts`.
     complete: ArrayQueue<u32>,
     pub(crate) flag: SleepFlag,
     wake_handle: WakeHandle,
@@ -104,7 +106,7 @@ impl Exchange {
         self.inboxes.len()
     }
 
-    /// Adds one shard's count to a request. Wakes the requesting shard if it was the last.
+    /// Adds one shard's count to a request. Wakes the requesting shard if no count is missing.
     ///
     /// # Panics
     ///
@@ -156,7 +158,7 @@ impl Exchange {
         }
     }
 
-    /// Records that one shard has no work left. The last one wakes all.
+    /// Records that one shard has no work left, during a stop. The last shard wakes all shards.
     pub(crate) fn shard_done(&self) {
         if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wake_all();
@@ -219,8 +221,9 @@ pub struct MailboxEndpoint {
     exchange: Arc<Exchange>,
     /// By receiver: the messages that wait for room in its mailbox, in order.
     overflow: Box<[VecDeque<MailboxMessage>]>,
-    /// By receiver: whether it got messages since the last wake.
+    /// By receiver: whether messages were put into its mailbox since the last wake.
     touched: Box<[bool]>,
+    /// Number of overflow queues that are not empty.
     overflowing: usize,
 }
 
@@ -242,8 +245,8 @@ impl MailboxEndpoint {
         &self.exchange
     }
 
-    /// Puts a message into the receiver's mailbox, or into the overflow queue while that is full.
-    /// The receiver is woken by [`MailboxEndpoint::flush`].
+    /// Puts a message into the receiver's mailbox, or into the overflow queue while the mailbox is
+    /// full. The receiver is woken by [`MailboxEndpoint::flush`].
     pub fn send(&mut self, to: ShardId, message: MailboxMessage) {
         let overflow = &mut self.overflow[to.index()];
         if overflow.is_empty() {
@@ -280,8 +283,8 @@ impl MailboxEndpoint {
         let inbox = self.exchange.inbox(self.me);
         let message = inbox.messages.pop()?;
         if inbox.messages.is_half_empty() {
-            // Pairs with the fence in `flush_overflow`: either the sender sees the room, or we see
-            // its flag.
+            // Pairs with the fence in `flush_overflow`: either the sender sees the room, or this
+            // shard sees the sender's flag.
             fence(Ordering::SeqCst);
             for (index, blocked) in inbox.blocked.iter().enumerate() {
                 if blocked.load(Ordering::Relaxed) && blocked.swap(false, Ordering::AcqRel) {
@@ -317,7 +320,7 @@ impl MailboxEndpoint {
         assert_eq!(
             pending.remaining.load(Ordering::Relaxed),
             0,
-            "the previous request is complete"
+            "the previous request with this index is not complete"
         );
         let others = u32::try_from(self.exchange.shards() - 1).expect("a few shards");
         pending.total.store(0, Ordering::Relaxed);
@@ -346,8 +349,8 @@ impl MailboxEndpoint {
             return;
         }
         let inbox = self.exchange.inbox(to);
-        // Set before trying, so that room made in between is either found here or announced by the
-        // receiver.
+        // Set the flag before the first push: then either that push finds room that the receiver
+        // has made, or the receiver sees the flag and wakes this shard.
         inbox.blocked[self.me.index()].store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         while let Some(message) = waiting.pop_front() {

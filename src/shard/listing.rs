@@ -78,7 +78,7 @@ impl Shard {
         members.map(|member| {
             self.connections
                 .id_of(member.slot)
-                .expect("on a channel while open")
+                .expect("members of a channel are open")
         })
     }
 

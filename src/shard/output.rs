@@ -1,8 +1,7 @@
-//! Fan-out of publications: from `publish`, which draws an id, to the outboxes of the sessions.
+//! Fan-out of publications: from `publish`, which assigns an id, to the outboxes of the sessions.
 //!
-//! Deliveries dominate a gateway's work, so the code per session is minimal. It touches only the
-//! session's table entry, one cache line, and does so three times: to enqueue, to send and to
-//! complete the send.
+//! Deliveries dominate a gateway's work, so the code per session is minimal. Each of its three
+//! steps (enqueue, send, complete the send) touches one cache line of the session: its table entry.
 //!
 //! ```text
 //!   publish              members [4][9][17]..    one list, found once
@@ -98,8 +97,8 @@ impl FrameCache<'_> {
     }
 }
 
-/// The part of a fan-out that the sessions of one route share, so that the loop looks up nothing
-/// but the session.
+/// The part of a fan-out that the sessions of one route share. The loop looks it up once per route,
+/// and only the session for each delivery.
 #[derive(Clone, Copy)]
 struct RouteFanOut {
     /// Index of the route, or [`NO_ROUTE`] before the first session.
@@ -107,8 +106,9 @@ struct RouteFanOut {
     frame: Span,
     payload_len: u32,
     outbox_bytes_max: u32,
+    /// Number of outboxes to which the frame was enqueued.
     enqueued: u32,
-    /// How many of those outboxes held a reference to the frame's batch already.
+    /// Number of these outboxes that already held a reference to the frame's batch.
     merged: u32,
 }
 
@@ -119,7 +119,9 @@ struct FanOut<'s> {
     send_queues: &'s mut SendQueues,
     frames: FrameCache<'s>,
     current: RouteFanOut,
+    /// Number of sessions to which the publication was enqueued, without the current route.
     reached: u32,
+    /// Slots of the sessions whose outbox was full.
     slow: SmallVec<[u32; 8]>,
 }
 
@@ -134,7 +136,7 @@ impl FanOut<'_> {
     ) {
         let mut sessions = sessions.slots_mut();
         for slot in slots {
-            let session = sessions.get_mut(slot).expect("listed while open");
+            let session = sessions.get_mut(slot).expect("listed sessions are open");
             let outbox = &mut session.outbox;
             if u32::from(session.route) != self.current.route {
                 self.enqueue_slow_path(session, slot);
@@ -151,8 +153,8 @@ impl FanOut<'_> {
         }
     }
 
-    /// Enqueues the publication to a session whose route differs from the previous one's, or whose
-    /// outbox needs another span.
+    /// Enqueues the publication to a session whose route differs from the previous session's, or
+    /// whose outbox needs another span.
     #[inline(never)]
     fn enqueue_slow_path(&mut self, session: &mut Connection, slot: u32) {
         if u32::from(session.route) != self.current.route {
@@ -238,9 +240,9 @@ impl Shard {
     /// Publishes: delivers to the sessions of this shard, and sends the publication to the other
     /// shards.
     ///
-    /// Returns the number of sessions of this shard to which it was enqueued. The other shards
-    /// report theirs under `count_request`, if there is one. A publication to one session is not
-    /// sent to other shards.
+    /// Returns the number of sessions of this shard to which the publication was enqueued. The
+    /// other shards report theirs under `count_request`, if there is one. A publication to one
+    /// session is not sent to other shards.
     pub fn publish(
         &mut self,
         audience: Audience<'_>,
@@ -283,8 +285,8 @@ impl Shard {
         self.drop_local(&target)
     }
 
-    /// Handles a mailbox message of another shard. If it has a count request, the resulting number
-    /// of sessions comes from [`Shard::poll_count`].
+    /// Handles a mailbox message from another shard. If the message has a count request,
+    /// [`Shard::poll_count`] returns the resulting number of sessions.
     pub fn handle_message(&mut self, message: &MailboxMessage) {
         let (count_request, count) = match message {
             MailboxMessage::Publication {
@@ -309,7 +311,7 @@ impl Shard {
         }
     }
 
-    /// Enqueues a publication to the sessions of this shard in its audience. Returns how many.
+    /// Enqueues a publication to all sessions of its audience on this shard. Returns their number.
     pub(super) fn deliver(&mut self, publication: &Publication<'_>) -> u32 {
         if let ChannelName::Own = publication.content.channel {
             return self.deliver_on_own_channels(publication);
@@ -404,8 +406,8 @@ impl Shard {
 
     /// Closes slow consumers.
     ///
-    /// Closing one may announce its leaving to others that are as slow. The list in `self.slow`
-    /// makes that a loop instead of a recursion.
+    /// Closing a session may announce its leave to other sessions whose outbox is full too. They
+    /// are appended to `self.slow`, so this is a loop instead of a recursion.
     #[cold]
     fn end_slow(&mut self, slots: &[u32]) {
         let is_under_way = !self.slow.is_empty();
@@ -452,9 +454,10 @@ impl Shard {
             .slots(target.namespace, &target.name, event, &mut slots);
         let dropped = u32::try_from(slots.len()).expect("slots fit a u32");
         for slot in slots.drain(..) {
-            let id = self.connections.id_of(slot).expect("bound while open");
-            // This session may be closed by now: the leave announcement of one before it may have
-            // filled its outbox.
+            let id = self.connections.id_of(slot);
+            let id = id.expect("bound sessions are open");
+            // This session may be closed by now: the leave announcement of an earlier session in
+            // `slots` may have filled its outbox.
             self.close_session(id, CloseCause::Dropped);
         }
         self.slots = slots;
@@ -470,8 +473,8 @@ impl Shard {
     }
 }
 
-/// Returns a publication to taps as one to everyone, so that it is not encoded with the tap
-/// channel's name. Returns `None` for any other publication.
+/// If the audience is the tap channel, returns the publication with the audience `Everyone`, so
+/// that the tap channel's name is not encoded. Otherwise returns `None`.
 fn for_taps<'p>(publication: &Publication<'p>) -> Option<Publication<'p>> {
     match publication.audience {
         Audience::Channel {
@@ -502,12 +505,12 @@ pub(super) fn slots_of_everyone<'s>(
     namespace: u16,
     except: &'s [u32],
 ) -> impl Iterator<Item = u32> + 's {
-    let is_there = move |&(id, session): &(ConnectionId, &Connection)| {
+    let receives = move |&(id, session): &(ConnectionId, &Connection)| {
         let route = &routes[usize::from(session.route)];
         let listens = route.namespace == namespace && !route.is_tap;
         session.is_open() && listens && !is_among(except, id.slot())
     };
-    sessions.iter().filter(is_there).map(|(id, _)| id.slot())
+    sessions.iter().filter(receives).map(|(id, _)| id.slot())
 }
 
 /// Returns the slots of those of `sessions` that are on this shard, sorted and without duplicates.

@@ -232,14 +232,14 @@ macro_rules! settings {
 settings! {
     /// The limits of sessions, messages, names and shards: `[limits]`.
     pub struct Limits {
-        /// The maximum of sessions and HTTP connections of the process, all shards together.
-        /// "auto" is the limit of open files less 256. At the maximum, upgrades are rejected with
-        /// 503; pushes are served. Without a free file descriptor, every new connection gets 503
-        /// and existing ones go on.
+        /// The maximum of sessions and HTTP connections of the process, all shards together. "auto"
+        /// is the limit of open files less 256. At the maximum, upgrades are rejected with 503;
+        /// pushes are served. Without a free file descriptor, every new connection gets 503 and
+        /// existing connections continue.
         pub sessions_max: Option<NonZeroU32> = None, Allowed::between(1, 16_000_000).or_auto();
 
-        /// The maximum size of a message from a client in bytes, all its frames together,
-        /// inclusive. A session that sends a longer one is closed with 1009.
+        /// The maximum size of a message from a client in bytes, all its frames together. A session
+        /// that sends a longer one is closed with 1009.
         pub message_bytes_max: u32 = 16 * MIB_32, MESSAGE_BYTES;
 
         /// The maximum of bytes pending for one session. A session with at most 1 KiB pending
@@ -248,9 +248,9 @@ settings! {
         pub outbox_bytes_max: u32 = MIB_32, OUTBOX_BYTES;
 
         /// The maximum of unsent bytes that the kernel accepts for one connection
-        /// (`TCP_NOTSENT_LOWAT`), beside one segment; 0 leaves it to the kernel. The rest waits in
+        /// (`TCP_NOTSENT_LOWAT`), plus one segment; 0 keeps the kernel's default. The rest waits in
         /// the outbox. A client that does not read costs this much kernel memory, with its
-        /// overhead, beside the bytes in flight.
+        /// overhead, in addition to the bytes in flight.
         pub socket_unsent_bytes_max: u32 = 128 * KIB_32, SOCKET_BYTES.or_off();
 
         /// The maximum of kernel memory, with its overhead, for what a peer has not acknowledged,
@@ -260,42 +260,44 @@ settings! {
         pub socket_send_buffer_bytes_max: u32 = 0, SOCKET_BYTES.or_off();
 
         /// The maximum of input bytes of one session that wait until its earlier input is handled.
-        /// Its socket is not read meanwhile, so only bytes of the ring's buffers can wait. A
-        /// session with more is closed with 1009.
+        /// Its socket is not read meanwhile, so only bytes that are already in receive buffers can
+        /// wait. A session with more is closed with 1009.
         pub held_bytes_per_session_max: u32 = 16 * MIB_32, Allowed::between(64 * KIB, GIB);
 
         /// The maximum of bytes of a shard's unfinished messages, waiting messages, running calls
-        /// and request bodies together. Above it the session with the largest is closed with 1009,
-        /// and requests get 503. While running calls hold half of it, sessions with handlers are
-        /// not read.
+        /// and request bodies together. Above it, the session that holds most of them is closed
+        /// with 1009, and requests get 503. While running calls hold half of it, sessions with
+        /// handlers are not read.
         pub partial_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
 
-        /// The maximum of bytes of a shard's publications that are pending for some session. Above
-        /// it, the pending bytes of sessions more than one batch behind are copied, and if that
-        /// does not free enough, the sessions that hold most are aborted as slow consumers.
+        /// The maximum of bytes of a shard's publications that are pending for at least one
+        /// session. Above it, the pending bytes of sessions that are more than one batch behind are
+        /// copied, so that the batches can be freed. If that does not free enough, the sessions
+        /// with the most pending bytes are aborted as slow consumers.
         pub publication_bytes_max: u64 = 256 * MIB, Allowed::between(64 * KIB, TIB);
 
-        /// The size in bytes of a buffer in which the publications of a turn lie next to each
-        /// other. A full buffer is followed by a new one; a larger frame has one of its own.
+        /// The size in bytes of a buffer that holds the publications of a turn, one after the
+        /// other. A full buffer is followed by a new one. A frame that is larger than a buffer gets
+        /// its own.
         pub batch_bytes_max: u32 = 512 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
 
         /// The maximum size of the name of a user, an event or a channel in bytes. A request with a
-        /// longer one fails in the way of the dialect; a registration in "wserver" is ignored.
+        /// longer one fails as its dialect defines; a registration in "wserver" is ignored.
         pub name_bytes_max: u32 = KIB_32, Allowed::between(16, MIB);
 
-        /// The maximum size of a token in bytes, also of one that is itself the name of a user. An
-        /// upgrade with a longer one is rejected like one with a wrong token; a registration in
+        /// The maximum size of a token in bytes, also where the token is itself the name of a user.
+        /// An upgrade with a longer one is rejected like one with a wrong token; a registration in
         /// "wserver" is ignored.
         pub token_bytes_max: u32 = 8 * KIB_32, Allowed::between(16, MIB);
 
         /// The maximum of bytes of the names that a shard keeps for one session: users, events,
         /// channels, its token and claims, with up to 500 bytes of overhead for each. A join above
-        /// it is denied; a session that cannot be told is closed with 1008.
+        /// it is denied; where no response can report that, the session is closed with 1008.
         pub names_bytes_per_session_max: u32 = MIB_32, Allowed::between(4 * KIB, GIB);
 
         /// The maximum of bytes of the names of all sessions of a shard; a name that several share
-        /// counts once. A join above it is denied and a claim of a user gets 503; a session that
-        /// cannot be told is closed with 1013.
+        /// counts once. A join above it is denied and a claim of a user gets 503; where no response
+        /// can report that, the session is closed with 1013.
         pub names_bytes_max: u64 = 512 * MIB, Allowed::between(64 * KIB, TIB);
 
         /// The maximum of users that one session may be registered for. A registration above it is
@@ -307,11 +309,11 @@ settings! {
         pub channels_per_session_max: u32 = 65_536, Allowed::between(1, 1_048_576);
 
         /// The maximum of commands of an embedding program's handles that wait at one shard. Above
-        /// it they fail as busy.
+        /// it, a command fails with `HandleError::Busy`.
         pub commands_max: u32 = 4_096, Allowed::between(16, 1_048_576);
 
-        /// The maximum of connections that wait for one user who may have a single one. One more is
-        /// rejected with 503.
+        /// The maximum of upgrades that wait for one user, where a user may have one session only.
+        /// One more is rejected with 503.
         pub claims_waiting_max: u32 = 16, Allowed::between(1, 1_024);
 
         /// The time in microseconds for which a shard without work polls before it sleeps; 0 is
@@ -323,25 +325,25 @@ settings! {
         /// it longer is logged.
         pub handler_stall_ms: u32 = 100, Allowed::between(1, 60_000);
 
-        /// The maximum of messages in the mailbox of a shard. A shard that finds another's mailbox
-        /// full keeps its messages for it, in order, and takes no new work until there is room: its
-        /// sessions are not read, and pushes get 503.
+        /// The maximum of messages in the mailbox of a shard. A shard that sends to a full mailbox
+        /// queues its messages, in order, and takes no new work until there is room: its sessions
+        /// are not read, and pushes get 503.
         pub mailbox_messages_max: u32 = 4_096, Allowed::between(1, 1_048_576);
 
-        /// The maximum of bytes of the messages in the mailbox of a shard; a larger message goes
-        /// alone. Above it the mailbox is full.
+        /// The maximum of bytes of the messages in the mailbox of a shard. Above it the mailbox is
+        /// full. An empty mailbox accepts a message of any size.
         pub mailbox_bytes_max: u64 = 64 * MIB, Allowed::between(4 * KIB, TIB);
 
         /// The maximum of sends that a shard submits in one system call. The rest is submitted by
-        /// the next, after completions were handled.
+        /// the next call, after completions were handled.
         pub sends_per_enter_max: u32 = 1_024, Allowed::between(1, 32_768);
 
         /// The maximum of sends that a shard submits in one turn. The other sessions with pending
-        /// bytes wait, in order, behind fresh input.
+        /// bytes keep their order and are sent to after new input was handled.
         pub sends_per_turn_max: u32 = 2_048, Allowed::between(1, 1_048_576);
 
-        /// The maximum of times that a shard takes more input in one turn before it sends. Then it
-        /// sends, and takes more in the next turn.
+        /// The maximum number of times that a shard collects input in one turn before it sends.
+        /// Further input is handled in the next turn.
         pub looks_per_turn_max: u32 = 4, Allowed::between(1, 64);
 
         /// The maximum of bytes of separate pieces of an outbox that are copied into one send.
@@ -357,28 +359,32 @@ settings! {
 settings! {
     /// The intervals of pings and the time-outs of silent sessions: `[heartbeat]`.
     ///
-    /// The shard reads the clock every 64 ms, so no time is kept more exactly.
+    /// A shard's clock has ticks of 64 ms, so all times have this resolution.
     pub struct Heartbeat {
-        /// The time in milliseconds without input after which a session is sent a ping. From
-        /// `idle_timeout_ms` on, no ping is ever sent.
+        /// The time in milliseconds without input after which a session is sent a ping. If it is
+        /// not less than `idle_timeout_ms`, no pings are sent.
         pub ping_interval_ms: u32 = 30_000, TIME_MS;
 
         /// The time in milliseconds without input after which a session is closed. Every frame of
-        /// the client is input, a pong too.
+        /// the client is input, including a pong.
         pub idle_timeout_ms: u32 = 90_000, TIME_MS;
 
-        /// The time in milliseconds from the first byte of a message to its last, whatever comes
-        /// between its frames; 0 is off. A session whose message takes longer is closed with 1008.
+        /// The time in milliseconds from the first byte of a message to its last, including control
+        /// frames between its frames; 0 is off. A session whose message takes longer is closed with
+        /// 1008.
         pub message_timeout_ms: u32 = 600_000, TIME_MS.or_off();
 
         /// The time in milliseconds from accepting a connection to the end of its first request's
         /// head, and from the first byte of each later head to its end. A connection that has sent
-        /// a part gets 408 and is closed; one without a byte is closed.
+        /// part of a head gets 408 and is closed; one that has sent nothing is closed without a
+        /// response.
         pub handshake_timeout_ms: u32 = 10_000, TIME_MS;
 
-        /// The time in milliseconds that a client has to answer a close frame, from the last byte
-        /// that it took of what it was sent; twice as long at first if its socket is full, ten
-        /// times in all. Then the connection is closed, with a reset if bytes are left.
+        /// The time in milliseconds that a client has to respond to a close frame. Each pending
+        /// byte that its socket takes restarts the time. If the socket still holds bytes at its
+        /// end, the time starts again, as long as the client acknowledges some of them. After the
+        /// time, or ten times it in total, the connection is closed, with a reset if bytes are
+        /// left.
         pub close_grace_ms: u32 = 5_000, TIME_MS;
     }
 }
@@ -387,44 +393,45 @@ settings! {
     /// The limits of HTTP connections and requests: `[http]`.
     pub struct Http {
         /// The maximum of connections of a shard that have sent something and are not sessions. One
-        /// more closes the first of these, of each kind the oldest: without a whole head, without a
-        /// whole body, with unread responses, idle, with a request to `health_path` in the last 30
-        /// s, with an authorized push, drop or API request. Connections that never had the last
-        /// hold at most three quarters; a new one above that closes one of them. A connection that
-        /// waits for its response is not closed; if all are, the new one gets 503.
+        /// more closes the oldest connection of the first kind that there is: with an incomplete
+        /// head, with an incomplete body, with unread responses, idle, with a request to
+        /// `health_path` in the last 30 s, with an authorized push, drop or API request.
+        /// Connections that never had an authorized request are at most three quarters of the
+        /// maximum; a new one above that closes one of them. A connection that waits for its
+        /// response is not closed; if all wait, the new one gets 503.
         pub http_connections_max: u32 = 1_024, Allowed::between(1, 1_048_576);
 
-        /// The maximum of bytes received from a connection that HTTP has not read yet. Above it,
-        /// nothing is received until half of them are read.
+        /// The maximum of bytes received from a connection that the HTTP parser has not read yet.
+        /// Above it, nothing is received until less than half of it is left.
         pub http_in_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
 
-        /// The maximum of bytes of responses that a connection has not taken yet. Above it, its
-        /// next requests wait, and nothing is received from it.
+        /// The maximum of response bytes that the peer of a connection has not taken yet. Above it,
+        /// the connection's next requests wait, and nothing is received from it.
         pub http_out_bytes_max: u32 = 64 * KIB_32, Allowed::between(4 * KIB, 16 * MIB);
 
-        /// The maximum of bytes of responses not taken yet, with the requests that wait for that,
-        /// of all connections of a shard that never had an authorized request served. Above it the
-        /// one that has taken none for longest is reset.
+        /// The maximum of response bytes that the peers have not taken yet and of input bytes not
+        /// read yet, of all connections of a shard that have unread responses and never had an
+        /// authorized request. Above it, the connection whose peer has taken no bytes for the
+        /// longest time is reset.
         pub http_unread_bytes_max: u32 = 64 * MIB_32, Allowed::between(64 * KIB, GIB);
 
-        /// The maximum size of a request's body in bytes, inclusive. A request with a longer one
-        /// gets 413.
+        /// The maximum size of a request's body in bytes. A request with a longer one gets 413.
         pub body_bytes_max: u32 = 16 * MIB_32, Allowed::between(1, GIB);
 
         /// The time in milliseconds in which a body must arrive. A request that takes longer gets
         /// 408, and its connection is closed.
         pub body_timeout_ms: u32 = 30_000, TIME_MS;
 
-        /// The time in milliseconds in which a connection must take some of the responses that
-        /// wait for it. Then it is closed with a reset.
+        /// The time in milliseconds in which a peer must take at least one byte of its pending
+        /// responses. Then the connection is closed with a reset.
         pub send_timeout_ms: u32 = 30_000, TIME_MS;
 
         /// The time in milliseconds that a connection may be idle between two requests. Then it is
         /// closed.
         pub keep_alive_timeout_ms: u32 = 75_000, TIME_MS;
 
-        /// The time in milliseconds in which all shards must deliver a push. Then it gets 503,
-        /// which says that the delivery may have happened.
+        /// The time in milliseconds in which all shards must deliver a push. A push that takes
+        /// longer gets 503, whose body says that the delivery may have happened.
         pub push_timeout_ms: u32 = 5_000, TIME_MS;
     }
 }
@@ -441,8 +448,8 @@ settings! {
         /// The entries of the submission queue. A full queue is submitted at once.
         pub submission_entries: u32 = 4_096, Allowed::between(64, 32_768).power_of_two();
 
-        /// The entries of the completion queue, at least twice those of the submission queue. Sends
-        /// that were submitted since completions were last handled stay below half of it; others
+        /// The entries of the completion queue, at least twice those of the submission queue.
+        /// Between two passes over the completions, sends take less than half of it; other sends
         /// wait.
         pub completion_entries: u32 = 16_384, Allowed::between(128, 65_536).power_of_two();
 
@@ -450,7 +457,7 @@ settings! {
         /// the sockets until one is free.
         pub buffer_count: u16 = 256, Allowed::between(4, 32_768).power_of_two();
 
-        /// The size of one such buffer in bytes, of which 64 are not offered to the kernel. Longer
+        /// The size of one receive buffer in bytes, 64 of which the kernel does not fill. Longer
         /// input takes several buffers.
         pub buffer_bytes: u32 = 16 * KIB_32, Allowed::between(KIB, MIB);
 
@@ -475,17 +482,17 @@ settings! {
         /// `limits.message_bytes_max`.
         pub outbox_bytes_max: u32 = MIB_32, OUTBOX_BYTES;
 
-        /// The time in milliseconds without input to a ping. Without this key,
-        /// `heartbeat.ping_interval_ms`.
+        /// The time in milliseconds without input after which a session is sent a ping. Without
+        /// this key, `heartbeat.ping_interval_ms`.
         pub ping_interval_ms: u32 = 30_000, TIME_MS;
 
-        /// The time in milliseconds without input to a close. Without this key,
-        /// `heartbeat.idle_timeout_ms`, and for dialect "wsrv" 30000, where only messages are
-        /// input.
+        /// The time in milliseconds without input after which a session is closed. Without this
+        /// key, `heartbeat.idle_timeout_ms`, except for dialect "wsrv": 30000, and only messages
+        /// are input.
         pub idle_timeout_ms: u32 = 90_000, TIME_MS;
 
-        /// The time in milliseconds that a session has for its first registration; 0 is off. Then
-        /// it is closed.
+        /// The time in milliseconds that a session has for its first registration; 0 is off. A
+        /// session without one is then closed.
         pub registration_timeout_ms: u32 = 0, TIME_MS.or_off(), by_dialect;
 
         /// The maximum of requests of one session that are handled at the same time. At the
@@ -497,8 +504,8 @@ settings! {
 settings! {
     /// The limits of requests to one backend, of all shards together.
     pub struct BackendLimits {
-        /// The time in milliseconds for one response, with all retries. A hook without one by then
-        /// has failed. Waiting in the queue counts, but for "close".
+        /// The time in milliseconds in which a hook must get its response, including all retries.
+        /// Then the hook fails. Time in the queue counts, except for "close".
         pub timeout_ms: u32 = 5_000, TIME_MS;
 
         /// The time in milliseconds to connect.
@@ -515,18 +522,18 @@ settings! {
         /// each. One more fails at once, and is counted.
         pub requests_waiting_bytes_max: u32 = 64 * MIB_32, Allowed::between(4 * KIB, GIB);
 
-        /// The maximum of retries of a hook where a retry is safe: if nothing was sent yet, or if
-        /// the hook only decides or tells. 0 is none.
+        /// The maximum of retries of a hook where a retry is safe: if the hook did not reach the
+        /// backend, or for all kinds but "message". 0 is none.
         pub retries_max: u32 = 2, Allowed::between(0, 16);
 
-        /// The time in milliseconds before the first retry; it doubles with each.
+        /// The time in milliseconds before the first retry; it doubles with each retry.
         pub retry_delay_ms: u32 = 100, Allowed::between(1, 60_000);
 
-        /// The maximum size of a response in bytes. A larger one has failed.
+        /// The maximum size of a response in bytes. A hook with a larger response fails.
         pub answer_bytes_max: u32 = MIB_32, Allowed::between(1_024, GIB);
 
         /// The maximum of bytes of the values, as JSON, that a backend may keep with one session. A
-        /// response that sets more has failed.
+        /// hook whose response sets more fails.
         pub values_bytes_max: u32 = 16 * KIB_32, Allowed::between(2, MIB);
     }
 }
@@ -534,7 +541,7 @@ settings! {
 settings! {
     /// The limits of requests to the server API.
     pub struct ApiLimits {
-        /// The maximum of calls in one batch. A batch of more gets 400.
+        /// The maximum of calls in one batch. A larger batch gets 400.
         pub batch_calls_max: u32 = 1_000, Allowed::between(1, 100_000);
 
         /// The maximum of sessions that one publication may exclude. A call that names more gets
@@ -544,7 +551,7 @@ settings! {
         /// The maximum of items on one page of a list.
         pub page_items_max: u32 = 1_000, Allowed::between(1, 100_000);
 
-        /// The maximum of bytes of the names on one page of a list. The item that crosses it is the
+        /// The maximum of bytes of the names on one page of a list. The item that exceeds it is the
         /// last of its page.
         pub page_bytes_max: u32 = MIB_32, Allowed::between(1_024, GIB);
 
@@ -556,8 +563,8 @@ settings! {
         /// with 1 KiB of overhead for each. Above it, the least recently used are forgotten.
         pub idempotency_bytes_max: u64 = 128 * MIB, Allowed::between(64 * KIB, 64 * GIB);
 
-        /// The time in milliseconds for which the response to an idempotency key is kept, or an
-        /// eighth more. A pause of the whole process does not count.
+        /// The time in milliseconds for which the response to an idempotency key is kept; it may be
+        /// kept up to an eighth longer. A pause of the whole process does not count.
         pub idempotency_ttl_ms: u32 = 600_000, TIME_MS;
 
         /// The maximum size of a response that is kept for its idempotency key, in bytes. A larger

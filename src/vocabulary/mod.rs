@@ -1,7 +1,7 @@
 //! Data types that all parts of the gateway share: ids, limits, close causes, times and message
 //! content.
 //!
-//! Plain data. All modules may use these types; these depend on no other module of the gateway.
+//! All modules may use these types. The types depend on no other module of the gateway.
 
 pub(crate) mod authority;
 pub mod channel_pattern;

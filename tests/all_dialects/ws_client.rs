@@ -1,4 +1,5 @@
-//! A WebSocket client, independent of the gateway's code. It answers pings by itself.
+//! A WebSocket client, independent of the gateway's code. It responds to pings while it waits for a
+//! message.
 
 use campanile_tests::frame::{self, masked};
 use campanile_tests::http::{Response, UPGRADE, post};

@@ -97,7 +97,7 @@ fn a_key_on_several_shards_at_once_is_processed_once() {
     expect_no_message(&mut client);
 }
 
-/// The purpose of keys: the response was lost, and the client sends the request again.
+/// The case that keys exist for: the response is lost, and the client sends the request again.
 #[test]
 fn a_request_of_a_closed_connection_is_processed_and_its_response_stored() {
     let process = GATEWAY.start(None);
@@ -127,7 +127,7 @@ fn a_request_of_a_closed_connection_is_processed_and_its_response_stored() {
     expect_no_message(&mut client);
 }
 
-/// A request that arrived before the response expired gets the stored response.
+/// During a pause nothing expires: a request that arrives in it gets the stored response.
 #[test]
 fn a_pause_of_the_process_does_not_expire_a_response() {
     let process = GATEWAY.start(Some("[api]\nidempotency_ttl_ms = 800"));

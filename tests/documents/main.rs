@@ -98,7 +98,8 @@ fn config_error(block: &Block, config: &str) -> Option<String> {
     (!checked.status.success()).then(|| format!("{}: {errors}", block.place))
 }
 
-/// Whether all errors are of secrets that are in files or variables of the reader's machine.
+/// Returns whether all errors are of secrets whose file or variable is missing: only the reader's
+/// machine has them.
 fn is_of_secrets(errors: &str) -> bool {
     let is_missing =
         |line: &str| line.contains(".file: cannot read ") || line.ends_with(" is not set");

@@ -66,7 +66,7 @@ fn a_new_session_replaces_the_old_one() {
     let open = |shard| Client::open_on(gateway.local_addr(), shard, "/x", JACK);
     let mut present = open(0);
     event_log.expect(&["open 1"]);
-    // From each shard to the others and to itself.
+    // The user moves from each shard to each other shard and to the same shard.
     for (number, shard) in (2..).zip([1, 2, 0, 2, 2, 1, 1, 0, 0]) {
         let newcomer = open(shard);
         let mut old = std::mem::replace(&mut present, newcomer);
@@ -115,7 +115,7 @@ fn with_reject_a_new_session_gets_409_and_the_old_one_stays() {
         assert_eq!(push(&gateway, "still"), 1);
         assert_eq!(present.receive(), encoded("still"));
         present.leave();
-        // The next session is admitted as soon as it has ended.
+        // The next session is admitted as soon as `present` has ended.
     }
     stop(gateway);
 }
@@ -172,9 +172,9 @@ fn contend(gateway: &Gateway, token: &str, pushes_max: usize) -> Vec<usize> {
     pushes
 }
 
-/// One publisher publishes one message after the other, each when all shards have applied the one
-/// before. If a user had two sessions at a time, the old one would receive a message that was
-/// published after one that the new session has received.
+/// One publisher publishes messages one by one: the next when all shards have applied the previous.
+/// If a user had two sessions at a time, the old session would receive a later message than one
+/// that the new session has received.
 #[test]
 fn a_user_never_has_two_sessions() {
     const CONTENDERS: usize = 6;
@@ -256,7 +256,7 @@ fn check_shares(
         for push in pushes {
             assert!(
                 push >= last,
-                "{push} has come to an old one after {last} to a newer one"
+                "an older session received push {push} after a newer session received {last}"
             );
             last = push;
             got[push] += 1;
@@ -266,7 +266,8 @@ fn check_shares(
     for (push, (got, reached)) in got.iter().zip(reached).enumerate() {
         assert!(got <= reached, "{push}: {got} of {reached}");
     }
-    // A push that one shard applies before the move and another after it may reach both.
+    // A push may reach both sessions if one shard applies it before the user moves and another
+    // after.
     let twice = reached.iter().filter(|&&total| total > 1).count();
     assert!(twice * 100 <= reached.len(), "{twice} of {}", reached.len());
 }
@@ -317,7 +318,7 @@ fn a_claim_waits_for_the_old_session_and_ends_with_503_at_the_timeout() {
     for (socket, user) in held.newcomers.iter_mut().zip(USERS) {
         ask_to_upgrade(socket, "/x", &headers(user));
     }
-    // For users with their home on either shard.
+    // Whichever shard is the home of the user.
     for socket in &mut held.newcomers {
         let answer = HttpResponse::take(socket);
         let status_and_body = (answer.status, answer.body.as_str());
@@ -382,7 +383,7 @@ fn too_many_claims_of_one_user_are_rejected() {
     stop(held.gateway);
 }
 
-/// Users of which some have their home on each shard.
+/// Users; each shard is the home of some of them.
 const USERS: [&str; 16] = [
     "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p",
 ];

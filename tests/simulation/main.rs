@@ -1,10 +1,10 @@
 //! Simulation tests: whole gateways in one thread, without kernel or clock, with random events.
 //!
 //! A seed determines a run byte for byte. A failure names its seed; `CAMPANILE_SEED=n` runs that
-//! seed only. The tests check the delivery guarantee of ARCHITECTURE.md: a join counts from its
-//! application by the shard, every shard applies a publisher's publications in their order, and a
-//! count is the number of outboxes to which a publication was enqueued. The driver is tested in
-//! `tests/wire` and `tests/sleep_loom.rs`.
+//! seed only. The tests check the guarantees of docs/operating.md: a join takes effect when the
+//! shard applies it, every shard applies a publisher's publications in their order, and a count is
+//! the number of outboxes to which a publication was enqueued. The driver is tested in `tests/wire`
+//! and `tests/sleep_loom.rs`.
 
 use campanile_tests::prng::Prng;
 use model::Coverage;
@@ -254,7 +254,7 @@ fn run_taps(seed: u64, scenario: Scenario) -> Coverage {
 }
 
 const FAULTY_SEEDS: u64 = 300;
-/// Seed 16 of these fails if the clock is read after events are handled.
+/// Seed 16 fails if a shard handles events before it reads the clock.
 const QUIET_SEEDS: u64 = 24;
 const SMALL_MAILBOXES_SEEDS: u64 = 60;
 const CHANNELS_SEEDS: u64 = 120;

@@ -1,7 +1,8 @@
-//! The embedder for transcripts with handlers: each route gets the handlers of its dialect's file.
+//! Gateways for transcripts. If a transcript needs handlers, each route gets those of its dialect,
+//! from the dialect's file in `fixture/`.
 //!
-//! A handler has one effect that a client can see. State is stored in sessions or in the gateway,
-//! so runs do not affect each other.
+//! Each handler has one effect that a client can see. Handlers store state only in the session or
+//! the gateway, so runs do not affect each other.
 
 mod easyws;
 mod edk;
@@ -30,7 +31,7 @@ pub(crate) fn builder(config: Config) -> Builder {
     let routes: Vec<(String, &str)> = routes
         .map(|route| (route.path.clone(), route.dialect.name()))
         .collect();
-    // Waiting handlers of all shards take permits that other handlers add.
+    // Shared by all shards: some handlers wait for a permit, others add one.
     let gate = Arc::new(Semaphore::new(0));
     Gateway::builder(config).shard(move |setup| {
         for (path, dialect) in &routes {

@@ -1,8 +1,9 @@
-//! `loadtest compare`: measures several servers in turn, relative to the floor of each round.
+//! `loadtest compare`: measures several servers in turn, relative to the floor (a bare io_uring
+//! loop) of the same round.
 //!
 //! `scripts/compare.sh` uses it. All servers run on the server's core and have one client process
-//! each on the client's core; only one pair is active at a time. A server that fails a measure is
-//! left out of it, with a warning in the report.
+//! each on the client's core; only one pair is active at a time. A server that fails a measurement
+//! has no value there; the report has a warning.
 
 mod arguments;
 mod config;
@@ -56,7 +57,7 @@ pub(crate) fn run(arguments: &CompareArguments) -> Outcome<bool> {
     report.row(
         "ratios",
         "to the floor of the same round (or the first server's value, where there is no floor), \
-         medians with 95 % bootstrap intervals; overlapping intervals are equal",
+         medians with 95 % bootstrap intervals; overlapping intervals count as equal",
     );
     for server in &config.servers {
         let version = server.version.iter().map(|version| format!("{version}: "));

@@ -2,7 +2,7 @@
 //!
 //! Values of different rounds are never compared. Each value becomes a ratio to the base of its
 //! round: the floor if there is one, else the first server. A ratio has a 95 % bootstrap interval
-//! over the rounds. Two servers with overlapping intervals are equal.
+//! over the rounds. Two servers with overlapping intervals count as equal.
 
 use crate::stats::{Interval, median};
 

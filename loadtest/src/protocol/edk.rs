@@ -1,10 +1,11 @@
 //! Campanile's dialect `edk`: Protocol Buffers in binary frames, with a user header and a token.
 //!
 //! With the opaque schema the gateway only checks that a message is well formed and sends it to all
-//! sessions, which share one channel. With the built-in schema a message has a type, the command.
+//! sessions, which share one channel. With the built-in schema a message has a `type`, which
+//! selects the command.
 //!
 //! ```text
-//!   opaque      > field 1, length: hi                       < the same bytes, to all sessions
+//!   opaque      > field 1: "hi"                            < the same bytes, to all sessions
 //!   built-in    > type "publish", payload "room-0 hi"       < type "publish", payload "hi"
 //!               > type "echo",    payload "hi"              < type "echo",    payload "hi"
 //!
@@ -28,7 +29,7 @@ pub(super) struct Edk {
 /// The schema of an `edk` route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Schema {
-    /// No schema: every well-formed message.
+    /// No schema: the gateway accepts every well-formed message.
     Opaque,
     /// The gateway's own `Message`.
     Builtin,
@@ -152,8 +153,8 @@ fn base64(bytes: &[u8]) -> String {
         }
         for place in 0..4 {
             let digit = DIGITS[bits >> (18 - 6 * place) & 0x3f];
-            let is_there = place <= group.len();
-            text.push(if is_there { char::from(digit) } else { '=' });
+            let is_padding = place > group.len();
+            text.push(if is_padding { '=' } else { char::from(digit) });
         }
     }
     text

@@ -165,6 +165,11 @@ mod tests {
             .to_string();
         let expected = format!("listen: {}\nlisten: ", open("/push"));
         assert!(errors.starts_with(&expected), "{errors}");
+        let insecure = Overrides {
+            insecure: true,
+            ..overrides
+        };
+        assert!(Config::load(None, &insecure).is_ok());
     }
 
     #[test]

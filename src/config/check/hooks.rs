@@ -1,4 +1,4 @@
-//! The hooks of a route: its backend exists, and its events are those of the dialect.
+//! Checks of a route's hooks: the backend exists, and the dialect has the events.
 
 use super::super::error::Errors;
 use super::super::keywords::{quoted, quoted_list, unknown};
@@ -19,7 +19,7 @@ pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Error
             }
             names => unknown(&hooks.backend, names),
         };
-        // A backend that could not be read may be the one that is meant.
+        // If the name of a backend could not be read, it may be this one.
         let names = (0..config.backends.len()).map(|it| format!("backends[{it}].name"));
         let mut causes: Vec<String> = names.collect();
         if causes.is_empty() {
@@ -58,7 +58,7 @@ fn check_kind(kind: HookKind, route: &Route) -> Result<(), String> {
     }
 }
 
-/// Whether the backend gets requests for something else than events.
+/// Returns whether a rule or a command sends requests to the backend.
 fn has_hook_rule_or_command(route: &Route) -> bool {
     let mut channels = route.channels.iter();
     let mut commands = route.commands.values();
@@ -83,7 +83,7 @@ mod tests {
     const APP: &str = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
 
     #[test]
-    fn hooks_name_an_existing_backend() {
+    fn the_backend_of_hooks_must_exist() {
         let hooks = "hooks = { backend = 'app', on = ['open'] }";
         check(
             &format!("{WS}{hooks}"),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn hook_events_are_those_of_the_dialect() {
+    fn the_events_of_hooks_must_fit_the_dialect() {
         let hooks = |route: &str, on: &str| {
             format!("{APP}{route}hooks = {{ backend = 'app', on = [{on}] }}")
         };

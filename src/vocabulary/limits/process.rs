@@ -13,16 +13,16 @@ settings! {
         /// dropped, and their number is logged as soon as a line can be written.
         pub bytes_max: u32 = 4 * MIB_32, Allowed::between(4 * KIB, GIB);
 
-        /// The time in milliseconds that the process waits at its end for lines to be written; 0 is
-        /// none. The rest is lost.
+        /// The time in milliseconds that the process waits at its end for lines to be written; with
+        /// 0 it does not wait. The rest is lost.
         pub flush_ms: u32 = 1_000, Allowed::between(0, 60_000);
 
-        /// The maximum of lines per second of one place in the gateway's code, where clients,
-        /// backends and publishers can cause them. More are dropped, and their number is logged.
+        /// The maximum of lines per second from one place in the gateway's code, for lines that
+        /// clients, backends or publishers can cause. More are dropped, and their number is logged.
         pub lines_per_place_max: u32 = 10, Allowed::between(1, 1_000_000);
 
         /// The time in milliseconds between two lines that sum up ends of sessions and rejections;
-        /// 0 is off. Without any since the last, there is no line.
+        /// 0 is off. No line is written if there was none.
         pub summary_interval_ms: u32 = 60_000, TIME_MS.or_off();
     }
 }

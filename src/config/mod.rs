@@ -221,7 +221,7 @@ impl Config {
             Ok(text) => Self::parse(&name, text, overrides),
             Err(error) => {
                 let valid = &bytes[..error.valid_up_to()];
-                let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+                let line = valid.split(|&byte| byte == b'\n').count();
                 Err(ConfigErrors::of_file(
                     name,
                     Some(line),

@@ -147,10 +147,12 @@ impl Reader {
         let checked = match i128::from_str_radix(number.as_str(), number.radix()) {
             Ok(number) => allowed.check(number).map(|()| number),
             Err(error) => {
-                let problem = match error.kind() {
-                    IntErrorKind::PosOverflow => "too large",
-                    IntErrorKind::NegOverflow => "too small",
-                    _ => "not a number",
+                let problem = if *error.kind() == IntErrorKind::PosOverflow {
+                    "too large"
+                } else if *error.kind() == IntErrorKind::NegOverflow {
+                    "too small"
+                } else {
+                    "not a number"
                 };
                 Err(format!("{number} is {problem}, allowed are {allowed}"))
             }

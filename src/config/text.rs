@@ -302,6 +302,36 @@ mod tests {
         }
     }
 
+    /// Keys that cannot be put in as printed: they exclude others, or others must go with them.
+    const ALONE: &[&str] = &[
+        "push_header",
+        "jwt",
+        "descriptor_set",
+        "message",
+        "command_field",
+        "token_from",
+    ];
+
+    #[test]
+    fn the_printed_config_with_its_commented_lines_put_in_is_valid_but_for_exclusions() {
+        let is_code = |line: &str| {
+            let key = line.split_once(" = ").map(|(key, _)| key);
+            line.starts_with('[') || key.is_some_and(|key| !key.contains(' '))
+        };
+        let text = default_text();
+        let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+            Some(code) if is_code(code) => code,
+            _ => line,
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let errors = Config::from_toml("f.toml", &text, &Overrides::default());
+        let errors = errors.expect_err("exclusions");
+        for error in errors.iter() {
+            let key = error.key.as_deref().unwrap_or_default();
+            assert!(ALONE.iter().any(|alone| key.ends_with(alone)), "{error}");
+        }
+    }
+
     /// Reads a text, and checks each key by its row alone.
     fn check_rows(text: &str) {
         let (config, mut errors): (Config, Errors) = read("f.toml", text);

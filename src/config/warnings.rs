@@ -1,7 +1,7 @@
 //! Warnings about a valid config.
 
 use super::key::Keys as _;
-use super::{Config, Origin, PushAuth, Route, TokenSource};
+use super::{Config, Origin, PushAuth, Route, TokenSource, Tokens};
 use crate::dialect::TokenPlace;
 
 impl Config {
@@ -18,7 +18,7 @@ impl Config {
         }
         for (index, route) in self.routes.iter().enumerate() {
             let key = format!("routes[{index}]");
-            let tokens = route.tokens.iter().flat_map(|tokens| tokens.iter());
+            let tokens = route.tokens.iter().flat_map(Tokens::iter);
             let keys = Route::keys();
             for (token, _) in tokens.filter(|(token, _)| keys.iter().any(|it| it.name == *token)) {
                 warnings.push(format!(

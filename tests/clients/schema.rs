@@ -19,6 +19,7 @@ const VALID: &[&str] = &[
     "'wserver'\npush_path = '/p'\npush_header = { name = 'X-Key', value = 'a' }",
     "'edk'\nschema = 'descriptor'\ndescriptor_set = 'f'\nmessage = 'M'\norigin = \
      ['https://a.example']",
+    "'edk'\njwt = { key_file = 'f', audience = 'a', any_audience = false }",
     "'easyws'\nchannels = [{ name = 'a-*', join = { tokens = ['a'] } }, { name = 'b', join = \
      'anyone' }]",
     "'projectforge'\nlenient = true\ntap_path = '/t'\nidle_timeout_ms = 64",
@@ -43,6 +44,7 @@ const INVALID: &[&str] = &[
     "'wsrv'\ncommands = { a = 'jon' }",
     "'wsrv'\ncommands = { a = { action = 'echo', channel = 'b' } }",
     "'wsrv'\ntoken_from = ['basic']",
+    "'wsrv'\ntoken_from = ['bearer:']",
     "'wserver'\npush_path = '/p'\npush_secret = 'a'\npush_header = { name = 'X-Key', value = 'a' }",
     "'wserver'\npush_path = '/p'\npush_secret = { file = 'a', env = 'b' }",
     "'easyws'\nchannels = [{ name = 'a', join = { token = ['a'] } }]",
@@ -75,7 +77,9 @@ fn the_schema_accepts_and_rejects_what_the_gateway_does() {
     for text in &valid {
         assert_eq!(is_valid(text), Ok(()));
     }
-    assert!(invalid.iter().all(|it| is_valid(it).is_err()));
+    for text in &invalid {
+        assert!(is_valid(text).is_err(), "{text}");
+    }
 
     let schema: Value = serde_json::from_str(&config::json_schema()).expect("it is JSON");
     let all = json!({

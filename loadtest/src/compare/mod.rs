@@ -1,4 +1,4 @@
-//! `loadtest compare`: measures several servers in turn, relative to the floor (a bare io_uring
+//! `loadtest compare`: measures several servers in turn, relative to the floor (a bare `io_uring`
 //! loop) of the same round.
 //!
 //! `scripts/compare.sh` uses it. All servers run on the server's core and have one client process

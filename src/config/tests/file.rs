@@ -95,6 +95,96 @@ fn an_error_is_reported_once_and_not_those_that_follow_from_it() {
     );
 }
 
+/// Each text has exactly these errors; every one of them was hidden once, or followed by others.
+#[test]
+fn an_error_hides_neither_too_little_nor_too_much() {
+    const ROUTE: &str = "[[routes]]\ndialect = 'wsrv'\n";
+    let app = "[[backends]]\nname = 'app'\nurl = 'http://127.0.0.1/'\n";
+    let hook = "commands = { a = 'hook', b = { action = 'echo', allow = 'hook' } }\n";
+    let claim = "channels = [{ name = 'a', join = { claim = 'b', value = 'c' } }]\n";
+    for (text, expected) in [
+        (
+            format!("{ROUTE}name = ''"),
+            &["1: routes[0].path: is required", "3: routes[0].name: "][..],
+        ),
+        (
+            format!("{ROUTE}path = '/a'\n{hook}hooks = 'app'"),
+            &["5: routes[0].hooks: must be a table"],
+        ),
+        (
+            format!("{ROUTE}path = '/a'\n{claim}jwt = 1"),
+            &["5: routes[0].jwt: must be a table"],
+        ),
+        (
+            format!(
+                "{app}timeot_ms = 1\n{ROUTE}path = '/a'\nhooks = {{ backend = 'b', on = ['open'] }}"
+            ),
+            &["4: backends[0].timeot_ms: ", "8: routes[0].hooks.backend: "],
+        ),
+        (
+            "[[routes]]\npath = '/a'\ndialect = 'edk'\nschema = 'descriptor'".to_owned(),
+            &["1: routes[0].descriptor_set: ", "1: routes[0].message: "],
+        ),
+        (
+            "listen = ':80'\ninsecure = 'yes'\n[[routes]]\npath = '/a'\ndialect = 'edk'".to_owned(),
+            &["2: insecure: must be true or false"],
+        ),
+        (
+            format!(
+                "{ROUTE}path = '/a'\ncommands = {{ a = {{ action = 'reply', data = [nan, inf] }} }}"
+            ),
+            &[
+                "4: routes[0].commands.a.data[0]: ",
+                "4: routes[0].commands.a.data[1]: ",
+            ],
+        ),
+        (
+            format!("shutdown_grace_ms = 10_000ms\n{ROUTE}path = '/a'\njoin_on_open = {{}}"),
+            &[
+                "1: shutdown_grace_ms: 10000ms is not a number",
+                "5: routes[0].join_on_open: ",
+            ],
+        ),
+        (
+            "[api]\nkeys = ['hush'\nopen = true\n[limits]\nname_bytes_max = 512".to_owned(),
+            &["2: keys: not valid TOML: the value has no end"],
+        ),
+        (
+            "insecure = no\nlog = trace\npin = true".to_owned(),
+            &[
+                "1: insecure: not valid TOML: a text must be in",
+                "2: log: not valid TOML: a text must",
+            ],
+        ),
+    ] {
+        let errors = Config::from_toml("f.toml", &text, &Overrides::default());
+        let errors = errors.expect_err("errors").to_string();
+        let lines: Vec<&str> = errors.lines().collect();
+        assert_eq!(lines.len(), expected.len(), "{text}\n{errors}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(
+                line.starts_with(&format!("f.toml:{expected}")),
+                "{text}\n{errors}"
+            );
+        }
+    }
+}
+
+#[test]
+fn many_elements_and_large_numbers_are_errors_and_no_panic() {
+    let route = "[[routes]]\npath = '/a'\ndialect = 'echo'\n";
+    let errors = Config::from_toml("f.toml", &route.repeat(65_536), &Overrides::default());
+    let expected = "f.toml:1: routes: has 65536 elements, allowed are 1 to 64";
+    assert_eq!(errors.expect_err("too many").to_string(), expected);
+
+    let mut config = Config::default();
+    config.ring.submission_entries = u32::MAX;
+    config.ring.completion_entries = u32::MAX;
+    config.limits.token_bytes_max = u32::MAX;
+    config.limits.name_bytes_max = u32::MAX;
+    assert!(config.validate().expect_err("too large").iter().count() >= 4);
+}
+
 #[test]
 fn every_line_that_is_not_toml_is_reported_and_none_is_shown() {
     let result = Config::from_toml(

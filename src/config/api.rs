@@ -1,6 +1,6 @@
 //! The server API: its keys, its openness and its limits.
 
-use super::key::{Spec, Table, keys};
+use super::key::{Table, keys};
 use super::secret::Secret;
 use super::texts;
 use crate::vocabulary::limits::ApiLimits;
@@ -11,7 +11,7 @@ keys! {
         /// Serves the server API. Without this key it is served if `keys` is set, if only this
         /// machine can connect, or with `--insecure`. While it is served, no other path may be
         /// under `/api/`.
-        pub enabled: Option<bool> = None, Spec::NONE.example("true");
+        pub enabled: Option<bool> = None, example("true");
 
         /// Serves requests without a key or secret if nothing in them shows that they come from
         /// elsewhere: at the server API, `push_path`, `drop_path` and `tap_path`, and upgrades with
@@ -20,22 +20,19 @@ keys! {
         /// of a proxy (`Forwarded`, `X-Forwarded-*`, `X-Real-IP`, `Via`, `CF-*`), and `Origin`, if
         /// any, is of this machine too. A proxy on this machine that sets none of these headers
         /// cannot be detected; behind such a proxy, use `false`.
-        pub open: bool = true, Spec::NONE;
+        pub open: bool = true;
 
         /// The keys of the server API. A request must show one of them, as `Authorization: Bearer
         /// KEY` or `X-Api-Key: KEY`. At most 64, so that keys can be rotated. Without keys, only
         /// requests of this machine are served; see `open`.
         pub keys: Vec<Secret> = Vec::new(),
-            Spec::NONE.example("[\"...\"]").count(0, 64).check(texts::bearer).distinct();
+            example("[\"...\"]"), count(0, 64), check(texts::bearer), distinct;
 
         /// The origins of pages whose requests browsers may send to the server API (CORS), at most
         /// 64, each such as `https://a.example` or `http://a.example:8080`, in lower case. Their
         /// requests need a key.
         pub allowed_origins: Vec<String> = Vec::new(),
-            Spec::NONE
-                .example("[\"https://a.example\"]")
-                .count(0, texts::ORIGINS_MAX)
-                .check(texts::origin);
+            example("[\"https://a.example\"]"), count(0, texts::ORIGINS_MAX), check(texts::origin);
 
         ..
         /// The limits of requests and of idempotency keys.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::key::{Keys as _, Spec, Table, keys};
+use super::key::{Keys as _, Table, keys};
 use super::keywords::spelled;
 use super::secret::Secret;
 use super::texts;
@@ -12,22 +12,18 @@ keys! {
     /// A program of the operator's own that receives hooks by HTTP: `[[backends]]`.
     pub struct Backend {
         /// The name by which routes refer to the backend: 1 to 64 letters, digits and `_.-`.
-        pub name: String = String::new(),
-            Spec::NONE.required().example("\"app\"").check(texts::name);
+        pub name: String = String::new(), required, example("\"app\""), check(texts::name);
 
         /// The URL that hooks are posted to, with `http` or `https`.
         pub url: String = String::new(),
-            Spec::NONE
-                .required()
-                .example("\"http://127.0.0.1:9000/campanile\"")
-                .check(texts::url);
+            required, example("\"http://127.0.0.1:9000/campanile\""), check(texts::url);
 
         /// The secret that the gateway sends as `Authorization: Bearer SECRET`. Without this key it
         /// sends none.
-        pub secret: Option<Secret> = None, Spec::NONE.example("\"...\"").check(texts::bearer);
+        pub secret: Option<Secret> = None, example("\"...\""), check(texts::bearer);
 
         /// A PEM file of certificates that are trusted in addition to the system's, for `https`.
-        pub ca_file: Option<PathBuf> = None, Spec::NONE.example("\"ca.pem\"");
+        pub ca_file: Option<PathBuf> = None, example("\"ca.pem\"");
 
         ..
         /// The limits of its requests and responses.
@@ -39,7 +35,7 @@ keys! {
     /// The hooks of a route: its backend, and the events that are sent to it.
     pub struct Hooks {
         /// The name of one of the `[[backends]]`.
-        pub backend: String = String::new(), Spec::NONE.required().example("\"app\"");
+        pub backend: String = String::new(), required, example("\"app\"");
 
         /// The events that are sent to the backend. The list may be empty if a rule or a command
         /// has the word `hook`.
@@ -50,11 +46,11 @@ keys! {
         /// - `close`: reports that a session has ended.
         /// - `authenticate`: names the user of a token in a message; only for dialects whose
         ///   messages have a token, and not together with `tokens` or `jwt`.
-        pub on: Vec<HookKind> = Vec::new(), Spec::NONE.example("[\"open\", \"close\"]");
+        pub on: Vec<HookKind> = Vec::new(), example("[\"open\", \"close\"]");
 
         /// What to do with a message for which the backend gave no valid response: `fail` treats it
         /// like a failed command, `close` closes the session with 1013.
-        pub on_failure: OnFailure = OnFailure::Fail, Spec::NONE;
+        pub on_failure: OnFailure = OnFailure::Fail;
     }
 }
 

@@ -120,30 +120,30 @@ keys! {
         ///   rule allows it.
         /// - `reply`: replies with constant data.
         /// - `hook`: sends the command to the backend of the route's hooks.
-        pub action: ActionWord = ActionWord::Echo, Spec::NONE.required().example("\"join\"");
+        pub action: ActionWord = ActionWord::Echo, required, example("\"join\"");
 
         /// The channel; `{user}` stands for the name of the sender's user. Without this key, the
         /// message names it: in its channel field, in its JSON data as `"room"` or `{"channel":
         /// "room"}` (for a publication with a key `"data"`), or in its text as `room` (for a
         /// publication `room hi`).
         pub channel: Option<String> = None,
-            Spec::NONE.example("\"room\"").actions(&["join", "leave", "publish"]);
+            example("\"room\""), actions(&["join", "leave", "publish"]);
 
         /// The event of the publication. Without this key, the name of the command.
-        pub event: Option<String> = None, Spec::NONE.example("\"chat\"").actions(&["publish"]);
+        pub event: Option<String> = None, example("\"chat\""), actions(&["publish"]);
 
         /// The members that receive the publication: `all`, or `others`, all but the sender.
-        pub to: PublishTo = PublishTo::All, Spec::NONE.actions(&["publish"]);
+        pub to: PublishTo = PublishTo::All, actions(&["publish"]);
 
         /// The data of the reply: a text, or any other value as JSON.
-        pub data: Option<ReplyData> = None, Spec::NONE.example("\"world\"").actions(&["reply"]);
+        pub data: Option<ReplyData> = None, example("\"world\""), actions(&["reply"]);
 
         /// The data of the reply as bytes, in base64.
         pub bytes: Option<Base64> = None,
-            Spec::NONE.example("\"aGk=\"").actions(&["reply"]).excludes(&["data"]);
+            example("\"aGk=\""), actions(&["reply"]), excludes(&["data"]);
 
         /// The clients that may give the command: any rule of a channel's `join` except `owner`.
-        pub allow: Rule = Rule::Anyone, Spec::NONE;
+        pub allow: Rule = Rule::Anyone;
     }
 }
 

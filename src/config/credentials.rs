@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::key::{Keys as _, Spec, Table, keys};
+use super::key::{Keys as _, Table, keys};
 use super::keywords::{quoted, text_values};
 use super::secret::Secret;
 use super::texts::{self, CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
@@ -14,39 +14,34 @@ keys! {
     /// The verification of JSON Web Tokens (RFC 7519): `jwt`.
     pub struct Jwt {
         /// The shared secret of HS256, 32 to 4096 bytes.
-        pub secret: Option<Secret> = None,
-            Spec::NONE.example("\"...\"").check(texts::jwt_secret);
+        pub secret: Option<Secret> = None, example("\"...\""), check(texts::jwt_secret);
 
         /// A PEM file with one public key. It is read again when it changes, and on SIGHUP.
-        pub key_file: Option<PathBuf> = None, Spec::NONE.example("\"jwt.pem\"");
+        pub key_file: Option<PathBuf> = None, example("\"jwt.pem\"");
 
         /// A file with a JSON Web Key Set (RFC 7517), whose keys are selected by `kid`. It is read
         /// again when it changes, and on SIGHUP.
-        pub jwks_file: Option<PathBuf> = None, Spec::NONE.example("\"jwks.json\"");
+        pub jwks_file: Option<PathBuf> = None, example("\"jwks.json\"");
 
         /// The required value of the claim `iss`. Without this key, any or none.
         pub issuer: Option<String> = None,
-            Spec::NONE
-                .example("\"https://a.example\"")
-                .check(|it| texts::length(it, CLAIM_VALUE_BYTES_MAX));
+            example("\"https://a.example\""), check(|it| texts::length(it, CLAIM_VALUE_BYTES_MAX));
 
         /// The value that the claim `aud` must have, or have among its elements. Without this key a
         /// token that has an audience is rejected (RFC 7519, 4.1.3), unless `any_audience` is true.
         pub audience: Option<String> = None,
-            Spec::NONE
-                .example("\"campanile\"")
-                .check(|it| texts::length(it, CLAIM_VALUE_BYTES_MAX));
+            example("\"campanile\""), check(|it| texts::length(it, CLAIM_VALUE_BYTES_MAX));
 
         /// Accepts tokens for any audience.
-        pub any_audience: bool = false, Spec::NONE.excludes(&["audience"]);
+        pub any_audience: bool = false, excludes(&["audience"]);
 
         /// The claim that names the user.
         pub user_claim: String = "sub".to_owned(),
-            Spec::NONE.check(|it| texts::length(it, CLAIM_NAME_BYTES_MAX));
+            check(|it| texts::length(it, CLAIM_NAME_BYTES_MAX));
 
         /// The difference between clocks that is tolerated before `nbf` and after `exp`, in
         /// seconds.
-        pub leeway_s: u32 = 0, Spec::NONE.range(Allowed::between(0, 300));
+        pub leeway_s: u32 = 0, range(Allowed::between(0, 300));
     }
 }
 

@@ -367,7 +367,8 @@ macro_rules! keys {
         $vis:vis struct $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                pub $field:ident: $type:ty = $default:expr, $spec:expr;
+                pub $field:ident: $type:ty = $default:expr
+                    $(, $rule:ident $(($($argument:expr),*))?)*;
             )+
             $(.. $(#[doc = $flat_doc:literal])+ pub $flat:ident: $flat_type:ty;)?
             $(
@@ -395,7 +396,7 @@ macro_rules! keys {
 
             fn keys() -> Vec<$crate::config::key::Key> {
                 let own = [ $( {
-                    let spec: $crate::config::key::Spec = $spec;
+                    let spec = $crate::config::key::Spec::NONE $(.$rule($($($argument),*)?))*;
                     $crate::config::key::Key {
                         name: stringify!($field),
                         doc: &[$($doc),+],
@@ -420,7 +421,8 @@ macro_rules! keys {
             ) {
                 match entry.key {
                     $( stringify!($field) => {
-                        let read = $crate::config::key::Value::read(reader, entry, &$spec);
+                        let spec = $crate::config::key::Spec::NONE $(.$rule($($($argument),*)?))*;
+                        let read = $crate::config::key::Value::read(reader, entry, &spec);
                         if let Some(value) = read {
                             self.$field = value;
                         }
@@ -437,7 +439,10 @@ macro_rules! keys {
 
             fn check_keys(&self, at: &str, errors: &mut $crate::config::error::Errors) {
                 use $crate::config::key::Value;
-                $( self.$field.check(&format!("{at}{}", stringify!($field)), &$spec, errors); )+
+                $( {
+                    let spec = $crate::config::key::Spec::NONE $(.$rule($($($argument),*)?))*;
+                    self.$field.check(&format!("{at}{}", stringify!($field)), &spec, errors);
+                } )+
                 $( $crate::config::key::Keys::check_keys(&self.$flat, at, errors); )?
             }
 

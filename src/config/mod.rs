@@ -73,72 +73,72 @@ keys! {
         /// unless everything is protected: routes with pushes by `push_secret` or `push_header`,
         /// taps by `tap_secret`, the server API by keys (or `api.open = false`), and routes that
         /// need a user by `tokens`, `jwt`, hooks on `open`, or an explicit `trust_user_header`.
-        pub listen: Listen = Listen::default(), Spec::NONE;
+        pub listen: Listen = Listen::default();
 
         /// The number of shards, each a thread with its own sessions: `auto` or 1 to 255. `auto` is
         /// one for each core that the process may run on, at most the CPU quota of its cgroup,
         /// rounded up.
-        pub shards: Option<NonZeroU8> = None, Spec::NONE.none_is("auto");
+        pub shards: Option<NonZeroU8> = None, none_is("auto");
 
         /// Pins each shard's thread to a core. Shards under a CPU quota are not pinned.
-        pub pin: bool = true, Spec::NONE;
+        pub pin: bool = true;
 
         /// Starts even if pushes, taps, the server API or user names are unprotected on an address
         /// that is not loopback, and serves requests without a key or secret from everywhere.
-        pub insecure: bool = false, Spec::NONE;
+        pub insecure: bool = false;
 
         /// The log's level, `error`, `warn`, `info`, `debug` or `trace`, and its form: text, or
         /// with `json` a JSON object for each line. `debug,json` sets both; `json` alone is
         /// `info,json`. With `debug`, each end of a session and each rejection is logged. The log
         /// goes to standard error.
-        pub log: Log = Log::default(), Spec::NONE;
+        pub log: Log = Log::default();
 
         /// The time that sessions and requests have to end when the gateway stops, in milliseconds,
         /// from the moment when it accepts no more connections. Then they are aborted.
-        pub shutdown_grace_ms: u32 = 5_000, Spec::NONE.range(STOP_MS);
+        pub shutdown_grace_ms: u32 = 5_000, range(STOP_MS);
 
         /// The time in milliseconds for which a stopping gateway continues to serve. Health
         /// requests get 503 in that time, so that a load balancer sends clients elsewhere.
         /// `shutdown_grace_ms` begins after it.
-        pub drain_delay_ms: u32 = 0, Spec::NONE.range(STOP_MS);
+        pub drain_delay_ms: u32 = 0, range(STOP_MS);
 
         /// The time in which 10,000 sessions are closed when the gateway stops, in milliseconds, so
         /// that their clients do not all connect elsewhere at once. The first 100 are closed at
         /// once; the time for the others is proportional to their number. The last is closed early
         /// enough that it still has `close_grace_ms`, or half of `shutdown_grace_ms` if that is
         /// less.
-        pub drain_ms: u32 = 10_000, Spec::NONE.range(STOP_MS);
+        pub drain_ms: u32 = 10_000, range(STOP_MS);
 
         /// The path at which GET returns the health of the gateway; `""` for none.
-        pub health_path: Option<String> = Some("/health".to_owned()), Spec::NONE.none_is("");
+        pub health_path: Option<String> = Some("/health".to_owned()), none_is("");
 
         /// The server API, under `/api/v1/`: a backend in any language publishes, pushes, joins,
         /// disconnects and lists there, with JSON over HTTP.
-        pub api: Api = Api::default(), Spec::NONE;
+        pub api: Api = Api::default();
 
         /// The limits of sessions, messages, names and shards.
-        pub limits: Limits = Limits::default(), Spec::NONE;
+        pub limits: Limits = Limits::default();
 
         /// The intervals of pings and the time-outs of silent sessions. A shard's clock has ticks
         /// of 64 ms, so all times have this resolution.
-        pub heartbeat: Heartbeat = Heartbeat::default(), Spec::NONE;
+        pub heartbeat: Heartbeat = Heartbeat::default();
 
         /// The limits of HTTP connections and requests.
-        pub http: Http = Http::default(), Spec::NONE;
+        pub http: Http = Http::default();
 
         /// The sizes of a shard's `io_uring`. They count against the limit of locked memory of an
         /// ordinary user; queues that do not fit are halved, with a warning, until they do.
-        pub ring: Ring = Ring::default(), Spec::NONE;
+        pub ring: Ring = Ring::default();
 
         /// The limits of the log, and the interval of its summary.
-        pub logging: Logging = Logging::default(), Spec::NONE;
+        pub logging: Logging = Logging::default();
 
         /// The backends, programs of your own that receive the hooks of routes as JSON over HTTP;
         /// at most 64.
-        pub backends: Vec<Backend> = Vec::new(), Spec::NONE.count(0, 64);
+        pub backends: Vec<Backend> = Vec::new(), count(0, 64);
 
         /// The routes, 1 to 64. A file with `[[routes]]` replaces all default routes.
-        pub routes: Vec<Route> = Vec::new(), Spec::NONE.count(1, 64);
+        pub routes: Vec<Route> = Vec::new(), count(1, 64);
     }
 }
 

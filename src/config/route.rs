@@ -28,152 +28,137 @@ keys! {
         /// It may have parameters: `/rooms/{room}` takes any text up to the next slash, and
         /// `{*rest}` at the end takes the rest. A path without parameters has priority over one
         /// with parameters. No path may occur twice.
-        pub path: String = String::new(), Spec::NONE.required().example("\"/ws\"");
+        pub path: String = String::new(), required, example("\"/ws\"");
 
         /// The dialect of the sessions. It decides which other keys the route may have.
-        pub dialect: &'static dyn Dialect = first_dialect(), Spec::NONE.required();
+        pub dialect: &'static dyn Dialect = first_dialect(), required;
 
         /// The name of the route: 1 to 64 letters, digits and `_.-`. Without this key, the first
         /// segment of its path, or the dialect if that segment is not a valid name. Two routes may
         /// share a name.
-        pub name: Option<String> = None, Spec::NONE.example("\"chat\"").check(texts::name);
+        pub name: Option<String> = None, example("\"chat\""), check(texts::name);
 
         /// The namespace of the users and channels: 1 to 256 bytes. Routes with the same namespace
         /// share users and channels, whatever their dialects. Without this key, the route has a
         /// namespace of its own.
         pub namespace: Option<String> = None,
-            Spec::NONE.example("\"chat\"").check(|it| texts::length(it, 256));
+            example("\"chat\""), check(|it| texts::length(it, 256));
 
         /// The pages from which browsers may connect: `any`, `same` (those of the host and port
         /// that the request goes to), or a list of at most 64 origins in lower case. A request
         /// without the header `Origin` is always accepted. Without this key, `same` for `easyws`
         /// and `projectforge`, and `any` for the other dialects.
         pub origin: Option<Origin> = None,
-            Spec::NONE
-                .example("[\"https://a.example\"]")
-                .count(1, ORIGINS_MAX)
-                .check(texts::origin);
+            example("[\"https://a.example\"]"), count(1, ORIGINS_MAX), check(texts::origin);
 
         /// The subprotocols (RFC 6455, 1.9) that the gateway accepts, at most 64: the first of them
         /// that a client offers is selected. A browser that offers subprotocols fails to connect if
         /// none is selected.
         pub subprotocols: Vec<String> = Vec::new(),
-            Spec::NONE
-                .by_dialect()
-                .example("[\"v1.chat\"]")
-                .count(0, 64)
-                .check(texts::subprotocol)
-                .distinct();
+            by_dialect, example("[\"v1.chat\"]"), count(0, 64), check(texts::subprotocol), distinct;
 
         /// The path of a page to try the route. Without this key there is none.
-        pub playground_path: Option<String> = None,
-            Spec::NONE.by_dialect().example("\"/playground/ws\"");
+        pub playground_path: Option<String> = None, by_dialect, example("\"/playground/ws\"");
 
         /// The path to which messages are pushed with POST. Without this key there is none.
-        pub push_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/push\"");
+        pub push_path: Option<String> = None, by_dialect, example("\"/push\"");
 
         /// The path at which the sessions of a user are closed with POST. Without this key there is
         /// none.
-        pub drop_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/drop\"");
+        pub drop_path: Option<String> = None, by_dialect, example("\"/drop\"");
 
         /// The secret of `push_path` and `drop_path`, sent as `Authorization: Bearer SECRET`.
         /// Without it and without `push_header`, only requests of this machine are served; see
         /// `api.open`.
         pub push_secret: Option<Secret> = None,
-            Spec::NONE.by_dialect().example("\"...\"").check(texts::bearer);
+            by_dialect, example("\"...\""), check(texts::bearer);
 
         /// A header that requests to `push_path` and `drop_path` must have, with its whole value.
         pub push_header: Option<PushHeader> = None,
-            Spec::NONE
-                .by_dialect()
-                .example("{ name = \"X-Api-Key\", value = \"...\" }")
-                .excludes(&["push_secret"]);
+            by_dialect, example("{ name = \"X-Api-Key\", value = \"...\" }"),
+            excludes(&["push_secret"]);
 
         /// The user of each token; several tokens may name one user. A client with any other token
         /// is rejected; in dialects whose messages have a token, a registration with any other is
         /// ignored. Without this key, `jwt` and hooks, every token is accepted; in those dialects
         /// it is itself the name of the user.
         pub tokens: Option<Tokens> = None,
-            Spec::NONE.by_dialect().example("{ \"aaa\" = \"jack\", \"bbb\" = \"jack\" }");
+            by_dialect, example("{ \"aaa\" = \"jack\", \"bbb\" = \"jack\" }");
 
         /// The verification of tokens as JSON Web Tokens (RFC 7519), with exactly one of `secret`,
         /// `key_file` and `jwks_file`. The key decides the algorithm: HS256 for a secret, RS256 for
         /// an RSA key, ES256 for one on P-256. A token without `exp` is rejected. The client's
         /// user is the one that the token names (`user_claim`).
         pub jwt: Option<Jwt> = None,
-            Spec::NONE
-                .by_dialect()
-                .example("{ key_file = \"jwt.pem\", issuer = \"https://a.example\" }")
-                .excludes(&["tokens"]);
+            by_dialect, example("{ key_file = \"jwt.pem\", issuer = \"https://a.example\" }"),
+            excludes(&["tokens"]);
 
         /// The places from which the token is taken, 1 to 8: the first place that has a token is
         /// used. `bearer` is `Authorization: Bearer`. Without this key, `bearer`, then
         /// `query:token`.
         pub token_from: Option<Vec<TokenSource>> = None,
-            Spec::NONE.by_dialect().example("[\"bearer\", \"query:token\"]").count(1, 8);
+            by_dialect, example("[\"bearer\", \"query:token\"]"), count(1, 8);
 
         /// Accepts clients without a token; their sessions have no user. A wrong token is still
         /// rejected.
-        pub anonymous: bool = false, Spec::NONE.by_dialect();
+        pub anonymous: bool = false, by_dialect;
 
         /// Trusts the header `x-user-id`. Without this key it is trusted in requests of this
         /// machine (see `api.open`) and with `--insecure`. Use `true` only if a proxy in front sets
         /// the header itself.
-        pub trust_user_header: Option<bool> = None, Spec::NONE.by_dialect().example("true");
+        pub trust_user_header: Option<bool> = None, by_dialect, example("true");
 
         /// Rejects a second connection of a user with 409. Otherwise the first connection is closed
         /// with 4001.
-        pub kick_out_new_user_conn: bool = false, Spec::NONE.by_dialect();
+        pub kick_out_new_user_conn: bool = false, by_dialect;
 
         /// The form of messages: `opaque` (any well-formed message of Protocol Buffers, passed on
         /// as it is), `builtin` (a message of `type`, `payload` and `id`) or `descriptor` (a
         /// message of your own).
-        pub schema: Schema = Schema::Opaque, Spec::NONE.by_dialect();
+        pub schema: Schema = Schema::Opaque, by_dialect;
 
         /// The compiled `FileDescriptorSet` of the schema `descriptor`. It is read when the gateway
         /// starts.
-        pub descriptor_set: Option<PathBuf> = None,
-            Spec::NONE.by_dialect().example("\"ws.binpb\"");
+        pub descriptor_set: Option<PathBuf> = None, by_dialect, example("\"ws.binpb\"");
 
         /// The full name of the message in the schema `descriptor`.
         pub message: Option<String> = None,
-            Spec::NONE.by_dialect().example("\"ws.Message\"").check(texts::message_name);
+            by_dialect, example("\"ws.Message\""), check(texts::message_name);
 
         /// The string field of the schema `descriptor` that selects the handler. Without this key,
         /// all messages have the same handler.
         pub command_field: Option<String> = None,
-            Spec::NONE.by_dialect().example("\"type\"").check(texts::field_name);
+            by_dialect, example("\"type\""), check(texts::field_name);
 
         /// The type of the frame of a push: `binary` or `text`. A response has the type of its
         /// request.
-        pub push_frame: PushFrame = PushFrame::Binary, Spec::NONE.by_dialect();
+        pub push_frame: PushFrame = PushFrame::Binary, by_dialect;
 
         /// The name of a sender for the other members of a channel: `session`, its id, or `user`,
         /// the name of its user.
-        pub from: Sender = Sender::Session, Spec::NONE.by_dialect();
+        pub from: Sender = Sender::Session, by_dialect;
 
         /// Reads messages as the original did before version 1.7.23: keys in any case, the last of
         /// duplicate keys counts, an unpaired surrogate and invalid UTF-8 become U+FFFD, text after
         /// the object is ignored. Otherwise each of these closes the session with 1007.
-        pub lenient: bool = false, Spec::NONE.by_dialect();
+        pub lenient: bool = false, by_dialect;
 
         /// The path of a WebSocket that shows all traffic of the route's namespace. Without this
         /// key there is none.
-        pub tap_path: Option<String> = None, Spec::NONE.by_dialect().example("\"/tap\"");
+        pub tap_path: Option<String> = None, by_dialect, example("\"/tap\"");
 
         /// The secret of `tap_path`, sent as `Authorization: Bearer SECRET`. Without it, only
         /// requests of this machine are served; see `api.open`.
-        pub tap_secret: Option<Secret> = None,
-            Spec::NONE.by_dialect().example("\"...\"").check(texts::bearer);
+        pub tap_secret: Option<Secret> = None, by_dialect, example("\"...\""), check(texts::bearer);
 
         /// The hooks of the route: the backend, and the events that are sent to it.
         pub hooks: Option<Hooks> = None,
-            Spec::NONE.by_dialect().example("{ backend = \"app\", on = [\"open\", \"close\"] }");
+            by_dialect, example("{ backend = \"app\", on = [\"open\", \"close\"] }");
 
         /// The channels that a session joins when it opens, whatever their rules. `{user}` stands
         /// for the name of its user; a channel with `{user}` is skipped if the session has no user.
         pub join_on_open: Vec<String> = Vec::new(),
-            Spec::NONE.by_dialect().example("[\"global\", \"user:{user}\"]");
+            by_dialect, example("[\"global\", \"user:{user}\"]");
 
         /// The commands that the gateway itself handles, by name, at most 256: each an action, or a
         /// table of an action and its options. For example:
@@ -182,16 +167,13 @@ keys! {
         /// - `chat = { action = "publish", channel = "room", event = "chat", to = "others" }`
         /// - `look = { action = "reply", data = { doors = ["north"] }, allow = "identified" }`
         pub commands: BTreeMap<String, CommandSetting> = BTreeMap::new(),
-            Spec::NONE
-                .by_dialect()
-                .example("{ join = \"join\" }")
-                .count(0, 256);
+            by_dialect, example("{ join = \"join\" }"), count(0, 256);
 
         /// The channels with rules; a namespace may have 1024. A channel that matches no rule is
         /// open to all clients, except in `easyws`, where clients may join only channels that match
         /// a rule.
         pub channels: Vec<ChannelSetting> = Vec::new(),
-            Spec::NONE.by_dialect().example("[{ name = \"room-*\" }]");
+            by_dialect, example("[{ name = \"room-*\" }]");
 
         ..
         /// The limits of its sessions.
@@ -216,11 +198,11 @@ keys! {
     pub struct PushHeader {
         /// The name of the header, compared without regard to case.
         pub name: String = String::new(),
-            Spec::NONE.required().example("\"X-Api-Key\"").check(texts::header_name);
+            required, example("\"X-Api-Key\""), check(texts::header_name);
 
         /// The whole value of the header, without white space around it.
         pub value: Secret = Secret::new(""),
-            Spec::NONE.required().example("\"...\"").check(texts::header_value);
+            required, example("\"...\""), check(texts::header_value);
     }
 }
 

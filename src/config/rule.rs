@@ -42,12 +42,12 @@ keys! {
         /// A name, or a pattern: one `*` stands for any text, or one `{user}` for the name of a
         /// user. Of several patterns that match, the first is used; a name has priority over a
         /// pattern.
-        pub name: String = String::new(), Spec::NONE.required().example("\"room-*\"");
+        pub name: String = String::new(), required, example("\"room-*\"");
 
         /// When the channel exists: `advance`, from the start of the gateway, or `first-join`, from
         /// the first join until the last member leaves. Without this key, a name has `advance` and
         /// a pattern `first-join`; a pattern cannot have `advance`.
-        pub create: Option<Create> = None, Spec::NONE.example("\"first-join\"");
+        pub create: Option<Create> = None, example("\"first-join\"");
 
         /// Who may join.
         ///
@@ -58,10 +58,10 @@ keys! {
         /// - `hook`: clients that the backend of the route's hooks allows.
         /// - `{ tokens = ["..."] }`: clients that connected with one of these tokens.
         /// - `{ claim = "role", value = "admin" }`: clients whose JWT has this claim.
-        pub join: Rule = Rule::Anyone, Spec::NONE;
+        pub join: Rule = Rule::Anyone;
 
         /// Who may publish by a command: a rule as for `join`. A publisher must also be a member.
-        pub publish: Rule = Rule::Anyone, Spec::NONE;
+        pub publish: Rule = Rule::Anyone;
     }
 }
 
@@ -69,14 +69,14 @@ keys! {
     /// A rule that is a table: tokens, or a claim with its value.
     struct RuleTable {
         /// Tokens, 1 to 1024.
-        pub tokens: Option<Vec<Secret>> = None, Spec::NONE.example("[\"...\"]");
+        pub tokens: Option<Vec<Secret>> = None, example("[\"...\"]");
 
         /// The name of a claim of the JWT.
-        pub claim: Option<String> = None, Spec::NONE.example("\"role\"");
+        pub claim: Option<String> = None, example("\"role\"");
 
         /// The required value of the claim: an equal string, a number or boolean of that spelling,
         /// or an array with such an element.
-        pub value: Option<String> = None, Spec::NONE.example("\"admin\"");
+        pub value: Option<String> = None, example("\"admin\"");
     }
 }
 

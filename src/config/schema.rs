@@ -112,7 +112,7 @@ fn conditions(keys: &[Key]) -> Vec<Value> {
         let default = key.default.as_deref();
         let default: Option<Value> = default.and_then(|it| serde_json::from_str(it).ok());
         let set = default.map(|default| json!({ "not": { "const": default } }));
-        let set = set.unwrap_or(true.into());
+        let set = set.unwrap_or_else(|| true.into());
         others.map(move |other| {
             let both = json!({ "required": [key.name, other], "properties": { key.name: set } });
             json!({ "not": both })

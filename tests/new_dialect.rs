@@ -173,7 +173,7 @@ fn a_new_dialect_is_configured_by_its_name() {
     assert_eq!(
         read(&format!("{ROUTE}lenient = true")),
         Err(
-            "f.toml:12: routes[0].lenient: a route of dialect \"plain\" has no such key; allowed \
+            "f.toml:12: routes[0].lenient: dialect \"plain\" has no such key; allowed \
              here: path, dialect, name, namespace, origin, playground_path, push_path, drop_path, \
              tokens, token_from, commands, message_bytes_max, outbox_bytes_max, \
              ping_interval_ms, idle_timeout_ms"

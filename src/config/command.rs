@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 
 use super::error::Errors;
-use super::key::{Key, Keys, Shape, Spec, Table, Value, keys};
-use super::keywords::{key_in, quoted, spelled};
+use super::key::{Keys, Shape, Spec, Table, Value, keys};
+use super::keywords::{key_in, spelled};
 use super::read::{Entry, Reader, check_count};
 use super::rule::Rule;
 
@@ -148,21 +148,8 @@ keys! {
 }
 
 impl Table for CommandTable {
-    fn begin(_: &mut Reader, entries: &[Entry<'_>]) -> (Self, bool) {
-        let mut table = Self::blank();
-        let action = entries.iter().find(|entry| entry.key == "action");
-        let known = action.and_then(|entry| entry.value.as_str()?.parse().ok());
-        table.action = known.unwrap_or(ActionWord::Echo);
-        (table, known.is_some())
-    }
-
-    fn allows(&self, key: &Key) -> bool {
-        let actions = key.spec.actions;
-        actions.is_empty() || actions.contains(&self.action.as_str())
-    }
-
-    fn noun(&self) -> String {
-        format!("the action {}", quoted(self.action.as_str()))
+    fn decider(&self) -> Option<(&'static str, &'static str)> {
+        Some(("action", self.action.as_str()))
     }
 }
 
@@ -234,14 +221,10 @@ impl Value for CommandSetting {
                 .into(),
             );
         }
-        let Some(table) = entry.value.as_table() else {
-            let wanted = "must be an action such as \"join\", or a table such as \
-                { action = \"reply\", data = \"...\" }";
-            reader.wrong_type(entry, wanted);
-            return None;
-        };
-        let entries = reader.entries(&entry.path, table);
-        let table: CommandTable = reader.fill(&entry.path, &entries);
+        let wanted = "must be an action such as \"join\", or a table such as \
+            { action = \"reply\", data = \"...\" }";
+        let entries = reader.table(entry, wanted)?;
+        let table: CommandTable = reader.read_table(&entry.path, &entries);
         Some(table.into())
     }
 
@@ -264,12 +247,9 @@ impl Value for BTreeMap<String, CommandSetting> {
     }
 
     fn read(reader: &mut Reader, entry: &Entry<'_>, spec: &Spec) -> Option<Self> {
-        let Some(table) = entry.value.as_table() else {
-            reader.wrong_type(entry, "must be a table of lines such as join = \"join\"");
-            return None;
-        };
+        let wanted = "must be a table of lines such as join = \"join\"";
         let mut commands = Self::new();
-        for entry in reader.entries(&entry.path, table) {
+        for entry in reader.table(entry, wanted)? {
             let command = CommandSetting::read(reader, &entry, spec);
             commands.extend(command.map(|command| (entry.key.to_owned(), command)));
         }

@@ -6,7 +6,7 @@
 //! knows a key by name.
 
 use super::error::Errors;
-use super::keywords::{key_in, quoted_list};
+use super::keywords::{key_in, quoted, quoted_list};
 use super::read::{Entry, Reader};
 use crate::dialect::{self, Dialect};
 use crate::vocabulary::limits::{Allowed, Settings};
@@ -22,7 +22,7 @@ pub(crate) struct Spec {
     pub(super) example: &'static str,
     /// The rule for a text, or for each text of a list.
     pub(super) check: Option<Check>,
-    /// The text that stands for no value, where a key has a default.
+    /// The text that means `None`, such as `auto`.
     pub(super) none: Option<&'static str>,
     pub(super) is_required: bool,
     /// Whether no value of a list may occur twice.
@@ -138,12 +138,13 @@ pub(crate) enum Shape {
 }
 
 impl Key {
-    /// The dialects whose routes have the key, in the order of their registry.
-    pub(super) fn dialects(&self) -> Vec<&'static str> {
-        let is_by_dialect = self.spec.is_by_dialect;
-        let all =
-            dialect::of_routes().filter(|it| !is_by_dialect || it.route_spec().has(self.name));
-        all.map(Dialect::name).collect()
+    /// Whether the key is one of tables with this word, a dialect or an action.
+    pub(super) fn is_for(&self, word: &str) -> bool {
+        if self.spec.is_by_dialect {
+            let mut all = dialect::of_routes();
+            return all.any(|it| it.name() == word && it.route_spec().has(self.name));
+        }
+        self.spec.actions.is_empty() || self.spec.actions.contains(&word)
     }
 
     /// The sentence that says which dialects or actions have the key, if not all do.
@@ -151,17 +152,15 @@ impl Key {
         if !self.spec.actions.is_empty() {
             return Some(format!("Only for {}.", quoted_list(self.spec.actions)));
         }
-        if !self.spec.is_by_dialect {
-            return None;
-        }
-        let has = self.dialects();
         let all = dialect::of_routes().map(Dialect::name);
-        let lacks: Vec<&str> = all.filter(|it| !has.contains(it)).collect();
-        Some(if lacks.len() < has.len() {
-            format!("Not for {}.", quoted_list(&lacks))
+        let (has, lacks): (Vec<&str>, Vec<&str>) = all.partition(|it| self.is_for(it));
+        if lacks.is_empty() {
+            None
+        } else if lacks.len() < has.len() {
+            Some(format!("Not for {}.", quoted_list(&lacks)))
         } else {
-            format!("Only for {}.", quoted_list(&has))
-        })
+            Some(format!("Only for {}.", quoted_list(&has)))
+        }
     }
 }
 
@@ -205,7 +204,7 @@ pub(crate) trait Value: Sized + PartialEq {
     /// Records what the row's rules do not allow, for values made in code as well.
     fn check(&self, _at: &str, _spec: &Spec, _errors: &mut Errors) {}
 
-    /// The value in TOML; `None` if it stands for an absent key.
+    /// The value in TOML; `None` if the printed config shows no default.
     fn toml(&self) -> Option<String> {
         None
     }
@@ -222,7 +221,7 @@ pub(crate) trait Keys: Sized + PartialEq {
     /// Reads the value of `entry`, whose key is among the rows.
     fn read_key(&mut self, reader: &mut Reader, entry: &Entry<'_>);
 
-    /// Checks each field by its own row; `at` is the table's name, with a dot unless it is empty.
+    /// Checks each field by its own row; `at` is the key of the table.
     fn check_keys(&self, at: &str, errors: &mut Errors);
 
     /// Whether the field of this key differs from its default.
@@ -231,24 +230,13 @@ pub(crate) trait Keys: Sized + PartialEq {
 
 /// A table of the file.
 pub(crate) trait Table: Keys {
-    /// The key that decides which others the table may have, if one does.
-    const DECIDED_BY: Option<&'static str> = None;
-
-    /// The value that the entries are read into, and whether it is known which keys it may have:
-    /// it is not if the key that decides it is missing or wrong.
-    fn begin(_reader: &mut Reader, _entries: &[Entry<'_>]) -> (Self, bool) {
-        (Self::blank(), true)
+    /// The key whose word decides which others the table may have, and that word.
+    fn decider(&self) -> Option<(&'static str, &'static str)> {
+        None
     }
 
-    /// Whether a table of this kind has the key.
-    fn allows(&self, _key: &Key) -> bool {
-        true
-    }
-
-    /// The subject of the sentence "... has no such key".
-    fn noun(&self) -> String {
-        "this table".to_owned()
-    }
+    /// Sets the defaults that depend on that word and on other tables.
+    fn inherit(&mut self, _reader: &Reader) {}
 }
 
 impl<T: Table> Value for T {
@@ -257,8 +245,12 @@ impl<T: Table> Value for T {
     }
 
     fn read(reader: &mut Reader, entry: &Entry<'_>, spec: &Spec) -> Option<Self> {
-        let entries = reader.table(entry, spec)?;
-        Some(reader.fill(&entry.path, &entries))
+        let wanted = match spec.example {
+            "" => format!("must be a table, [{}]", entry.path),
+            example => format!("must be a table such as {example}"),
+        };
+        let entries = reader.table(entry, &wanted)?;
+        Some(reader.read_table(&entry.path, &entries))
     }
 
     fn check(&self, at: &str, _: &Spec, errors: &mut Errors) {
@@ -266,23 +258,20 @@ impl<T: Table> Value for T {
     }
 }
 
-/// Checks the rows of a table: which keys it may have, which exclude each other, and each by
-/// itself.
+/// Checks the rows of a table: which keys it may have, which exclude each other, and each by itself.
 pub(super) fn check_table<T: Table>(table: &T, at: &str, errors: &mut Errors) {
     let keys = T::keys();
-    let is_certain = T::DECIDED_BY.is_none_or(|key| !errors.is_wrong(&key_in(at, key)));
-    let foreign = |key: &&Key| is_certain && !table.allows(key) && table.is_set(key.name);
-    for key in keys.iter().filter(foreign) {
-        let problem = format!("{} has no such key", table.noun());
-        errors.error(&key_in(at, key.name), problem);
+    if let Some((decider, word)) = table.decider()
+        && !errors.is_wrong(&key_in(at, decider))
+    {
+        let foreign = |key: &&Key| !key.is_for(word) && table.is_set(key.name);
+        for key in keys.iter().filter(foreign) {
+            let problem = format!("{decider} {} has no such key", quoted(word));
+            errors.error(&key_in(at, key.name), problem);
+        }
     }
     check_excluded(table, at, &keys, errors);
-    let at = if at.is_empty() {
-        String::new()
-    } else {
-        format!("{at}.")
-    };
-    table.check_keys(&at, errors);
+    table.check_keys(at, errors);
 }
 
 /// Checks that no two keys are set that exclude each other.
@@ -332,7 +321,7 @@ impl<T: Settings> Keys for T {
         for setting in T::SETTINGS {
             let number = self.number(setting.key);
             let checked = number.map_or(Ok(()), |it| setting.allowed.check(it.into()));
-            errors.check(&format!("{at}{}", setting.key), checked);
+            errors.check(&key_in(at, setting.key), checked);
         }
     }
 
@@ -441,7 +430,8 @@ macro_rules! keys {
                 use $crate::config::key::Value;
                 $( {
                     let spec = $crate::config::key::Spec::NONE $(.$rule($($($argument),*)?))*;
-                    self.$field.check(&format!("{at}{}", stringify!($field)), &spec, errors);
+                    let path = $crate::config::keywords::key_in(at, stringify!($field));
+                    self.$field.check(&path, &spec, errors);
                 } )+
                 $( $crate::config::key::Keys::check_keys(&self.$flat, at, errors); )?
             }

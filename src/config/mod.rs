@@ -372,7 +372,7 @@ fn read(name: &str, text: &str) -> (Config, Errors) {
         // Routes inherit from tables that may come later in the file.
         let routes = entries.iter().position(|entry| entry.key == "routes");
         let routes = routes.map(|index| entries.remove(index));
-        config = reader.fill("", &entries);
+        config = reader.read_table("", &entries);
         reader.inherited = (config.limits, config.heartbeat);
         match routes {
             Some(routes) => config.read_key(&mut reader, &routes),

@@ -33,18 +33,27 @@ pub(crate) struct Entry<'t> {
 
 impl Reader {
     /// Reads a table: each of its entries, and that no required key is missing.
-    pub(super) fn fill<T: Table>(&mut self, at: &str, entries: &[Entry<'_>]) -> T {
+    pub(super) fn read_table<T: Table>(&mut self, at: &str, entries: &[Entry<'_>]) -> T {
         let keys = T::keys();
-        let (mut table, is_certain) = T::begin(self, entries);
-        let allowed = |key: &&Key| !is_certain || table.allows(key);
-        let allowed: Vec<&Key> = keys.iter().filter(allowed).collect();
-        for entry in entries {
+        let mut table = T::blank();
+        // The key that decides which others there are comes first, wherever it stands.
+        let decider = table.decider().map(|(key, _)| key);
+        let deciding = entries.iter().find(|entry| Some(entry.key) == decider);
+        if let Some(entry) = deciding {
+            table.read_key(self, entry);
+        }
+        table.inherit(self);
+        let is_known = deciding.is_some_and(|entry| !self.errors.is_wrong(&entry.path));
+        let word = table.decider().filter(|_| is_known);
+        let allows = |key: &&Key| word.is_none_or(|(_, word)| key.is_for(word));
+        let allowed: Vec<&Key> = keys.iter().filter(allows).collect();
+        for entry in entries.iter().filter(|entry| Some(entry.key) != decider) {
             if allowed.iter().any(|key| key.name == entry.key) {
                 table.read_key(self, entry);
             } else {
-                let is_row = keys.iter().any(|key| key.name == entry.key);
-                let noun = is_row.then(|| table.noun());
-                self.not_allowed(entry, noun.as_deref(), &allowed);
+                let is_of_others = keys.iter().any(|key| key.name == entry.key);
+                let word = word.filter(|_| is_of_others);
+                self.not_allowed(entry, word, &allowed);
             }
         }
         for key in allowed.iter().filter(|key| key.spec.is_required) {
@@ -81,13 +90,9 @@ impl Reader {
     }
 
     /// Returns the entries of a value that must be a table.
-    pub(super) fn table<'t>(&mut self, entry: &Entry<'t>, spec: &Spec) -> Option<Vec<Entry<'t>>> {
+    pub(super) fn table<'t>(&mut self, entry: &Entry<'t>, wanted: &str) -> Option<Vec<Entry<'t>>> {
         let Some(table) = entry.value.as_table() else {
-            let wanted = match spec.example {
-                "" => format!("must be a table, [{}]", entry.path),
-                example => format!("must be a table such as {example}"),
-            };
-            self.wrong_type(entry, &wanted);
+            self.wrong_type(entry, wanted);
             return None;
         };
         Some(self.entries(&entry.path, table))
@@ -193,18 +198,18 @@ impl Reader {
         self.error(entry, format!("{wanted}; found {found}"));
     }
 
-    /// Records that a table has no such key; `noun` is the table's, if others of its kind have it.
-    fn not_allowed(&mut self, entry: &Entry<'_>, noun: Option<&str>, allowed: &[&Key]) {
+    /// Records that a table has no such key; `decider` is given if others of its kind have it.
+    fn not_allowed(&mut self, entry: &Entry<'_>, decider: Option<(&str, &str)>, allowed: &[&Key]) {
         let names: Vec<&str> = allowed.iter().map(|key| key.name).collect();
-        let near = nearest(entry.key, &names).filter(|_| noun.is_none());
-        let near = near.map(|name| format!("did you mean {}? ", quoted(name)));
-        let near = near.unwrap_or_default();
-        let problem = match noun {
-            Some(noun) => format!("{noun} has no such key"),
-            None => "unknown key".to_owned(),
+        let problem = match (decider, nearest(entry.key, &names)) {
+            (Some((key, word)), _) => format!("{key} {} has no such key;", quoted(word)),
+            (None, Some(name)) => format!("unknown key; did you mean {}?", quoted(name)),
+            (None, None) => "unknown key;".to_owned(),
         };
-        let problem = format!("{problem}; {near}allowed here: {}", names.join(", "));
-        self.error(entry, problem);
+        self.error(
+            entry,
+            format!("{problem} allowed here: {}", names.join(", ")),
+        );
     }
 }
 

@@ -31,7 +31,12 @@ fn put_table(page: &mut String, table: &str, keys: &[Key]) {
             let brackets = if key.shape.is_list() {
                 format!("[[{name}]]")
             } else {
-                format!("[{name}]")
+                let each = if matches!(key.shape, Shape::Map(_)) {
+                    ".NAME"
+                } else {
+                    ""
+                };
+                format!("[{name}{each}]")
             };
             writeln!(page, "\n## `{brackets}`").expect(INTO_A_STRING);
             if table.is_empty() {

@@ -11,7 +11,7 @@ use super::backend::{HookKind, Hooks};
 use super::command::CommandSetting;
 use super::credentials::{Jwt, TokenSource};
 use super::error::Errors;
-use super::key::{Key, Keys as _, Shape, Spec, Table, Value, keys};
+use super::key::{Keys as _, Shape, Spec, Table, Value, keys};
 use super::keywords::{quoted, spelled, unknown};
 use super::read::{Entry, Reader};
 use super::rule::ChannelSetting;
@@ -209,24 +209,13 @@ keys! {
 impl Table for PushHeader {}
 
 impl Table for Route {
-    const DECIDED_BY: Option<&'static str> = Some("dialect");
+    fn decider(&self) -> Option<(&'static str, &'static str)> {
+        Some(("dialect", self.dialect.name()))
+    }
 
-    /// The dialect decides the other keys, wherever it stands.
-    fn begin(reader: &mut Reader, entries: &[Entry<'_>]) -> (Self, bool) {
-        let entry = entries.iter().find(|entry| entry.key == "dialect");
-        let known = entry.and_then(|entry| dialect_named(entry.value.as_str()?));
-        let mut route = Self::new("", known.unwrap_or_else(first_dialect));
+    fn inherit(&mut self, reader: &Reader) {
         let (limits, heartbeat) = &reader.inherited;
-        route.limits = RouteLimits::inherited(route.dialect, limits, heartbeat);
-        (route, known.is_some())
-    }
-
-    fn allows(&self, key: &Key) -> bool {
-        !key.spec.is_by_dialect || self.has(key.name)
-    }
-
-    fn noun(&self) -> String {
-        format!("a route of dialect {}", quoted(self.dialect.name()))
+        self.limits = RouteLimits::inherited(self.dialect, limits, heartbeat);
     }
 }
 

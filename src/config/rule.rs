@@ -140,12 +140,8 @@ impl Value for Rule {
             let unknown = || format!("is an unknown word, allowed are {ALLOWED}");
             return reader.ok(entry, rule.map(|(_, rule)| rule).ok_or_else(unknown));
         }
-        let Some(table) = entry.value.as_table() else {
-            reader.wrong_type(entry, &format!("must be one of {ALLOWED}"));
-            return None;
-        };
-        let entries = reader.entries(&entry.path, table);
-        let table: RuleTable = reader.fill(&entry.path, &entries);
+        let entries = reader.table(entry, &format!("must be one of {ALLOWED}"))?;
+        let table: RuleTable = reader.read_table(&entry.path, &entries);
         if reader.errors.is_wrong(&entry.path) {
             return None;
         }

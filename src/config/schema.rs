@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::Config;
 use super::key::{Key, Keys as _, Shape};
-use super::route::dialect_names;
 use crate::vocabulary::limits::Allowed;
 
 /// Returns the text that `campanile config --schema` prints.
@@ -77,33 +76,21 @@ fn description(key: &Key) -> String {
 /// The keys that a dialect or an action does not have, and those that exclude each other.
 fn conditions(keys: &[Key]) -> Vec<Value> {
     let mut conditions = Vec::new();
-    let mut forbid = |decider: &str, word: &str, is_foreign: &dyn Fn(&Key) -> bool| {
-        let foreign: Map<String, Value> = keys
-            .iter()
-            .filter(|key| is_foreign(key))
-            .map(|key| (key.name.to_owned(), false.into()))
-            .collect();
-        conditions.push(json!({
-            "if": { "properties": { decider: { "const": word } }, "required": [decider] },
-            "then": { "properties": foreign },
-        }));
-    };
-    if keys.iter().any(|key| key.name == "dialect") {
-        for dialect in dialect_names() {
-            forbid("dialect", dialect, &|key| {
-                !key.dialects().contains(&dialect)
-            });
-        }
-    }
-    if let Some(Shape::Words(words)) = keys
+    for decider in keys
         .iter()
-        .find(|key| key.name == "action")
-        .map(|it| &it.shape)
+        .filter(|key| ["dialect", "action"].contains(&key.name))
     {
+        let Shape::Words(words) = &decider.shape else {
+            continue;
+        };
         for word in words {
-            forbid("action", word, &|key| {
-                !key.spec.actions.is_empty() && !key.spec.actions.contains(word)
-            });
+            let foreign = keys.iter().filter(|key| !key.is_for(word));
+            let foreign = foreign.map(|key| (key.name.to_owned(), Value::from(false)));
+            let name = decider.name;
+            conditions.push(json!({
+                "if": { "properties": { name: { "const": word } }, "required": [name] },
+                "then": { "properties": foreign.collect::<Map<_, _>>() },
+            }));
         }
     }
     let excluded = keys.iter().flat_map(|key| {

@@ -105,12 +105,8 @@ impl Value for Secret {
         if let Some(text) = entry.value.as_str() {
             return Some(Self::new(text));
         }
-        let Some(table) = entry.value.as_table() else {
-            let wanted = "must be a string, { file = \"...\" } or { env = \"...\" }";
-            reader.wrong_type(entry, wanted);
-            return None;
-        };
-        let entries = reader.entries(&entry.path, table);
+        let wanted = "must be a string, { file = \"...\" } or { env = \"...\" }";
+        let entries = reader.table(entry, wanted)?;
         let [source] = &entries[..] else {
             reader.error(entry, "must have one key, file or env");
             return None;

@@ -18,16 +18,15 @@ use crate::dialect::{self, DefaultRoute, Dialect};
 pub fn default_text() -> String {
     let mut text = String::from(HEAD);
     for key in Config::keys() {
-        let keys = key.shape.table();
-        let Some(keys) = keys.filter(|_| key.name != "routes") else {
-            if key.name == "routes" {
-                put_default_routes(&mut text);
-            } else {
-                put_key(&mut text, &key, "");
-            }
+        let Some(keys) = key.shape.table() else {
+            put_key(&mut text, &key, "");
             continue;
         };
-        put_comment(&mut text, &key);
+        put_doc(&mut text, &key);
+        if key.name == "routes" {
+            put_default_routes(&mut text);
+            continue;
+        }
         let before = if key.shape.is_list() {
             writeln!(text, "# [[{}]]", key.name).expect(INTO_A_STRING);
             "# "
@@ -63,10 +62,7 @@ fn put_default_route(
     default: &DefaultRoute,
     documented: &mut BTreeSet<&'static str>,
 ) {
-    if documented.insert("routes") {
-        let routes = Config::keys().into_iter().find(|key| key.name == "routes");
-        put_comment(text, &routes.expect("it is among them"));
-    } else {
+    if !documented.is_empty() {
         text.push('\n');
     }
     text.push_str("[[routes]]\n");
@@ -76,7 +72,7 @@ fn put_default_route(
     let keys = Route::keys();
     let (tables, plain): (Vec<&Key>, Vec<&Key>) = keys
         .iter()
-        .filter(|key| key.dialects().contains(&name))
+        .filter(|key| key.is_for(name))
         .partition(|key| default.puts_table(key.name));
     for key in plain {
         let value = values.iter().find(|(name, _)| *name == key.name);
@@ -174,23 +170,30 @@ fn put_key(text: &mut String, key: &Key, before: &str) {
     text.push_str(&line);
 }
 
-/// Appends an empty line and everything that is said of a key.
-fn put_comment(text: &mut String, key: &Key) {
+/// Appends an empty line and the documentation of a key.
+fn put_doc(text: &mut String, key: &Key) {
     text.push('\n');
-    let mut put = |line: &str| {
-        text.push_str(format!("#{}", with_quotes(line)).trim_end());
-        text.push('\n');
-    };
-    key.doc.iter().for_each(|line| put(line));
+    for line in key.doc {
+        put_comment_line(text, line);
+    }
+}
+
+fn put_comment_line(text: &mut String, line: &str) {
+    text.push_str(format!("#{}", with_quotes(line)).trim_end());
+    text.push('\n');
+}
+
+/// Appends the documentation of a key, of the keys of an inline table, and all rules of its row.
+fn put_comment(text: &mut String, key: &Key) {
+    put_doc(text, key);
+    let mut put = |line: &str| put_comment_line(text, line);
     if key.name == "dialect" {
         for dialect in dialect::of_routes() {
             let name = quoted(dialect.name());
             put(&format!("   {name:<16}{}", dialect.route_spec().summary));
         }
     }
-    let is_section = Config::keys().iter().any(|it| it.name == key.name);
-    let inner = key.shape.inline_table().filter(|_| !is_section);
-    for inner in inner.unwrap_or_default() {
+    for inner in key.shape.inline_table().unwrap_or_default() {
         put(&format!("   {}", inner.name));
         let lines = inner.doc.iter().filter(|line| !line.is_empty());
         lines.for_each(|line| put(&format!("    {line}")));
@@ -366,7 +369,7 @@ mod tests {
         for dialect in of_routes() {
             let name = dialect.name();
             let others = Route::keys().into_iter();
-            let others = others.filter(|key| key.dialects().contains(&name));
+            let others = others.filter(|key| key.is_for(name));
             for key in others.filter(|key| !["path", "dialect"].contains(&key.name)) {
                 let head = format!("[[routes]]\npath = \"/a\"\ndialect = \"{name}\"\n");
                 check_rows(&(head + &value(&key)));

@@ -165,7 +165,7 @@ mod tests {
                 let text =
                     format!("{WSRV}[routes.commands]\n\"a b\" = {{ {line}, action = '{action}' }}");
                 let expected = format!(
-                    "f.toml:5: routes[0].commands.\"a b\".{key}: the action \"{action}\" has no \
+                    "f.toml:5: routes[0].commands.\"a b\".{key}: action \"{action}\" has no \
                      such key; allowed here: {allowed}"
                 );
                 let is_allowed = actions.split(' ').any(|it| it == action);

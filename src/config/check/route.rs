@@ -356,7 +356,7 @@ mod tests {
             let error = errors.iter().next().expect("it has one");
             let expected = format!("routes[5].{key}");
             assert_eq!(error.key.as_deref(), Some(expected.as_str()));
-            assert_eq!(error.problem, "a route of dialect \"echo\" has no such key");
+            assert_eq!(error.problem, "dialect \"echo\" has no such key");
         }
     }
 }

@@ -111,7 +111,7 @@ fn a_route_has_the_keys_of_its_dialect() {
         for (line, dialects) in LINES {
             let (key, _) = line.split_once(' ').expect("a key and a value");
             let expected = format!(
-                "f.toml:4: routes[0].{key}: a route of dialect \"{dialect}\" has no such \
+                "f.toml:4: routes[0].{key}: dialect \"{dialect}\" has no such \
                  key; allowed here: {allowed}"
             );
             // Where the key stands before the dialect, it is known all the same.

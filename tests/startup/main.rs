@@ -160,7 +160,12 @@ fn unauthenticated_pushes_need_a_loopback_address() {
     assert_start_error(
         campanile(&["--listen", "0.0.0.0:0"]),
         "listen: 0.0.0.0:0 is not a loopback address, and /push is open to everyone who reaches \
-         it; give its route a push_secret or a push_header, or start with --insecure",
+         it; give its route a push_secret or a push_header, or start with --insecure\n\
+         campanile: listen: 0.0.0.0:0 is not a loopback address, so the header x-user-id is not \
+         believed, and nothing else names the user of a client of /edk; give its route tokens, a \
+         jwt or hooks on \"open\", or trust_user_header = true if whatever stands in front of the \
+         gateway sets that header itself, or, in a program that embeds the gateway, a function \
+         that authenticates (authenticated_by_code), or start with --insecure",
     );
 }
 

@@ -258,7 +258,8 @@ impl<T: Table> Value for T {
     }
 }
 
-/// Checks the rows of a table: which keys it may have, which exclude each other, and each by itself.
+/// Checks the rows of a table: which keys it may have, which exclude each other, and each by
+/// itself.
 pub(super) fn check_table<T: Table>(table: &T, at: &str, errors: &mut Errors) {
     let keys = T::keys();
     if let Some((decider, word)) = table.decider()

@@ -127,7 +127,7 @@ enum Endpoint<'p> {
     Sessions,
     Session(&'p str),
     Channels,
-    JsonObject(&'p str),
+    Members(&'p str),
     Users,
 }
 
@@ -249,7 +249,7 @@ impl Api {
             Endpoint::Sessions => Lookup::sessions(query, handle, limits),
             Endpoint::Session(id) => Lookup::session(id, query),
             Endpoint::Channels => Lookup::channels(query, handle, limits),
-            Endpoint::JsonObject(channel) => Lookup::members(channel, query, handle, limits),
+            Endpoint::Members(channel) => Lookup::members(channel, query, handle, limits),
             Endpoint::Users => Lookup::users(query, handle, limits),
         };
         lookup.map(Started::Lookup)
@@ -374,7 +374,7 @@ impl<'p> Endpoint<'p> {
             [Some(word), Some(channel), Some(last), None] if !channel.is_empty() => {
                 let is_members =
                     decoded_segment(word)? == "channels" && decoded_segment(last)? == "members";
-                is_members.then_some(Self::JsonObject(channel))
+                is_members.then_some(Self::Members(channel))
             }
             _ => None,
         }
@@ -389,7 +389,7 @@ impl<'p> Endpoint<'p> {
             Endpoint::Sessions,
             Endpoint::Session("{id}"),
             Endpoint::Channels,
-            Endpoint::JsonObject("{name}"),
+            Endpoint::Members("{name}"),
             Endpoint::Users,
         ];
         CallKind::ALL.map(Endpoint::Call).into_iter().chain(others)
@@ -405,7 +405,7 @@ impl<'p> Endpoint<'p> {
             Self::Sessions => "sessions".to_owned(),
             Self::Session(id) => format!("sessions/{id}"),
             Self::Channels => "channels".to_owned(),
-            Self::JsonObject(channel) => format!("channels/{channel}/members"),
+            Self::Members(channel) => format!("channels/{channel}/members"),
             Self::Users => "users".to_owned(),
         }
     }
@@ -418,7 +418,7 @@ impl<'p> Endpoint<'p> {
             | Self::Sessions
             | Self::Session(_)
             | Self::Channels
-            | Self::JsonObject(_)
+            | Self::Members(_)
             | Self::Users => Method::GET,
         }
     }
@@ -503,7 +503,7 @@ mod tests {
             Some(Endpoint::Call(CallKind::Publish))
         );
         let members = Endpoint::find("%63hannels/a%2Fb/members");
-        assert_eq!(members, Some(Endpoint::JsonObject("a%2Fb")));
+        assert_eq!(members, Some(Endpoint::Members("a%2Fb")));
         assert_eq!(Endpoint::find("pub%256Cish"), None);
         for path in ["/api/v1/users", "/%61pi/v1/users", "/api/%76%31/users"] {
             assert_eq!(path_within(path), Some("users"), "{path}");

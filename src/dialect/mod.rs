@@ -264,7 +264,7 @@ impl Options {
         let Self {
             push_kind,
             schema,
-            lenient: _, // only about decoding
+            lenient: _of_decoding,
         } = self;
         let is_builtin = |schema: &Schema| matches!(schema, Schema::Builtin);
         *push_kind == other.push_kind && is_builtin(schema) == is_builtin(&other.schema)

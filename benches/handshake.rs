@@ -1,6 +1,6 @@
 //! Cost of an upgrade.
 //!
-//! `judge` is the gateway's own part: checks, `Sec-WebSocket-Accept` and the 101. `upgrade` is
+//! `validate` is the gateway's own part: checks, `Sec-WebSocket-Accept` and the 101. `upgrade` is
 //! everything from an accepted connection to an aborted session, with hyper and without the kernel.
 
 use campanile::ws::handshake;
@@ -18,7 +18,7 @@ mod requests;
 #[path = "support/server.rs"]
 mod server;
 
-fn judge(criterion: &mut Criterion) {
+fn validate(criterion: &mut Criterion) {
     let request = upgrade_request("/ws");
     let lines = request.lines().filter_map(|line| line.split_once(": "));
     let headers: Vec<(&str, &[u8])> = lines.map(|(name, text)| (name, text.as_bytes())).collect();
@@ -29,12 +29,12 @@ fn judge(criterion: &mut Criterion) {
     };
     let mut output = Vec::new();
     respond(&mut output);
-    checksum::check("judge", &output, WITH_SUBPROTOCOL);
+    checksum::check("validate", &output, WITH_SUBPROTOCOL);
     let output_bytes = output.len();
 
     let mut group = criterion.benchmark_group("handshake");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("judge", |bencher| {
+    group.bench_function("validate", |bencher| {
         bencher.iter(|| {
             output.clear();
             respond(&mut output);
@@ -86,5 +86,5 @@ const UPGRADES: [(&str, u32); 5] = [
 const WITH_SUBPROTOCOL: u32 = 0xb24c_b479;
 const WITHOUT: u32 = 0x1206_a59d;
 
-criterion_group!(benches, judge, upgrade);
+criterion_group!(benches, validate, upgrade);
 criterion_main!(benches);

@@ -43,7 +43,7 @@ fn main() -> Result<(), String> {
 
 /// In the order in which a message passes them.
 const ALL: &[Workload] = &[
-    Workload::new("handshake", "request", 2_000, 1, judge),
+    Workload::new("handshake", "request", 2_000, 1, validate),
     Workload::new("decode", "frame", 12_800, 128, decode),
     Workload::new("decode-wsrv", "message", 2_000, 1, decode_as),
     Workload::new("decode-easyws", "message", 2_000, 1, decode_as),
@@ -65,7 +65,7 @@ const ALL: &[Workload] = &[
 ];
 
 /// Validates a browser's upgrade request and encodes the 101.
-fn judge(_: &str, requests: u64) {
+fn validate(_: &str, requests: u64) {
     let request = upgrade_request("/ws");
     let lines = request.lines().filter_map(|line| line.split_once(": "));
     let headers: Vec<(&str, &[u8])> = lines.map(|(name, text)| (name, text.as_bytes())).collect();

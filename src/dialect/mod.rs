@@ -260,8 +260,14 @@ impl Options {
     /// Returns whether publications are encoded to the same bytes under both.
     #[must_use]
     pub fn encodes_like(&self, other: &Self) -> bool {
-        let is_builtin = |options: &Self| matches!(options.schema, Schema::Builtin);
-        self.push_kind == other.push_kind && is_builtin(self) == is_builtin(other)
+        // Named one by one, so that a new option needs a decision here.
+        let Self {
+            push_kind,
+            schema,
+            lenient: _of_decoding_only,
+        } = self;
+        let is_builtin = |schema: &Schema| matches!(schema, Schema::Builtin);
+        *push_kind == other.push_kind && is_builtin(schema) == is_builtin(&other.schema)
     }
 }
 

@@ -139,10 +139,12 @@ fn backend_terms(config: &Config, machine: Machine) -> [MemoryTerm; 3] {
     let backends = config.backends.iter().map(|backend| &backend.limits);
     let queues = backends
         .clone()
-        .map(|backend| HOOK_KINDS * u64::from(backend.requests_waiting_bytes_max));
+        .map(|backend| HOOK_KINDS as u64 * u64::from(backend.requests_waiting_bytes_max));
     // Responses that are being read.
     let answers = backends.clone().map(|backend| {
-        HOOK_KINDS * u64::from(backend.requests_in_flight_max) * u64::from(backend.answer_bytes_max)
+        HOOK_KINDS as u64
+            * u64::from(backend.requests_in_flight_max)
+            * u64::from(backend.answer_bytes_max)
     });
     let values = backends.map(|backend| u64::from(backend.values_bytes_max));
     [
@@ -229,7 +231,7 @@ const SESSION_BYTES: u64 = 1_536;
 /// hyper and what is around it, without buffers.
 const HTTP_BYTES: u64 = 29 * 1_024;
 /// The kinds of hook: open, authenticate, message, join, publish, command, close.
-const HOOK_KINDS: u64 = 7;
+pub(crate) const HOOK_KINDS: usize = 7;
 /// A line that waits to be written, without its text.
 const LINE_BYTES: u64 = 64;
 /// A message between shards without what it points to.

@@ -45,6 +45,7 @@ use self::key::{Keys, Shape, Spec, Table, Value, keys};
 pub(crate) use self::keywords::quoted;
 pub use self::listen::Listen;
 pub use self::log::{Log, LogForm, LogLevel};
+pub(crate) use self::memory::HOOK_KINDS;
 pub use self::memory::{Machine, MemoryBound, MemoryTerm};
 use self::read::{Entry, Reader};
 pub use self::reference::reference;

@@ -12,6 +12,7 @@
 
 use super::values::HookValues;
 use crate::codec::message_json::DataJson;
+use crate::config::HOOK_KINDS;
 use crate::handler::{Context, RouteHandle, Session, Upgrade};
 use crate::vocabulary::content::Data;
 use crate::vocabulary::public_id::PublicId;
@@ -35,7 +36,7 @@ pub(crate) enum Hook {
 
 impl Hook {
     /// All kinds, each at the index that is its discriminant.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; HOOK_KINDS] = [
         Self::Open,
         Self::Authenticate,
         Self::Message,

@@ -382,21 +382,18 @@ impl<'p> Endpoint<'p> {
 
     /// All resources, with the parameter names of the description.
     #[cfg(test)]
-    const ALL: &'static [Endpoint<'static>] = &[
-        Endpoint::Document,
-        Endpoint::Call(CallKind::Publish),
-        Endpoint::Call(CallKind::Push),
-        Endpoint::Call(CallKind::Broadcast),
-        Endpoint::Call(CallKind::Join),
-        Endpoint::Call(CallKind::Leave),
-        Endpoint::Call(CallKind::Disconnect),
-        Endpoint::Batch,
-        Endpoint::Sessions,
-        Endpoint::Session("{id}"),
-        Endpoint::Channels,
-        Endpoint::JsonObject("{name}"),
-        Endpoint::Users,
-    ];
+    fn all() -> impl Iterator<Item = Endpoint<'static>> {
+        let others = [
+            Endpoint::Document,
+            Endpoint::Batch,
+            Endpoint::Sessions,
+            Endpoint::Session("{id}"),
+            Endpoint::Channels,
+            Endpoint::JsonObject("{name}"),
+            Endpoint::Users,
+        ];
+        CallKind::ALL.map(Endpoint::Call).into_iter().chain(others)
+    }
 
     /// Returns the path relative to [`ROOT`].
     #[cfg(test)]
@@ -474,8 +471,8 @@ mod tests {
 
     #[test]
     fn a_path_leads_to_one_place_or_to_none() {
-        for place in Endpoint::ALL {
-            assert_eq!(Endpoint::find(&place.path()), Some(*place));
+        for place in Endpoint::all() {
+            assert_eq!(Endpoint::find(&place.path()), Some(place));
             assert_eq!(
                 Endpoint::find(&format!("{}/", place.path())),
                 None,

@@ -88,8 +88,7 @@ mod tests {
                 described.push((path.clone(), method.to_uppercase()));
             }
         }
-        let mut served: Vec<(String, String)> = Endpoint::ALL
-            .iter()
+        let mut served: Vec<(String, String)> = Endpoint::all()
             .map(|place| {
                 (
                     format!("{ROOT}{}", place.path()),

@@ -92,21 +92,15 @@ fn the_start_up_text_has_the_limits_of_the_process() {
 
 #[test]
 fn an_invalid_config_is_one_line_for_check_and_for_serving() {
-    let allowed = "sessions_max, message_bytes_max, outbox_bytes_max, socket_unsent_bytes_max, \
-        socket_send_buffer_bytes_max, held_bytes_per_session_max, partial_bytes_max, \
-        publication_bytes_max, batch_bytes_max, name_bytes_max, token_bytes_max, \
-        names_bytes_per_session_max, names_bytes_max, users_per_session_max, \
-        channels_per_session_max, commands_max, claims_waiting_max, busy_poll_us, \
-        handler_stall_ms, mailbox_messages_max, mailbox_bytes_max, sends_per_enter_max, \
-        sends_per_turn_max, looks_per_turn_max, gather_bytes_max, pushes_in_flight_max";
-    let unknown = format!("2: limits.bogus: unknown key; allowed here: {allowed}");
+    let unknown = "2: ring.bogus: unknown key; allowed here: submission_entries, \
+        completion_entries, buffer_count, buffer_bytes, entries_min";
     let small = "2: limits.outbox_bytes_max: 12 is too small, allowed are 4096 to 1073741824";
     let wsrv = "[[routes]]\npath = '/a'\ndialect = 'wsrv'\n";
     let backend = "4: routes[0].hooks.backend: \"app\" is unknown, there are no [[backends]]";
     let secret = "4: routes[0].jwt.secret: has 4 bytes, allowed are 32 to 4096";
     let channel = "7: routes[0].channels[1].name: \"a\" is taken by routes[0].channels[0].name";
     for (text, complaint) in [
-        ("[limits]\nbogus = 1", unknown.as_str()),
+        ("[ring]\nbogus = 1", unknown),
         ("[limits]\noutbox_bytes_max = 12", small),
         (
             &format!("{wsrv}hooks = {{ backend = 'app', on = ['open'] }}"),

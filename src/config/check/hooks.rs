@@ -3,7 +3,7 @@
 use super::super::error::Errors;
 use super::super::keywords::{quoted, quoted_list, unknown};
 use super::super::{Action, Config, HookKind, Route, Rule};
-use crate::dialect::TokenPlace;
+use crate::dialect::{self, Dialect, TokenPlace};
 
 /// Checks a route's hooks.
 pub(super) fn check(route: &Route, config: &Config, at: &str, errors: &mut Errors) {
@@ -45,9 +45,13 @@ fn check_kind(kind: HookKind, route: &Route) -> Result<(), String> {
             ))
         }
         HookKind::Authenticate if route.dialect.route_spec().token != TokenPlace::Message => {
-            let problem = "\"authenticate\" is for \"wserver\", where messages have a token; \
-                elsewhere \"open\" authenticates clients";
-            Err(problem.to_owned())
+            let has_token = |it: &&dyn Dialect| it.route_spec().token == TokenPlace::Message;
+            let names = dialect::of_routes().filter(has_token).map(Dialect::name);
+            let names = quoted_list(&names.collect::<Vec<_>>());
+            Err(format!(
+                "\"authenticate\" is for {names}, where messages have a token; elsewhere \
+                 \"open\" authenticates clients"
+            ))
         }
         HookKind::Authenticate if route.tokens.is_some() || route.jwt.is_some() => {
             let problem = "\"authenticate\" cannot be combined with tokens or a jwt, which \

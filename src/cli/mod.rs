@@ -498,7 +498,10 @@ mod tests {
             (route("jwt = { key_file = '/no/f' }"), "4: routes[0].jwt: "),
             (route("jwt = { jwks_file = '/no/f' }"), "4: routes[0].jwt: "),
             (route(schema), "5: routes[0].descriptor_set: "),
-            (format!("{backend}{}", route("")), "4: backends[0].ca_file: "),
+            (
+                format!("{backend}{}", route("")),
+                "4: backends[0].ca_file: ",
+            ),
         ] {
             let what = format!("{}:{what}", config.display());
             std::fs::write(&config, &text).expect("the temporary folder is writable");

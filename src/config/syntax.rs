@@ -27,13 +27,14 @@ pub(super) fn parse<'t>(text: &'t str, errors: &mut Errors) -> Option<Spanned<De
             );
             continue;
         };
+        let start = line_start(text, span.start);
         let line = line_at(text, span.start);
         let is_first = last_line.is_none();
-        if last_line != Some(line) && is_cause(error, line, is_first) {
+        if last_line != Some(start) && is_cause(error, line, is_first) {
             let (start, problem) = problem(error, text, span);
             errors.push(None, Some(start), problem);
         }
-        last_line = Some(line);
+        last_line = Some(start);
     }
     None
 }

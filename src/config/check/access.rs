@@ -103,7 +103,7 @@ fn check_sources(route: &Route, config: &Config, at: &str, errors: &mut Errors) 
 }
 
 /// The keys of a route that may authenticate clients.
-pub(super) fn authentication(at: &str) -> [String; 5] {
+fn authentication(at: &str) -> [String; 5] {
     ["tokens", "jwt", "hooks", "channels", "commands"].map(|key| format!("{at}.{key}"))
 }
 

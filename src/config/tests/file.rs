@@ -150,6 +150,13 @@ fn an_error_hides_neither_too_little_nor_too_much() {
             &["2: keys: not valid TOML: the value has no end"],
         ),
         (
+            "pin = no\npin = no".to_owned(),
+            &[
+                "1: pin: not valid TOML: a text must",
+                "2: pin: not valid TOML: a text must",
+            ],
+        ),
+        (
             "insecure = no\nlog = trace\npin = true".to_owned(),
             &[
                 "1: insecure: not valid TOML: a text must be in",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::key::{Keys as _, Table, keys};
+use super::key::{Keys as _, Shape, Table, keys};
 use super::keywords::{quoted, text_values};
 use super::secret::Secret;
 use super::texts::{self, CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
@@ -126,4 +126,4 @@ impl fmt::Display for TokenSource {
     }
 }
 
-text_values! { TokenSource: &["bearer", "header:NAME", "cookie:NAME", "query:NAME"]; }
+text_values! { TokenSource: Shape::Forms(&["bearer", "header:NAME", "cookie:NAME", "query:NAME"]); }

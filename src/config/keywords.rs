@@ -29,32 +29,24 @@ macro_rules! spelled {
             }
         }
 
-        impl $crate::config::key::Value for $type {
-            fn shape(_: &$crate::config::key::Spec) -> $crate::config::key::Shape {
-                $crate::config::key::Shape::Words(Self::SPELLINGS.to_vec())
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
             }
+        }
 
-            fn read(
-                reader: &mut $crate::config::read::Reader,
-                entry: &$crate::config::read::Entry<'_>,
-                _: &$crate::config::key::Spec,
-            ) -> Option<Self> {
-                reader.parsed(entry, str::parse)
-            }
-
-            fn toml(&self) -> Option<String> {
-                Some($crate::config::keywords::quoted(self.as_str()))
-            }
+        $crate::config::keywords::text_values! {
+            $type: $crate::config::key::Shape::Words(<$type>::SPELLINGS.to_vec());
         }
     };
 }
 
-/// Makes types that are read from a text the types of keys, with the forms of the text.
+/// Makes types that are read from a text the types of keys, with the shape of the text.
 macro_rules! text_values {
-    ($($type:ty: $forms:expr;)+) => { $(
+    ($($type:ty: $shape:expr;)+) => { $(
         impl $crate::config::key::Value for $type {
             fn shape(_: &$crate::config::key::Spec) -> $crate::config::key::Shape {
-                $crate::config::key::Shape::Forms($forms)
+                $shape
             }
 
             fn read(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use super::key::Shape;
 use super::keywords::{quoted, text_values};
 
 /// The address that clients and publishers connect to.
@@ -31,7 +32,7 @@ impl Listen {
     }
 }
 
-text_values! { Listen: &["ADDRESS:PORT", "localhost:PORT", ":PORT"]; }
+text_values! { Listen: Shape::Forms(&["ADDRESS:PORT", "localhost:PORT", ":PORT"]); }
 
 impl Default for Listen {
     fn default() -> Self {

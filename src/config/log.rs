@@ -1,5 +1,6 @@
 //! The level and form of the log: the key `log`, and the flag `--log`.
 
+use super::key::Shape;
 use super::keywords::{quoted, quoted_list, spelled, text_values};
 use std::fmt;
 use std::str::FromStr;
@@ -46,9 +47,9 @@ spelled!(pub LogLevel:
 );
 
 text_values! {
-    Log: &[
+    Log: Shape::Forms(&[
         "error", "warn", "info", "debug", "trace", "json", "LEVEL,json", "json,LEVEL",
-    ];
+    ]);
 }
 
 impl Default for Log {

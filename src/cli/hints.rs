@@ -186,7 +186,7 @@ mod tests {
         format!("{backend}[[routes]]\npath = '/a'\ndialect = '{dialect}'\n{lines}\n")
     }
 
-    const ALIVE: &str = "say something every 30 s, if only an empty message";
+    const ALIVE: &str = "send a message every 30 s, an empty one suffices";
     const CHAT: &str = "commands = { enter = 'join', say = 'publish', a = 'echo' }\n";
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(
             hints(&route("projectforge", CHAT)),
             [
-                "with ?ch=room, twice: one sees the other come",
+                "with ?ch=room, twice: the first sees a join",
                 r#"send {"channel":"room","cmd":"say","param":"hi"}"#
             ]
         );
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn the_hint_of_wsrv_has_the_heartbeat_interval() {
         let last = |lines: &str| hints(&route("wsrv", lines)).pop().expect("it has hints");
-        let ms = "say something every 1500 ms, if only an empty message";
+        let ms = "send a message every 1500 ms, an empty one suffices";
         assert_eq!(last("idle_timeout_ms = 1500"), ms);
     }
 

@@ -536,7 +536,7 @@ mod tests {
         let curl = "curl -X POST http://127.0.0.1:8080/push \
                     -d '{\"userId\":\"jack\",\"event\":\"topic1\",\"message\":\"Hello World\"}'";
         let say = r#"{"cmd":"publish","data":{"channel":"room","data":"hi"}}"#;
-        let alive = "say something every 30 s, if only an empty message";
+        let alive = "send a message every 30 s, an empty one suffices";
         let easyws = "cookie auth=jack, send join: room, then publish: room hi";
         let forge = r#"send {"channel":"room","cmd":"publish","param":"hi"}"#;
         let expected = format!(
@@ -553,7 +553,7 @@ mod tests {
     playground  http://127.0.0.1:8080/playground/wsrv
   easyws        ws://127.0.0.1:8080/easyws        {easyws}
     playground  http://127.0.0.1:8080/playground/easyws
-  projectforge  ws://127.0.0.1:8080/projectforge  with ?ch=room, twice: one sees the other come
+  projectforge  ws://127.0.0.1:8080/projectforge  with ?ch=room, twice: the first sees a join
                                                   {forge}
     playground  http://127.0.0.1:8080/playground/projectforge
   echo          ws://127.0.0.1:8080/echo          what you send comes back
@@ -676,7 +676,7 @@ Push to the first, from another terminal:
   easyws        ws://127.0.0.1:80/easyws                   cookie auth=<token>, send hello: world
     playground  http://127.0.0.1:80/play
   projectforge  ws://127.0.0.1:80/a/{{very}}/long/{{path}}/to/{{connect}}/to  \
-             with ?ch=room, twice: one sees the other come
+             with ?ch=room, twice: the first sees a join
     tap         ws://127.0.0.1:80/tap
   api           http://127.0.0.1:80/api/v1/                no key is needed from this machine
   health        http://127.0.0.1:80/health

@@ -97,7 +97,7 @@ impl Dialect for Projectforge {
     fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
         let mut lines: Vec<String> = facts.token_shown.map(Into::into).into_iter().collect();
         let room = facts.room.unwrap_or("room");
-        lines.push(format!("with ?ch={room}, twice: one sees the other come"));
+        lines.push(format!("with ?ch={room}, twice: the first sees a join"));
         lines.extend(facts.publish.map(|publish| {
             format!(r#"send {{"channel":"{room}","cmd":"{publish}","param":"hi"}}"#)
         }));

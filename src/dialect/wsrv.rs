@@ -101,7 +101,7 @@ impl Dialect for Wsrv {
             ms => format!("{ms} ms"),
         };
         lines.push(format!(
-            "say something every {every}, if only an empty message"
+            "send a message every {every}, an empty one suffices"
         ));
         lines
     }

@@ -1,34 +1,31 @@
 //! A shard's listeners: accepting connections, and backing off when that fails.
 
-use super::errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+use super::clock::Clock;
+use super::kernel::{Completion, Kernel};
 use super::run::Loop;
-use super::turn::TurnSteps;
-use super::uring::ring::Completion;
-use super::uring::socket::peer_address;
+use super::turn::TurnSteps as _;
 use crate::host::Moment;
+use crate::http::OVERLOADED;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::os::fd::RawFd;
 
 /// A shard's listening socket for one address.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Listener {
-    /// `None` once it is closed.
-    socket: Option<OwnedFd>,
-    /// A multishot accept on the socket is armed.
+    is_open: bool,
+    /// An accept on the socket is armed.
     is_accepting: bool,
 }
 
-impl From<OwnedFd> for Listener {
-    fn from(socket: OwnedFd) -> Self {
-        Self {
-            socket: Some(socket),
-            is_accepting: false,
-        }
-    }
+impl Listener {
+    /// An open listener without an accept.
+    pub(super) const OPEN: Self = Self {
+        is_open: true,
+        is_accepting: false,
+    };
 }
 
-impl Loop {
+impl<K: Kernel, C: Clock> Loop<K, C> {
     /// Arms an accept on every open listener that has none.
     ///
     /// # Errors
@@ -40,8 +37,8 @@ impl Loop {
 
     fn start_accepting_from(&mut self, index: usize) -> io::Result<()> {
         let listener = &mut self.listeners[index];
-        if let (Some(socket), false) = (&listener.socket, listener.is_accepting) {
-            self.ring.accept(index, socket.as_fd())?;
+        if listener.is_open && !listener.is_accepting {
+            self.kernel.accept(index)?;
             listener.is_accepting = true;
         }
         Ok(())
@@ -54,7 +51,7 @@ impl Loop {
         }
         match u32::try_from(completion.result) {
             Ok(_) => {
-                self.state.spare.after_success(self.id.index());
+                self.on_accept_success();
                 self.insert_accepted(now, completion.result)?;
             }
             Err(_) if self.state.stopping.closes_listeners() => {}
@@ -64,37 +61,55 @@ impl Loop {
             return Ok(());
         }
         if self.state.stopping.closes_listeners() {
-            self.accept_queued_and_close(index)?;
-        } else if self.state.accept_again_at.is_none() {
+            self.close_listener(index)?;
+        } else if self.state.accept_backoff.again_at().is_none() {
             self.start_accepting_from(index)?;
         }
         Ok(())
     }
 
-    /// Handles an accept that failed for want of descriptors or memory: rejects waiting clients and
-    /// pauses accepting for [`ACCEPT_BACKOFF`]. Other errors concern one connection and are
-    /// ignored.
-    fn on_accept_failure(&mut self, index: usize, errno: i32) {
-        if !matches!(errno, EMFILE | ENFILE | ENOBUFS | ENOMEM) {
-            return;
+    fn on_accept_success(&mut self) {
+        self.kernel.keep_spare();
+        if let Some(rejected) = self.state.accept_backoff.succeeded(self.state.now) {
+            tracing::warn!(
+                shard = self.id.index(),
+                rejected,
+                "connections can be accepted again"
+            );
         }
-        let (listener, shard) = (self.listeners[index].socket.as_ref(), self.id.index());
-        self.state.spare.after_failure(errno, listener, shard);
-        self.state.accept_again_at = Some(self.state.now + ACCEPT_BACKOFF);
+    }
+
+    /// Handles a failed accept: logs the first, and rejects waiting clients if descriptors ran out.
+    fn on_accept_failure(&mut self, index: usize, errno: i32) {
+        let Some(failure) = self.state.accept_backoff.failed(errno, self.state.now) else {
+            return;
+        };
+        if failure.is_first {
+            tracing::warn!(
+                shard = self.id.index(),
+                error = %io::Error::from_raw_os_error(errno),
+                "cannot accept connections; if descriptors ran out, new ones are rejected with \
+                 503: raise the limit of open files (`ulimit -Hn`, LimitNOFILE= in systemd)"
+            );
+        }
+        if failure.rejects && !self.listeners[index].is_accepting {
+            let rejected = self.kernel.reject_waiting(index, OVERLOADED);
+            self.state.accept_backoff.rejected(rejected);
+        }
     }
 
     /// Registers an accepted socket with the host and arms its receive. Closes the socket if the
     /// host has no slot.
-    fn insert_accepted(&mut self, now: &Moment, descriptor: i32) -> io::Result<()> {
+    fn insert_accepted(&mut self, now: &Moment, descriptor: RawFd) -> io::Result<()> {
         let Some(id) = self.host.handle_accepted(now) else {
-            super::uring::socket::close_now(descriptor);
+            self.kernel.close_accepted(descriptor);
             return Ok(());
         };
         let count = self.exchange.connection_opened();
         self.note_connections(count);
         self.state.sockets.insert(id, descriptor);
         if self.host.wants_peers()
-            && let Some(address) = peer_address(self.state.sockets.descriptor(id))
+            && let Some(address) = self.kernel.peer_address(self.state.sockets.open_socket(id))
         {
             self.host.set_peer(id, address);
         }
@@ -106,9 +121,9 @@ impl Loop {
     pub(super) fn close_listeners(&mut self) -> io::Result<()> {
         for index in 0..self.listeners.len() {
             if self.listeners[index].is_accepting {
-                self.ring.cancel_accept(index)?;
+                self.kernel.cancel_accept(index)?;
             } else {
-                self.accept_queued_and_close(index)?;
+                self.close_listener(index)?;
             }
         }
         Ok(())
@@ -116,27 +131,42 @@ impl Loop {
 
     /// Returns whether every listener is closed.
     pub(super) fn has_closed_listeners(&self) -> bool {
-        self.listeners
-            .iter()
-            .all(|listener| listener.socket.is_none())
+        self.listeners.iter().all(|listener| !listener.is_open)
     }
 
     /// Closes a listener after accepting the connections in its queue: their clients believe that
     /// they are connected.
-    fn accept_queued_and_close(&mut self, index: usize) -> io::Result<()> {
-        let Some(listener) = self.listeners[index].socket.take() else {
+    fn close_listener(&mut self, index: usize) -> io::Result<()> {
+        if !std::mem::take(&mut self.listeners[index].is_open) {
             return Ok(());
-        };
-        rustix::io::ioctl_fionbio(&listener, true)?;
-        while let Ok(socket) =
-            rustix::net::accept_with(listener.as_fd(), rustix::net::SocketFlags::CLOEXEC)
-        {
-            let now = self.read_clock();
-            self.insert_accepted(&now, std::os::fd::IntoRawFd::into_raw_fd(socket))?;
         }
-        Ok(())
+        let accepted = self.kernel.close_listener(index)?;
+        let now = self.read_clock();
+        accepted
+            .into_iter()
+            .try_for_each(|descriptor| self.insert_accepted(&now, descriptor))
+    }
+
+    /// Sets the number of connections of the process; logs when it passes the limit of sessions.
+    pub(super) fn note_connections(&mut self, connections: usize) {
+        let sessions_max = self.limits.sessions_max;
+        self.host.set_full(connections > sessions_max);
+        match self
+            .exchange
+            .sessions_limit()
+            .note(connections, sessions_max)
+        {
+            Some(true) => tracing::warn!(
+                connections,
+                sessions_max,
+                "the limit of sessions is reached; upgrades are rejected with 503"
+            ),
+            Some(false) => tracing::warn!(
+                connections,
+                sessions_max,
+                "below the limit of sessions again"
+            ),
+            None => {}
+        }
     }
 }
-
-/// Pause before the next accept after one failed for want of descriptors or memory.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);

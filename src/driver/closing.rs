@@ -1,11 +1,13 @@
 //! Closing sockets: cancel the operations, wait for their completions, close.
 
+use super::clock::Clock;
+use super::kernel::Kernel;
 use super::run::Loop;
 use crate::runtime::fault::Fault;
 use crate::vocabulary::id::ConnectionId;
 use std::io;
 
-impl Loop {
+impl<K: Kernel, C: Clock> Loop<K, C> {
     /// Cancels a socket's operations. The socket is closed when all of them have completed.
     pub(super) fn begin_close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.state.sockets.set_closing(id);
@@ -13,7 +15,7 @@ impl Loop {
             let receive = self.state.sockets.begin_cancel_receive(id);
             let send = self.state.sockets.begin_cancel_send(id);
             for token in receive.into_iter().chain(send) {
-                self.ring.cancel(token)?;
+                self.kernel.cancel(token)?;
             }
         }
         self.close_if_unused(id)?;
@@ -42,7 +44,7 @@ impl Loop {
                 "a cancelled operation has not completed; cancelling it again"
             );
             for token in self.state.sockets.cancel_again(id) {
-                self.ring.cancel(token)?;
+                self.kernel.cancel(token)?;
             }
             self.state.cancelled.push_back((now, id));
         }
@@ -52,7 +54,7 @@ impl Loop {
     /// Submits the close of a closing socket if no operation names it.
     pub(super) fn close_if_unused(&mut self, id: ConnectionId) -> io::Result<()> {
         if let Some(token) = self.state.sockets.begin_close(id) {
-            self.ring.close(token)?;
+            self.kernel.close(token)?;
         }
         Ok(())
     }

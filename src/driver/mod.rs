@@ -1,27 +1,35 @@
 //! The driver: runs each shard on one thread, with its sockets, buffers, sends and sleep.
 //!
 //! ```text
-//!   kernel <--> ring, buffers, sockets <--> run (the loop) <--> host <--> shard
-//!                                                |               |
-//!                                              sleep          mailbox, http
+//!   uring/ <--> kernel (a trait) <--> run (the loop), sockets <--> host <--> shard
+//!                                          |                        |
+//!                                   clock, sleep, stop         mailbox, http
 //! ```
 //!
 //! All system calls of a running shard and all reads of the clock are in this folder; decisions are
-//! made in the host and the shard. `unsafe` is allowed only in `uring/` and `run`.
+//! made in the host and the shard. `unsafe` is allowed only in `uring/`, and in `kernel` and `run`
+//! for lending memory.
 
 mod accept;
+mod accept_backoff;
 mod cgroup;
+mod clock;
 mod closing;
 mod errno;
+mod kernel;
 mod listen;
 pub(crate) mod machine;
-mod overload;
 pub(crate) mod panic_hook;
 pub(crate) mod probe;
 mod run;
+mod sleep;
+mod sockets;
 pub mod start_error;
 pub(crate) mod stop;
+mod stop_stages;
 mod stopping;
+#[cfg(test)]
+mod tests;
 pub(crate) mod threads;
 pub mod turn;
 mod uring;

@@ -1,41 +1,39 @@
-//! A shard's loop: turns of the data ring inside a tokio-uring runtime.
+//! A shard's loop: turns between a kernel and a host, inside a runtime.
 //!
 //! A turn enters the kernel if there is a reason to, handles arrivals, looks again a limited number
-//! of times, and then sends. The shard sleeps by the protocol of `sleep.rs`. The loop is the future
+//! of times, and then sends. Between turns the shard rests (`sleep.rs`). The loop is the future
 //! given to `block_on` and owns the shard; no other thread touches it.
 
 #![expect(unsafe_code, reason = "the kernel reads what the host has lent")]
 
 use super::accept::Listener;
+use super::accept_backoff::AcceptBackoff;
+use super::clock::Clock;
 use super::errno::{ECANCELED, ENOBUFS};
-use super::overload::SpareDescriptor;
+use super::kernel::{Completion, Kernel, LentBytes, Operation};
+use super::sockets::Sockets;
 use super::stop::StopFlag;
-use super::stopping::Stopping;
+use super::stop_stages::StopStages;
 use super::turn::{self, TurnSteps};
-use super::uring::ring::{Completion, DataRing, Operation, SendBytes};
-use super::uring::socket::{Sockets, reset_on_close, shutdown_write, unacknowledged_bytes};
 use super::{IdleFunction, TurnLimits};
 use crate::host::{Host, Moment};
-use crate::logging::limited;
 use crate::mailbox::Exchange;
 use crate::runtime::fault::Fault;
-use crate::runtime::panic::guarded;
 use crate::shard::CloseStep;
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::metrics::Counters;
 use crate::vocabulary::time::Tick;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::unix::AsyncFd;
 
 /// The state of a shard's thread.
-pub(super) struct Loop {
+pub(super) struct Loop<K, C> {
     /// First, so that it is dropped before the host, whose memory the kernel may still read. That
     /// holds on an error and on a panic too.
-    pub(super) ring: DataRing,
+    pub(super) kernel: K,
+    pub(super) clock: C,
     pub(super) id: ShardId,
     pub(super) host: Host,
     /// One for each address; completions carry the index.
@@ -51,44 +49,37 @@ pub(super) struct Loop {
 /// The state that a loop keeps between turns.
 pub(super) struct LoopState {
     pub(super) sockets: Sockets,
-    pub(super) stopping: Stopping,
+    pub(super) stopping: StopStages,
     started: Instant,
     /// Receive completions of sessions deferred while other shards' mailboxes were full, in order.
-    deferred: VecDeque<Completion>,
+    pub(super) deferred: VecDeque<Completion>,
     /// Connections whose receive ended because no receive buffer was free.
     without_buffer: Vec<ConnectionId>,
     /// Closing connections whose operations were cancelled, with the time of that.
     pub(super) cancelled: VecDeque<(Instant, ConnectionId)>,
-    /// End of the pause after a failed accept.
-    pub(super) accept_again_at: Option<Instant>,
-    pub(super) spare: SpareDescriptor,
+    pub(super) accept_backoff: AcceptBackoff,
     /// This shard has reported to the others that nothing is left here.
     reported_done: bool,
     /// Memory was freed since it was last returned to the system.
-    shrank: bool,
-    turns_since_yield: u32,
+    pub(super) shrank: bool,
+    pub(super) turns_since_yield: u32,
     /// The last reading of the clock.
     pub(super) now: Instant,
     /// Time at which a turn last had work.
-    worked_at: Instant,
+    pub(super) worked_at: Instant,
 }
 
 impl LoopState {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver is where time comes from"
-    )]
-    pub(super) fn new() -> Self {
-        let now = Instant::now();
+    /// Creates the state of a loop that starts at `now`.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             sockets: Sockets::default(),
-            stopping: Stopping::default(),
+            stopping: StopStages::default(),
             started: now,
             deferred: VecDeque::new(),
             without_buffer: Vec::new(),
             cancelled: VecDeque::new(),
-            accept_again_at: None,
-            spare: SpareDescriptor::new(),
+            accept_backoff: AcceptBackoff::default(),
             reported_done: false,
             shrank: false,
             turns_since_yield: 0,
@@ -98,14 +89,13 @@ impl LoopState {
     }
 }
 
-impl Loop {
+impl<K: Kernel, C: Clock> Loop<K, C> {
     /// Runs until the gateway has stopped and every connection has ended; returns the counters.
     ///
     /// # Errors
     ///
-    /// Fails if the ring or the eventfd fails.
+    /// Fails if the kernel or its wake-up fails.
     pub(super) async fn run(mut self) -> io::Result<Counters> {
-        let eventfd = self.ring.async_eventfd()?;
         self.start_accepting()?;
         let looks_max = self.limits.looks_per_turn_max;
         loop {
@@ -114,19 +104,7 @@ impl Loop {
             if self.is_finished() {
                 return Ok(self.host.all_counters());
             }
-            if self.host.take_tasks_ready() {
-                self.state.turns_since_yield = 0;
-                tokio::task::yield_now().await;
-            } else if self.has_work() {
-                self.yield_periodically().await;
-            } else if self.busy_poll_once() {
-                if !self.has_work() {
-                    self.state.turns_since_yield = 0;
-                    tokio::task::yield_now().await;
-                }
-            } else {
-                self.sleep(&eventfd).await?;
-            }
+            self.rest().await?;
         }
     }
 
@@ -139,14 +117,14 @@ impl Loop {
                 if !completion.more || self.state.sockets.is_current(completion.connection()) {
                     self.on_receive(now, completion)?;
                 } else if let Some(buffer) = completion.buffer {
-                    self.ring.filled(buffer, 0);
-                    self.ring.return_buffer(buffer);
+                    self.kernel.filled(buffer, 0);
+                    self.kernel.return_buffer(buffer);
                 }
             }
         }
         let mut count = 0;
         while count < COMPLETIONS_PER_PASS_MAX
-            && let Some(completion) = self.ring.next_completion()
+            && let Some(completion) = self.kernel.next_completion()
         {
             count += 1;
             self.on_completion(now, completion)?;
@@ -196,14 +174,14 @@ impl Loop {
         if let (Some(buffer), Ok(len @ 1..)) =
             (completion.buffer, usize::try_from(completion.result))
         {
-            let bytes = self.ring.filled(buffer, len);
+            let bytes = self.kernel.filled(buffer, len);
             if still_wanted && !self.state.sockets.is_closing(id) {
                 self.host.handle_received(now, id, bytes);
             }
-            self.ring.return_buffer(buffer);
+            self.kernel.return_buffer(buffer);
         } else if let Some(buffer) = completion.buffer {
-            self.ring.filled(buffer, 0);
-            self.ring.return_buffer(buffer);
+            self.kernel.filled(buffer, 0);
+            self.kernel.return_buffer(buffer);
         }
         assert!(still_wanted, "a slot outlives its operations");
 
@@ -246,7 +224,7 @@ impl Loop {
             return Ok(());
         }
         if let Some(token) = self.state.sockets.begin_receive(id) {
-            self.ring.receive(token)?;
+            self.kernel.receive(token)?;
         }
         Ok(())
     }
@@ -255,12 +233,12 @@ impl Loop {
         let mut left = self.limits.sends_per_turn_max;
         loop {
             let per_enter = self.limits.sends_per_enter_max;
-            let most = per_enter.min(left).min(self.ring.room_to_send());
+            let most = per_enter.min(left).min(self.kernel.room_to_send());
             let mut count = 0;
             while count < most
                 && let Some((id, bytes)) = self.host.poll_send()
             {
-                let bytes = SendBytes::from(bytes);
+                let bytes = LentBytes::from(bytes);
                 self.send(id, bytes)?;
                 count += 1;
             }
@@ -283,19 +261,24 @@ impl Loop {
             return self.receive_again(id);
         }
         if let Some(token) = self.state.sockets.begin_cancel_receive(id) {
-            self.ring.cancel(token)?;
+            self.kernel.cancel(token)?;
         }
         Ok(())
     }
 
     /// Submits a send of bytes lent by the host.
     #[inline]
-    fn send(&mut self, id: ConnectionId, bytes: SendBytes) -> io::Result<()> {
+    fn send(&mut self, id: ConnectionId, bytes: LentBytes) -> io::Result<()> {
         let token = self.state.sockets.begin_send(id);
         // SAFETY: what `Host::poll_send` and `Host::poll_http_send` lend stays where it is until
-        // `Host::handle_sent`, which is called when the completion has been taken; and the ring is
+        // `Host::handle_sent`, which is called when the completion has been taken; and the kernel is
         // dropped before the host.
-        unsafe { self.ring.send(token, bytes) }
+        unsafe { self.kernel.send(token, bytes) }
+    }
+
+    /// Returns when a tick begins.
+    pub(super) fn begin_of(&self, tick: Tick) -> Instant {
+        self.state.started + Duration::from_millis(tick.begins_at_ms())
     }
 
     fn tick_at(&self, now: Instant) -> Tick {
@@ -318,145 +301,33 @@ impl Loop {
             && self.host.connections_count() == 0
             && self.state.deferred.is_empty()
             // Handlers run on until the grace period is over.
-            && (self.host.tasks_count() == 0 || self.state.stopping.has_aborted)
+            && (self.host.tasks_count() == 0 || self.state.stopping.has_aborted())
     }
 
     /// Returns whether another turn would find something to do.
-    fn has_work(&mut self) -> bool {
-        self.ring.wants_enter()
-            || self.ring.has_completions()
+    pub(super) fn has_work(&mut self) -> bool {
+        self.kernel.wants_enter()
+            || self.kernel.has_completions()
             || self.host.has_arrivals()
-            || (self.host.wants_to_send() && self.ring.room_to_send() > 0)
+            || (self.host.wants_to_send() && self.kernel.room_to_send() > 0)
             || (!self.state.deferred.is_empty() && !self.host.is_blocked())
             || self.can_advance_stop()
             || (self.state.reported_done && self.exchange.all_done())
     }
-
-    /// Busy-polls for at most 50 us, so that timers and tasks get their turn. Returns `false` if
-    /// the shard may sleep: polling is off, or `limits.busy_poll_us` have passed since the last
-    /// work.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver is where time comes from"
-    )]
-    fn busy_poll_once(&mut self) -> bool {
-        if self.limits.busy_poll.is_zero() {
-            return false;
-        }
-        let until = self.state.worked_at + self.limits.busy_poll;
-        let mut now = Instant::now();
-        let slice_ends = until.min(now + BUSY_POLL_SLICE);
-        while now < slice_ends {
-            for _ in 0..SPINS_PER_CHECK {
-                std::hint::spin_loop();
-            }
-            if self.has_work() {
-                return true;
-            }
-            now = Instant::now();
-        }
-        now < until
-    }
-
-    /// Yields to the runtime's tasks and timers every [`TURNS_PER_YIELD`] turns. A yield costs two
-    /// system calls; a shard that sleeps yields anyway.
-    async fn yield_periodically(&mut self) {
-        self.state.turns_since_yield += 1;
-        if self.state.turns_since_yield >= TURNS_PER_YIELD {
-            self.state.turns_since_yield = 0;
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Sleeps until something arrives or is due (docs/design/io.md 2).
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver is where time comes from"
-    )]
-    async fn sleep(&mut self, eventfd: &AsyncFd<OwnedFd>) -> io::Result<()> {
-        let exchange = Arc::clone(&self.exchange);
-        let flag = exchange.sleep_flag(self.id);
-        self.ring.set_eventfd_enabled(true);
-        flag.begin_sleep();
-        if !self.has_work() {
-            self.state.turns_since_yield = 0;
-            let slept_at = Instant::now();
-            let wake_at = self.wake_at(slept_at);
-            let woken = async {
-                eventfd
-                    .readable()
-                    .await
-                    .map(|mut guard| guard.clear_ready())
-            };
-            match wake_at {
-                None => woken.await?,
-                Some(at) => match tokio::time::timeout_at(at.into(), woken).await {
-                    Ok(woken) => woken?,
-                    Err(_) => self.on_idle(slept_at),
-                },
-            }
-        }
-        flag.end_sleep();
-        self.ring.set_eventfd_enabled(false);
-        Ok(())
-    }
-
-    /// Returns when to wake even if nothing arrives; `None` for never.
-    fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let due = self
-            .host
-            .poll_wake()
-            .map(|tick| self.state.started + Duration::from_millis(tick.begins_at_ms()));
-        let collect = self.state.shrank.then_some(now + IDLE_BEFORE_COLLECT);
-        let cancel = self.state.cancelled.front();
-        let cancel = cancel.map(|&(since, _)| since + self.limits.cancel_timeout);
-        let accept = self.state.accept_again_at;
-        let stop = self.state.stopping.wake_at();
-        [due, collect, cancel, accept, stop]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Returns freed memory to the system after [`IDLE_BEFORE_COLLECT`] without work.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver is where time comes from"
-    )]
-    fn on_idle(&mut self, slept_at: Instant) {
-        let idle = Instant::now().duration_since(slept_at);
-        if self.state.shrank && idle >= IDLE_BEFORE_COLLECT {
-            self.state.shrank = false;
-            self.host.free_spare();
-            if self.state.deferred.is_empty() {
-                self.ring.release_memory();
-            }
-            if let Some(function) = &self.on_idle
-                && guarded(|| function()).is_err()
-            {
-                limited!(ERROR, "the idle function panicked");
-            }
-        }
-    }
 }
 
-impl TurnSteps for Loop {
+impl<K: Kernel, C: Clock> TurnSteps for Loop<K, C> {
     type Error = io::Error;
 
     fn look(&mut self) -> io::Result<()> {
-        if self.ring.wants_enter() {
-            self.ring.enter()?;
+        if self.kernel.wants_enter() {
+            self.kernel.enter()?;
         }
         Ok(())
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the driver is where time comes from"
-    )]
     fn read_clock(&mut self) -> Moment {
-        // This is CLOCK_MONOTONIC, which stands still while the machine is suspended.
-        self.state.now = Instant::now();
+        self.state.now = self.clock.now();
         self.host.set_time(self.tick_at(self.state.now))
     }
 
@@ -476,9 +347,8 @@ impl TurnSteps for Loop {
         self.host.set_full(is_full);
         self.host.fire_deadlines(until);
         self.retry_late_cancels()?;
-        self.state.shrank |= self.host.take_shrank() | self.ring.is_worth_releasing();
-        if self.state.accept_again_at.is_some_and(|at| at <= now) {
-            self.state.accept_again_at = None;
+        self.state.shrank |= self.host.take_shrank() | self.kernel.is_worth_releasing();
+        if self.state.accept_backoff.end_pause(now) {
             self.start_accepting()?;
         }
         self.advance_stop(now)
@@ -489,11 +359,11 @@ impl TurnSteps for Loop {
     fn flush(&mut self) -> io::Result<()> {
         self.host.flush_messages();
         self.send_to_sessions()?;
-        while self.ring.room_to_send() > 0 {
+        while self.kernel.room_to_send() > 0 {
             let Some((id, bytes)) = self.host.poll_http_send() else {
                 break;
             };
-            let bytes = SendBytes::from(bytes);
+            let bytes = LentBytes::from(bytes);
             self.send(id, bytes)?;
         }
         // Sessions that this aborts are closed below.
@@ -503,38 +373,29 @@ impl TurnSteps for Loop {
         }
         while let Some((id, step)) = self.host.poll_close() {
             match step {
-                CloseStep::Shutdown => shutdown_write(self.state.sockets.descriptor(id)),
+                CloseStep::Shutdown => {
+                    let socket = self.state.sockets.open_socket(id);
+                    self.kernel.shutdown_write(socket);
+                }
                 CloseStep::Finish => self.begin_close(id)?,
                 CloseStep::Reset => {
-                    reset_on_close(self.state.sockets.descriptor(id));
+                    let socket = self.state.sockets.open_socket(id);
+                    self.kernel.reset_on_close(socket);
                     self.begin_close(id)?;
                 }
                 CloseStep::Measure => {
-                    let bytes = unacknowledged_bytes(self.state.sockets.descriptor(id));
+                    let socket = self.state.sockets.open_socket(id);
+                    let bytes = self.kernel.unacknowledged_bytes(socket);
                     self.host.handle_unacknowledged(id, bytes);
                 }
             }
         }
-        if self.ring.wants_enter() {
-            self.ring.enter()?;
+        if self.kernel.wants_enter() {
+            self.kernel.enter()?;
         }
         Ok(())
     }
 }
 
-impl Completion {
-    fn connection(&self) -> ConnectionId {
-        self.id.expect("of a connection")
-    }
-}
-
 /// Completions handled before the kernel is entered again.
 const COMPLETIONS_PER_PASS_MAX: usize = 4096;
-/// Idle time after which freed memory is returned to the system.
-const IDLE_BEFORE_COLLECT: Duration = Duration::from_secs(1);
-/// Turns of a busy shard between two yields to the runtime.
-const TURNS_PER_YIELD: u32 = 32;
-/// Length of one busy poll, after which timers and tasks get their turn.
-const BUSY_POLL_SLICE: Duration = Duration::from_micros(50);
-/// Spin-loop hints between two checks for work.
-const SPINS_PER_CHECK: u32 = 16;

@@ -4,6 +4,7 @@
 //! is one [`StartError`] with the cause and the remedy.
 
 use super::accept::Listener;
+use super::clock::{Clock as _, SystemClock};
 use super::listen::listen;
 use super::probe::{
     self, FILES_RESERVED, RUNTIME_ENTRIES, ShardCount, allowed_cpus, fitting_ring,
@@ -236,7 +237,11 @@ impl ShardThread {
 
     /// Sets up the shard and runs its loop; returns its counters. The setup runs inside the
     /// runtime, since an embedder may start tasks and timers in it.
-    async fn serve(self, ring: DataRing, ready: &Sender<Result<(), ShardStartError>>) -> Counters {
+    async fn serve(
+        self,
+        mut ring: DataRing,
+        ready: &Sender<Result<(), ShardStartError>>,
+    ) -> Counters {
         let Common {
             host: settings,
             turn_limits,
@@ -273,17 +278,20 @@ impl ShardThread {
                 async move { Fault::Task.provoke(fault) },
             ));
         }
+        let listeners = vec![Listener::OPEN; self.listeners.len()];
+        ring.listen_on(self.listeners);
         let shard_loop = Loop {
-            ring,
+            kernel: ring,
+            clock: SystemClock,
             id: self.id,
             host,
-            listeners: self.listeners.into_iter().map(Listener::from).collect(),
+            listeners,
             exchange: Arc::clone(&exchange),
             on_idle,
             fault,
             stop,
             limits: turn_limits,
-            state: LoopState::new(),
+            state: LoopState::new(SystemClock.now()),
         };
         let result = shard_loop.run().await;
         core.commands.close(self.id);

@@ -1,5 +1,6 @@
-//! The `io_uring` interface: a shard's ring, its receive buffers and its sockets.
+//! The `io_uring` kernel: a shard's ring, its receive buffers, its listeners and calls on sockets.
 
-pub(super) mod buffers;
+mod buffers;
+mod calls;
+mod listeners;
 pub(super) mod ring;
-pub(super) mod socket;

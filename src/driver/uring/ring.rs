@@ -1,7 +1,4 @@
-//! The data ring: each socket operation as one function.
-//!
-//! An operation that names a socket takes a token of the socket table, which counts it. One that
-//! names memory outside the ring is `unsafe` and states its contract.
+//! The data ring: the [`Kernel`] of `io_uring`.
 //!
 //! The ring is set up with `SINGLE_ISSUER | DEFER_TASKRUN | TASKRUN_FLAG | SUBMIT_ALL`: the kernel
 //! completes operations only while the shard is inside an enter, and sets a flag when there are
@@ -12,25 +9,32 @@
     reason = "operations name memory and descriptors that must outlive them"
 )]
 
-use super::super::errno::{EAGAIN, EBUSY, EINTR};
 use super::buffers::{BufferRing, GROUP};
-use super::socket::{CancelToken, CloseToken, ReceiveToken, SendToken};
+use super::calls;
+use super::listeners::Listeners;
+use crate::driver::errno::{EAGAIN, EBUSY, EINTR};
+use crate::driver::kernel::{Completion, Kernel, LentBytes, Operation};
+use crate::driver::sockets::{CancelToken, CloseToken, OpenSocket, ReceiveToken, SendToken};
 use crate::vocabulary::id::ConnectionId;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::net::{SendFlags, SocketFlags};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A ring and the buffers that it receives into.
+/// A ring, the buffers that it receives into, and the listeners that it accepts from.
 #[derive(Debug)]
 pub(in crate::driver) struct DataRing {
     /// First, so that it is closed before its buffers are freed.
     ring: Uring,
     buffers: BufferRing,
+    listeners: Listeners,
     eventfd: OwnedFd,
+    /// The eventfd in the runtime's reactor, from the first sleep on.
+    watched: Option<AsyncFd<OwnedFd>>,
     /// Sends submitted since the completion queue was last empty.
     sends_unreaped: u32,
     /// Operations for which the submission queue had no room, in order.
@@ -40,34 +44,6 @@ pub(in crate::driver) struct DataRing {
 #[derive(derive_more::Debug)]
 #[debug("IoUring")]
 struct Uring(IoUring);
-
-/// The operation that a completion ends or continues.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
-pub(in crate::driver) enum Operation {
-    Accept = 1,
-    Receive,
-    Send,
-    Cancel,
-    CancelAccept,
-    Close,
-}
-
-/// One completion, copied out of the ring.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::driver) struct Completion {
-    pub(in crate::driver) operation: Operation,
-    /// The connection; `None` for [`Operation::Accept`] and its cancellation.
-    pub(in crate::driver) id: Option<ConnectionId>,
-    /// The listener's index, for [`Operation::Accept`] and its cancellation.
-    pub(in crate::driver) listener: u8,
-    /// A number of bytes or a descriptor; if negative, an error number.
-    pub(in crate::driver) result: i32,
-    /// The receive buffer with the bytes.
-    pub(in crate::driver) buffer: Option<u16>,
-    /// The operation continues: further completions follow.
-    pub(in crate::driver) more: bool,
-}
 
 /// The size of a ring and of its buffers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,183 +69,17 @@ impl DataRing {
         Ok(Self {
             ring: Uring(ring),
             buffers,
+            listeners: Listeners::default(),
             eventfd,
+            watched: None,
             sends_unreaped: 0,
             backlog: VecDeque::new(),
         })
     }
 
-    /// Registers the eventfd with the runtime's reactor. It becomes readable when a sleeping shard
-    /// has work.
-    pub(in crate::driver) fn async_eventfd(&self) -> io::Result<AsyncFd<OwnedFd>> {
-        let eventfd = self.eventfd.try_clone()?;
-        // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives.
-        let watched = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
-        Ok(watched?)
-    }
-
-    /// Enables or disables the kernel's writes to the eventfd.
-    pub(in crate::driver) fn set_eventfd_enabled(&mut self, on: bool) {
-        let completion = self.ring.0.completion();
-        if on {
-            completion.enable_eventfd();
-        } else {
-            completion.disable_eventfd();
-        }
-    }
-
-    /// Returns whether the kernel must be entered: to submit operations, or for completions that it
-    /// has not yet put into the ring.
-    pub(in crate::driver) fn wants_enter(&mut self) -> bool {
-        let submission = self.ring.0.submission();
-        !self.backlog.is_empty()
-            || !submission.is_empty()
-            || submission.taskrun()
-            || submission.cq_overflow()
-    }
-
-    /// Returns whether the ring has completions.
-    pub(in crate::driver) fn has_completions(&mut self) -> bool {
-        !self.ring.0.completion().is_empty()
-    }
-
-    /// Submits queued operations and lets the kernel complete deferred ones.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the kernel cannot be entered. An interrupted or busy kernel is no error.
-    pub(in crate::driver) fn enter(&mut self) -> io::Result<()> {
-        self.buffers.publish();
-        while let Some(entry) = self.backlog.pop_front() {
-            if !self.push_now(&entry) {
-                self.backlog.push_front(entry);
-                break;
-            }
-        }
-        let queued = self.ring.0.submission().len();
-        let queued = u32::try_from(queued).expect("bounded by the ring");
-        // SAFETY: no argument is passed besides numbers; the queued operations' memory and
-        // descriptors live until their completions, as the functions below promise.
-        let entered = unsafe {
-            self.ring
-                .0
-                .submitter()
-                .enter::<()>(queued, 0, ENTER_GETEVENTS, None)
-        };
-        match entered {
-            Ok(_) => Ok(()),
-            // Interrupted, or completions must be taken first: the next turn enters again.
-            Err(error) if matches!(error.raw_os_error(), Some(EINTR | EBUSY | EAGAIN)) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes the next completion out of the ring; `None` if it is empty.
-    #[inline]
-    pub(in crate::driver) fn next_completion(&mut self) -> Option<Completion> {
-        // Dropping the queue, here at once, publishes its head.
-        let entry = self.ring.0.completion().next();
-        if entry.is_none() {
-            self.sends_unreaped = 0;
-        }
-        entry.as_ref().map(Completion::from)
-    }
-
-    /// Accepts connections until cancelled. `index` is the listener's index.
-    pub(in crate::driver) fn accept(
-        &mut self,
-        index: usize,
-        listener: BorrowedFd<'_>,
-    ) -> io::Result<()> {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener.as_raw_fd()))
-            .flags(SOCK_CLOEXEC)
-            .build()
-            .user_data(listener_data(Operation::Accept, index));
-        self.push(entry)
-    }
-
-    /// Receives from a socket until its input ends or the operation is cancelled.
-    pub(in crate::driver) fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
-        let (socket, id) = token.into_parts();
-        let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
-            .build()
-            .user_data(user_data(Operation::Receive, id.bits()));
-        self.push(entry)
-    }
-
-    /// Sends bytes.
-    ///
-    /// # Safety
-    ///
-    /// The bytes stay where they are, unchanged, until the completion of this send has been taken
-    /// from [`DataRing::next_completion`], or the ring is gone.
-    #[inline]
-    pub(in crate::driver) unsafe fn send(
-        &mut self,
-        token: SendToken,
-        bytes: SendBytes,
-    ) -> io::Result<()> {
-        let (socket, id) = token.into_parts();
-        let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
-            .flags(MSG_NOSIGNAL)
-            .build()
-            .user_data(user_data(Operation::Send, id.bits()));
-        self.sends_unreaped += 1;
-        self.push(entry)
-    }
-
-    /// Cancels an operation of a connection. Both operations complete.
-    pub(in crate::driver) fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
-        let (operation, id) = token.into_parts();
-        let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
-            .build()
-            .user_data(user_data(Operation::Cancel, id.bits()));
-        self.push(entry)
-    }
-
-    /// Cancels the accept on a listener. Both operations complete.
-    pub(in crate::driver) fn cancel_accept(&mut self, index: usize) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(listener_data(Operation::Accept, index))
-            .build()
-            .user_data(listener_data(Operation::CancelAccept, index));
-        self.push(entry)
-    }
-
-    /// Closes a socket that no other operation names.
-    pub(in crate::driver) fn close(&mut self, token: CloseToken) -> io::Result<()> {
-        let (socket, id) = token.into_parts();
-        let entry = opcode::Close::new(types::Fd(socket))
-            .build()
-            .user_data(user_data(Operation::Close, id.bits()));
-        self.push(entry)
-    }
-
-    /// Takes a buffer from the kernel and returns its `len` received bytes.
-    pub(in crate::driver) fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
-        self.buffers.filled(buffer, len)
-    }
-
-    /// Gives a buffer back to the kernel.
-    pub(in crate::driver) fn return_buffer(&mut self, buffer: u16) {
-        self.buffers.return_buffer(buffer);
-    }
-
-    /// Returns whether enough was received that [`DataRing::release_memory`] pays.
-    pub(in crate::driver) fn is_worth_releasing(&self) -> bool {
-        self.buffers.is_worth_releasing()
-    }
-
-    /// Returns the receive buffers' memory to the system. All buffers must have been given back.
-    pub(in crate::driver) fn release_memory(&mut self) {
-        self.buffers.release_memory();
-    }
-
-    /// Returns how many sends may be submitted before completions are taken: sends may use half of
-    /// the completion queue. If sends that wait for their peers complete later, the kernel keeps
-    /// the overflow.
-    pub(in crate::driver) fn room_to_send(&self) -> u32 {
-        let most = self.ring.0.params().cq_entries().div_ceil(2);
-        most.saturating_sub(self.sends_unreaped)
+    /// Takes the listeners of the shard.
+    pub(in crate::driver) fn listen_on(&mut self, listeners: Vec<OwnedFd>) {
+        self.listeners = Listeners::new(listeners);
     }
 
     /// Queues an operation. If the submission queue is full even after an enter, the operation
@@ -297,9 +107,184 @@ impl DataRing {
     #[inline]
     fn push_now(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: descriptors are closed only after the completion of every operation that names
-        // them, which the tokens of `socket.rs` hold; memory lives as long, by the contract of
+        // them, which the tokens of `sockets.rs` hold; memory lives as long, by the contract of
         // `send` and since the buffers are dropped after the ring.
         unsafe { self.ring.0.submission().push(entry) }.is_ok()
+    }
+}
+
+impl Kernel for DataRing {
+    fn accept(&mut self, listener: usize) -> io::Result<()> {
+        let socket = self.listeners.socket(listener).as_raw_fd();
+        let entry = opcode::AcceptMulti::new(types::Fd(socket))
+            .flags(SOCK_CLOEXEC)
+            .build()
+            .user_data(listener_data(Operation::Accept, listener));
+        self.push(entry)
+    }
+
+    fn cancel_accept(&mut self, listener: usize) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(listener_data(Operation::Accept, listener))
+            .build()
+            .user_data(listener_data(Operation::CancelAccept, listener));
+        self.push(entry)
+    }
+
+    fn receive(&mut self, token: ReceiveToken) -> io::Result<()> {
+        let (socket, id) = token.into_parts();
+        let entry = opcode::RecvMulti::new(types::Fd(socket), GROUP)
+            .build()
+            .user_data(user_data(Operation::Receive, id.bits()));
+        self.push(entry)
+    }
+
+    #[inline]
+    unsafe fn send(&mut self, token: SendToken, bytes: LentBytes) -> io::Result<()> {
+        let (socket, id) = token.into_parts();
+        let entry = opcode::Send::new(types::Fd(socket), bytes.start, bytes.len)
+            .flags(MSG_NOSIGNAL)
+            .build()
+            .user_data(user_data(Operation::Send, id.bits()));
+        self.sends_unreaped += 1;
+        self.push(entry)
+    }
+
+    fn cancel(&mut self, token: CancelToken) -> io::Result<()> {
+        let (operation, id) = token.into_parts();
+        let entry = opcode::AsyncCancel::new(user_data(operation, id.bits()))
+            .build()
+            .user_data(user_data(Operation::Cancel, id.bits()));
+        self.push(entry)
+    }
+
+    fn close(&mut self, token: CloseToken) -> io::Result<()> {
+        let (socket, id) = token.into_parts();
+        let entry = opcode::Close::new(types::Fd(socket))
+            .build()
+            .user_data(user_data(Operation::Close, id.bits()));
+        self.push(entry)
+    }
+
+    fn wants_enter(&mut self) -> bool {
+        let submission = self.ring.0.submission();
+        !self.backlog.is_empty()
+            || !submission.is_empty()
+            || submission.taskrun()
+            || submission.cq_overflow()
+    }
+
+    fn enter(&mut self) -> io::Result<()> {
+        self.buffers.publish();
+        while let Some(entry) = self.backlog.pop_front() {
+            if !self.push_now(&entry) {
+                self.backlog.push_front(entry);
+                break;
+            }
+        }
+        let queued = self.ring.0.submission().len();
+        let queued = u32::try_from(queued).expect("bounded by the ring");
+        // SAFETY: no argument is passed besides numbers; the queued operations' memory and
+        // descriptors live until their completions, as `Kernel` promises.
+        let entered = unsafe {
+            self.ring
+                .0
+                .submitter()
+                .enter::<()>(queued, 0, ENTER_GETEVENTS, None)
+        };
+        match entered {
+            Ok(_) => Ok(()),
+            // Interrupted, or completions must be taken first: the next turn enters again.
+            Err(error) if matches!(error.raw_os_error(), Some(EINTR | EBUSY | EAGAIN)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn has_completions(&mut self) -> bool {
+        !self.ring.0.completion().is_empty()
+    }
+
+    #[inline]
+    fn next_completion(&mut self) -> Option<Completion> {
+        // Dropping the queue, here at once, publishes its head.
+        let entry = self.ring.0.completion().next();
+        if entry.is_none() {
+            self.sends_unreaped = 0;
+        }
+        entry.as_ref().map(Completion::from)
+    }
+
+    /// Sends may use half of the completion queue. If sends that wait for their peers complete
+    /// later, the kernel keeps the overflow.
+    fn room_to_send(&self) -> u32 {
+        let most = self.ring.0.params().cq_entries().div_ceil(2);
+        most.saturating_sub(self.sends_unreaped)
+    }
+
+    fn filled(&mut self, buffer: u16, len: usize) -> &mut [u8] {
+        self.buffers.filled(buffer, len)
+    }
+
+    fn return_buffer(&mut self, buffer: u16) {
+        self.buffers.return_buffer(buffer);
+    }
+
+    fn is_worth_releasing(&self) -> bool {
+        self.buffers.is_worth_releasing()
+    }
+
+    fn release_memory(&mut self) {
+        self.buffers.release_memory();
+    }
+
+    fn set_wake_up_enabled(&mut self, on: bool) {
+        let completion = self.ring.0.completion();
+        if on {
+            completion.enable_eventfd();
+        } else {
+            completion.disable_eventfd();
+        }
+    }
+
+    async fn woken(&mut self) -> io::Result<()> {
+        let watched = match &self.watched {
+            Some(watched) => watched,
+            None => self.watched.insert(watch(&self.eventfd)?),
+        };
+        let mut guard = watched.readable().await?;
+        guard.clear_ready();
+        Ok(())
+    }
+
+    fn close_listener(&mut self, listener: usize) -> io::Result<Vec<RawFd>> {
+        self.listeners.close(listener)
+    }
+
+    fn reject_waiting(&mut self, listener: usize, response: &[u8]) -> u64 {
+        self.listeners.reject_waiting(listener, response)
+    }
+
+    fn keep_spare(&mut self) {
+        self.listeners.keep_spare();
+    }
+
+    fn close_accepted(&mut self, descriptor: RawFd) {
+        calls::close_now(descriptor);
+    }
+
+    fn peer_address(&mut self, socket: OpenSocket<'_>) -> Option<SocketAddr> {
+        calls::peer_address(socket)
+    }
+
+    fn shutdown_write(&mut self, socket: OpenSocket<'_>) {
+        calls::shutdown_write(socket);
+    }
+
+    fn reset_on_close(&mut self, socket: OpenSocket<'_>) {
+        calls::reset_on_close(socket);
+    }
+
+    fn unacknowledged_bytes(&mut self, socket: OpenSocket<'_>) -> u32 {
+        calls::unacknowledged_bytes(socket)
     }
 }
 
@@ -318,24 +303,6 @@ impl Drop for DataRing {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {} // nothing was under way
             Err(error) => tracing::warn!(%error, "cannot cancel the operations of a ring"),
-        }
-    }
-}
-
-/// Bytes lent to the kernel: address and length.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::driver) struct SendBytes {
-    start: *const u8,
-    len: u32,
-}
-
-impl From<&[u8]> for SendBytes {
-    fn from(bytes: &[u8]) -> Self {
-        // A send may take fewer bytes anyway; the rest is lent again.
-        let len = u32::try_from(bytes.len().min(SEND_BYTES_MAX)).expect("bounded");
-        Self {
-            start: bytes.as_ptr(),
-            len,
         }
     }
 }
@@ -368,6 +335,14 @@ impl Operation {
     }
 }
 
+/// Registers an eventfd with the runtime's reactor. It is readable once a sleeping shard has work.
+fn watch(eventfd: &OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let eventfd = eventfd.try_clone()?;
+    // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives.
+    let watched = unsafe { AsyncFd::register_with_interest(eventfd, Interest::READABLE) };
+    Ok(watched?)
+}
+
 /// Creates an `io_uring` with the flags above and nothing registered.
 fn build(submission_entries: u32, completion_entries: u32) -> io::Result<IoUring> {
     IoUring::builder()
@@ -396,14 +371,13 @@ fn listener_data(operation: Operation, index: usize) -> u64 {
 const CANCEL_SECONDS_MAX: u64 = 1;
 const OPERATION_SHIFT: u32 = 24;
 const ENTER_GETEVENTS: u32 = 1;
-const SEND_BYTES_MAX: usize = 1 << 30;
 const SOCK_CLOEXEC: i32 = SocketFlags::CLOEXEC.bits().cast_signed();
 const MSG_NOSIGNAL: i32 = SendFlags::NOSIGNAL.bits().cast_signed();
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::uring::socket::Sockets;
+    use crate::driver::sockets::Sockets;
     use rustix::event::EventfdFlags;
     use std::io::Read as _;
     use std::net::{TcpListener, TcpStream};
@@ -433,7 +407,7 @@ mod tests {
         loop {
             let token = sockets.begin_send(id);
             // SAFETY: `bytes` is changed only after the ring is gone.
-            unsafe { ring.send(token, SendBytes::from(&bytes[..])) }.expect("there is room");
+            unsafe { ring.send(token, LentBytes::from(&bytes[..])) }.expect("there is room");
             ring.enter().expect("it is submitted");
             // Sends complete until the buffers are full; then one waits for the peer.
             if ring.next_completion().is_none() {

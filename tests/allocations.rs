@@ -84,7 +84,7 @@ impl BoundSessions {
                 .expect("there is room");
             bound_sessions
                 .shard
-                .handle_upgraded(id, 0, b"the 101", false);
+                .handle_upgraded(id, 0, 0, b"the 101", false);
             bound_sessions.sessions.push(id);
             let mut frame = masked(br#"{"token":"jack","event":"news"}"#);
             let taken = bound_sessions.shard.handle_received(id, &mut frame);
@@ -266,7 +266,7 @@ fn names_take_at_most_the_counted_bytes() {
             let ids: Vec<ConnectionId> = (0..200)
                 .map(|_| {
                     let id = shard.handle_accepted().expect("there is room");
-                    shard.handle_upgraded(id, 0, b"the 101", false);
+                    shard.handle_upgraded(id, 0, 0, b"the 101", false);
                     id
                 })
                 .collect();

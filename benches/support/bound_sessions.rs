@@ -29,7 +29,7 @@ impl BoundSessions {
         let mut shard = Shard::new(id, shards, settings, HashSeed([1, 2]), [3; 32]);
         for _ in 0..sessions {
             let id = shard.handle_accepted().expect("there is room");
-            shard.handle_upgraded(id, 0, b"the 101", false);
+            shard.handle_upgraded(id, 0, 0, b"the 101", false);
             let mut frame = frames::masked(br#"{"token":"jack","event":"news"}"#);
             assert_eq!(shard.handle_received(id, &mut frame), frame.len());
         }

@@ -63,6 +63,12 @@ pub trait Dialect: fmt::Debug + Sync {
         RouteSpec::default()
     }
 
+    /// Returns the number of formats of sessions, at least 1. [`Dialect::admit`] chooses one for
+    /// each session, and [`Options::format`] is that one wherever its messages are concerned.
+    fn formats(&self) -> u8 {
+        1
+    }
+
     /// Changes the default limits of a route. By default they are those of the config.
     fn default_limits(&self, _: &mut RouteLimits, _: &Limits) {}
 
@@ -227,6 +233,8 @@ pub struct DialectSpec {
 /// The route settings that a dialect uses. Other dialects' settings keep their defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The session's format: an index below [`Dialect::formats`].
+    pub format: u8,
     /// Message type of publications, if the dialect leaves it open.
     pub push_kind: MessageType,
     /// Schema of messages, if the dialect leaves it open.
@@ -238,6 +246,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            format: 0,
             push_kind: MessageType::Text,
             schema: Schema::Opaque,
             lenient: false,
@@ -262,12 +271,14 @@ impl Options {
     pub fn encodes_like(&self, other: &Self) -> bool {
         // Named one by one, so that a new option needs a decision here.
         let Self {
+            format,
             push_kind,
             schema,
             lenient: _of_decoding,
         } = self;
         let is_builtin = |schema: &Schema| matches!(schema, Schema::Builtin);
-        *push_kind == other.push_kind && is_builtin(schema) == is_builtin(&other.schema)
+        let is_same = (*format, *push_kind) == (other.format, other.push_kind);
+        is_same && is_builtin(schema) == is_builtin(&other.schema)
     }
 }
 
@@ -301,6 +312,8 @@ pub struct Credentials<'r> {
     pub subprotocol: Option<Cow<'r, str>>,
     /// The channel to join when the session opens.
     pub channel: InitialChannel<'r>,
+    /// The format of the session: an index below [`Dialect::formats`].
+    pub format: u8,
 }
 
 /// The channel that a session joins when it opens, if the rules allow it.

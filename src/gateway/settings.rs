@@ -6,7 +6,7 @@ use crate::auth::Keyless;
 use crate::builtin;
 use crate::codec::protobuf;
 use crate::config::{Config, PushFrame, Route, Schema, Sender};
-use crate::dialect::{self, Options};
+use crate::dialect::{self, Dialect, Options};
 use crate::driver::TurnLimits;
 use crate::driver::stop::StopPlan;
 use crate::handler::{CommandQueues, HandleCore, RouteInfo};
@@ -15,7 +15,7 @@ use crate::http::{Served, ServedPath, TapRule, UpgradeRules, playground};
 use crate::mailbox::Exchange;
 use crate::shard::claims::HomeKey;
 use crate::shard::settings::{
-    EncodingId, NamespaceSettings, RouteSettings, ShardSettings, TokenRule,
+    NamespaceSettings, RouteFormat, RouteSettings, ShardSettings, TokenRule,
 };
 use crate::vocabulary::channel_pattern::ChannelPattern;
 use crate::vocabulary::public_id::IdCipher;
@@ -30,9 +30,12 @@ use std::time::Duration;
 pub(super) fn host_settings(config: &Config) -> Result<HostSettings, Error> {
     let mut shard = shard_settings(config);
     for (route, settings) in config.routes.iter().zip(&mut shard.routes) {
-        settings.options.schema = schema_of(route)?;
+        let schema = schema_of(route)?;
+        for format in &mut settings.formats {
+            format.options.schema = schema.clone();
+        }
     }
-    intern_encodings(&mut shard.routes);
+    shard.intern_encodings();
     Ok(HostSettings {
         shard: Arc::new(shard),
         paths: served_paths(config).into(),
@@ -54,9 +57,9 @@ pub fn shard_settings(config: &Config) -> ShardSettings {
         .collect();
     let taps = with_namespaces().filter(|(route, _)| route.tap_path.is_some());
     routes.extend(taps.map(|(route, &namespace)| tap_settings(route, namespace)));
-    intern_encodings(&mut routes);
-    ShardSettings {
+    let mut settings = ShardSettings {
         routes,
+        encodings: Vec::new(),
         namespaces: vec![NamespaceSettings::default(); count.unwrap_or(0)],
         ids: IdCipher::new([0; 2]),
         home_key: HomeKey([0; 2]),
@@ -78,7 +81,9 @@ pub fn shard_settings(config: &Config) -> ShardSettings {
         users_per_session_max: limits.users_per_session_max,
         channels_per_session_max: limits.channels_per_session_max,
         claims_waiting_max: limits.claims_waiting_max,
-    }
+    };
+    settings.intern_encodings();
+    settings
 }
 
 fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
@@ -95,15 +100,7 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
     let is_concurrent = dialect.spec().concurrent;
     RouteSettings {
         dialect,
-        options: Options {
-            push_kind: match route.push_frame {
-                PushFrame::Binary => MessageType::Binary,
-                PushFrame::Text => MessageType::Text,
-            },
-            schema: dialect::Schema::Opaque,
-            lenient: route.lenient,
-        },
-        encoding: EncodingId(0),
+        formats: formats_of(dialect, route),
         namespace,
         tokens,
         exclusive: spec.exclusive_users,
@@ -130,6 +127,21 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
     }
 }
 
+/// Returns the formats of a route's sessions in a dialect: the route's own, or that of its tap.
+fn formats_of(dialect: &dyn Dialect, route: &Route) -> Box<[RouteFormat]> {
+    let formats = 0..dialect.formats();
+    let options = formats.map(|format| Options {
+        format,
+        push_kind: match route.push_frame {
+            PushFrame::Binary => MessageType::Binary,
+            PushFrame::Text => MessageType::Text,
+        },
+        schema: dialect::Schema::Opaque,
+        lenient: route.lenient,
+    });
+    options.map(RouteFormat::new).collect()
+}
+
 /// Converts a time in milliseconds; `None` for 0, which turns it off.
 fn optional(ms: u32) -> Option<Ticks> {
     (ms > 0).then(|| Ticks::from_ms(ms))
@@ -138,28 +150,15 @@ fn optional(ms: u32) -> Option<Ticks> {
 /// Returns the settings of a route's tap.
 fn tap_settings(route: &Route, namespace: u16) -> RouteSettings {
     let tap = route.dialect.route_spec().tap;
+    let dialect = tap.expect("only routes that have a tap have its path");
     RouteSettings {
-        dialect: tap.expect("only routes that have a tap have its path"),
+        dialect,
+        formats: formats_of(dialect, route),
         exclusive: false,
         joins_on_open: Box::default(),
         is_tap: true,
         registration_timeout: None,
         ..route_settings(route, namespace)
-    }
-}
-
-/// Gives routes that encode publications to the same bytes the same encoding.
-fn intern_encodings(routes: &mut [RouteSettings]) {
-    for index in 0..routes.len() {
-        let (before, rest) = routes.split_at_mut(index);
-        let this = &mut rest[0];
-        let same = before.iter().find(|other| {
-            other.dialect == this.dialect && other.options.encodes_like(&this.options)
-        });
-        this.encoding = match same {
-            Some(other) => other.encoding,
-            None => EncodingId(u16::try_from(index).expect("few routes")),
-        };
     }
 }
 

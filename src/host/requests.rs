@@ -254,13 +254,16 @@ impl Host {
     fn open(&mut self, id: ConnectionId, upgraded: Upgraded) -> BytesMut {
         let Upgraded {
             route,
+            format,
             admitted,
             greeting,
             input,
         } = upgraded;
         let is_kept = self.settings.routes[usize::from(route)].observes_ends;
         let opens = self.opens(route);
-        let session = self.shard.handle_upgraded(id, route, &greeting, opens);
+        let session = self
+            .shard
+            .handle_upgraded(id, route, format, &greeting, opens);
         let admission = &admitted.admission;
         if let Some(user) = &admission.user {
             self.shard.bind(id, user, ANY_EVENT);

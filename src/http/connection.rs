@@ -70,6 +70,7 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) route: u16,
+    pub(crate) format: u8,
     pub(crate) admitted: Admitted,
     /// The bytes to send first: earlier responses and the 101.
     pub(crate) greeting: Vec<u8>,
@@ -508,6 +509,7 @@ impl HttpConnection {
         handshake::put_switching_protocols(&mut greeting, &granted.accept, subprotocol);
         Progress::Upgraded(Box::new(Upgraded {
             route: granted.route,
+            format: granted.format,
             admitted: granted.admitted,
             greeting,
             input,

@@ -156,6 +156,7 @@ pub(crate) enum CommandError {
 #[derive(Debug)]
 pub(crate) struct GrantedUpgrade {
     pub(crate) route: u16,
+    pub(crate) format: u8,
     pub(crate) accept: Accept,
     pub(crate) subprotocol: Option<Box<str>>,
     pub(crate) admitted: Admitted,

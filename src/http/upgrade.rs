@@ -134,7 +134,7 @@ async fn decide(
     };
     let credentials = route
         .dialect
-        .admit(&request, &route.options)
+        .admit(&request, &route.formats[0].options)
         .map_err(|rejection| RejectedUpgrade::by(&rejection))?;
     let token_bytes = credentials.token.as_ref().map_or(0, |token| token.len());
     if token_bytes > context.settings.token_bytes_max {
@@ -158,12 +158,14 @@ async fn decide(
         handshake::subprotocols(headers.iter().copied()).find(|it| rules.accepts_subprotocol(it))
     };
     let subprotocol = own.or_else(agreed).map(Into::into);
+    let format = credentials.format;
     let admitted = resolve_channels(context, connection.id, index, credentials, admission).await?;
     if route.exclusive {
         claim(context, connection, route, &admitted.admission).await?;
     }
     Ok(Box::new(GrantedUpgrade {
         route: index,
+        format,
         accept,
         subprotocol,
         admitted,

@@ -144,7 +144,7 @@ mod tests {
     /// Opens a session that has taken its greeting.
     fn open(shard: &mut Shard) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
-        shard.handle_upgraded(id, 0, GREETING, false);
+        shard.handle_upgraded(id, 0, 0, GREETING, false);
         assert_eq!(shard.poll_send(), Some((id, GREETING)));
         shard.handle_sent(id, u32::try_from(GREETING.len()).expect("short"));
         id

@@ -1,6 +1,6 @@
 //! Closing and aborting sessions and connections.
 
-use super::connection::Phase;
+use super::connection::{ConnectionFlags, Phase};
 use super::core::{CloseStep, Shard};
 use super::partial_messages::partial_bytes_of;
 use super::reports::ReportedEvent;
@@ -89,7 +89,8 @@ impl Shard {
     /// Closes an open session, with a reason of the caller's.
     pub(super) fn close_with(&mut self, id: ConnectionId, end: CloseCause, reason: &str) {
         self.detach(id, end);
-        let peer_ended = self.connections.get(id).expect("detached above").peer_ended;
+        let flags = self.connections.get(id).expect("detached above").flags;
+        let peer_ended = flags.contains(ConnectionFlags::PEER_ENDED);
         if !end.sends_close_frame() || peer_ended {
             self.finish(id);
             return;
@@ -148,7 +149,7 @@ impl Shard {
             .connections
             .get_mut(id)
             .expect("a draining connection exists");
-        if connection.peer_ended {
+        if connection.flags.contains(ConnectionFlags::PEER_ENDED) {
             self.finish(id);
             return;
         }

@@ -2,7 +2,7 @@
 
 use super::connection_table::ConnectionTable;
 use super::outbox::Outbox;
-use super::settings::{RouteSettings, ShardSettings};
+use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use crate::vocabulary::time::Tick;
 
 /// The part of a connection that fan-out touches; the rest lies in arrays of the shard, by slot.
@@ -21,16 +21,17 @@ pub(super) struct Connection {
     pub(super) messages_sent: u32,
     /// Index of the route of a session; meaningless before the upgrade.
     pub(super) route: u16,
+    /// The encoding of the messages to a session; meaningless before the upgrade.
+    pub(super) encoding: EncodingId,
     /// Calls in flight: the host has not responded yet.
     pub(super) calls_in_flight: u16,
     pub(super) phase: Phase,
-    /// Whether the peer has ended its input.
-    pub(super) peer_ended: bool,
-    /// Whether a host request is open whose response must precede the next message.
-    pub(super) waiting: bool,
-    /// Whether the session is bound to a user.
-    pub(super) registered: bool,
+    pub(super) flags: ConnectionFlags,
 }
+
+/// State bits of a connection, in one byte, as its entry has no room for three.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct ConnectionFlags(u8);
 
 /// The phase of a connection between accept and close.
 ///
@@ -79,12 +80,18 @@ impl Connection {
             bytes_sent: 0,
             messages_sent: 0,
             route: 0,
+            encoding: EncodingId(0),
             calls_in_flight: 0,
             phase: Phase::Http(HttpPhase::Head),
-            peer_ended: false,
-            waiting: false,
-            registered: false,
+            flags: ConnectionFlags(0),
         }
+    }
+
+    /// Returns route and encoding of a session in one word: sessions with the same word share the
+    /// frame of a publication and the limit of their outboxes.
+    #[inline]
+    pub(super) fn fan_out_key(&self) -> u32 {
+        u32::from(self.route) | u32::from(self.encoding.0) << 16
     }
 
     /// Returns the tick of the connection's next timer; `None` if it has none. Timers that started
@@ -123,7 +130,7 @@ impl Connection {
     /// Returns whether input is paused: the session waits for a response, has the maximum of calls
     /// in flight, or has more than `outbox_bytes_max` bytes pending.
     pub(super) fn must_wait(&self, route: &RouteSettings) -> bool {
-        self.waiting
+        self.flags.contains(ConnectionFlags::WAITING)
             || self.calls_in_flight >= route.calls_in_flight_max
             || self.outbox.bytes() > route.outbox_bytes_max
     }
@@ -131,7 +138,7 @@ impl Connection {
     /// Returns whether a request of the client is open. Its input may be paused meanwhile, so it
     /// does not count as idle.
     pub(super) fn is_waiting(&self) -> bool {
-        self.waiting || self.calls_in_flight > 0
+        self.flags.contains(ConnectionFlags::WAITING) || self.calls_in_flight > 0
     }
 
     pub(super) fn ping_due(&self, route: &RouteSettings) -> Option<Tick> {
@@ -149,8 +156,34 @@ impl Connection {
     }
 
     pub(super) fn registration_due(&self, route: &RouteSettings, resumed_at: Tick) -> Option<Tick> {
-        let timeout = route.registration_timeout.filter(|_| !self.registered)?;
+        let is_registered = self.flags.contains(ConnectionFlags::REGISTERED);
+        let timeout = route.registration_timeout.filter(|_| !is_registered)?;
         Some(self.since.max(resumed_at).after(timeout))
+    }
+}
+
+impl ConnectionFlags {
+    /// The peer has ended its input.
+    pub(super) const PEER_ENDED: Self = Self(1);
+    /// A host request is open whose response must precede the next message.
+    pub(super) const WAITING: Self = Self(2);
+    /// The session is bound to a user.
+    pub(super) const REGISTERED: Self = Self(4);
+
+    /// Returns whether the flag is set.
+    #[inline]
+    pub(super) fn contains(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    /// Sets or clears the flag.
+    #[inline]
+    pub(super) fn set(&mut self, flag: Self, is_set: bool) {
+        if is_set {
+            self.0 |= flag.0;
+        } else {
+            self.0 &= !flag.0;
+        }
     }
 }
 

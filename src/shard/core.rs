@@ -2,7 +2,7 @@
 
 use super::channels::Channels;
 use super::claims::ClaimTable;
-use super::connection::{Connection, HttpPhase, Phase};
+use super::connection::{Connection, ConnectionFlags, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
 use super::drain::Drain;
 use super::exclusive::{ClaimResult, Claimants};
@@ -237,16 +237,20 @@ impl Shard {
 
     /// Turns a connection into a session of `route`, after its upgrade request was accepted.
     ///
-    /// `greeting` is sent before the first frame: the 101 response. With `waits_for_open`, the
-    /// session's messages are not read until [`HostResponse::Opened`].
+    /// `format` is one of the formats of the route's dialect ([`Dialect::formats`]). `greeting` is
+    /// sent before the first frame: the 101 response. With `waits_for_open`, the session's messages
+    /// are not read until [`HostResponse::Opened`].
     ///
     /// # Panics
     ///
-    /// If `id` is not a connection in its HTTP phase.
+    /// If `id` is not a connection in its HTTP phase, or the route has no such format.
+    ///
+    /// [`Dialect::formats`]: crate::dialect::Dialect::formats
     pub fn handle_upgraded(
         &mut self,
         id: ConnectionId,
         route: u16,
+        format: u8,
         greeting: &[u8],
         waits_for_open: bool,
     ) -> SessionId {
@@ -266,7 +270,11 @@ impl Shard {
         assert!(matches!(connection.phase, Phase::Http(_)));
         connection.phase = Phase::Open;
         connection.route = route;
-        connection.waiting = waits_for_open;
+        let formats = &self.settings.routes[usize::from(route)].formats;
+        connection.encoding = formats[usize::from(format)].encoding;
+        connection
+            .flags
+            .set(ConnectionFlags::WAITING, waits_for_open);
         connection.last_input = now;
         connection.last_ping = now;
         connection.since = now;
@@ -326,7 +334,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
-        connection.peer_ended = true;
+        connection.flags.set(ConnectionFlags::PEER_ENDED, true);
         match connection.phase {
             // A peer that only shut down its write side still receives the pending bytes.
             Phase::Open if !broken && !connection.outbox.is_empty() => {
@@ -371,9 +379,9 @@ impl Shard {
             return;
         }
         match response {
-            HostResponse::Opened => connection.waiting = false,
+            HostResponse::Opened => connection.flags.set(ConnectionFlags::WAITING, false),
             HostResponse::User { user, event } => {
-                connection.waiting = false;
+                connection.flags.set(ConnectionFlags::WAITING, false);
                 match user {
                     Some(user) => self.bind(id, user, event.as_bytes()),
                     None => self.reject(id, RejectionKind::Token, "unknown"),
@@ -384,7 +392,7 @@ impl Shard {
                 channel,
                 correlation,
             } => {
-                connection.waiting = false;
+                connection.flags.set(ConnectionFlags::WAITING, false);
                 let outcome = if *allowed {
                     self.join(id, channel).into()
                 } else {
@@ -598,7 +606,7 @@ mod tests {
     /// A session bound to jack; its greeting has not been sent.
     fn open_bound(shard: &mut Shard) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
-        shard.handle_upgraded(id, 0, b"greeting", false);
+        shard.handle_upgraded(id, 0, 0, b"greeting", false);
         send_frame(shard, id, 0x81, br#"{"token":"jack","event":"e"}"#);
         id
     }
@@ -686,7 +694,7 @@ mod tests {
         // Two dialects alternate, so that the frames of one publication lie in two batches.
         for route in [0, 1, 0] {
             let id = shard.handle_accepted().expect("there is room");
-            shard.handle_upgraded(id, route, b"greeting", false);
+            shard.handle_upgraded(id, route, 0, b"greeting", false);
         }
         send_all(&mut shard);
         let large = vec![b'x'; 700 << 10];

@@ -144,7 +144,7 @@ mod tests {
     fn open(shard: &mut Shard, count: usize) -> Vec<ConnectionId> {
         let open_one = |_| {
             let id = shard.handle_accepted().expect("there is room");
-            shard.handle_upgraded(id, 0, b"101", false);
+            shard.handle_upgraded(id, 0, 0, b"101", false);
             id
         };
         (0..count).map(open_one).collect()

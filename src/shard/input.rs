@@ -1,6 +1,6 @@
 //! Input of sessions: decodes a client's bytes and applies the messages.
 
-use super::connection::Phase;
+use super::connection::{ConnectionFlags, Phase};
 use super::core::Shard;
 use super::host_request::{HostRequest, HostRequestKind, OwnedCall};
 use super::outbox::HEADROOM_BYTES;
@@ -96,7 +96,7 @@ impl Shard {
         let decoded = dialect.decode(
             kind,
             payload.bytes_mut(),
-            &route.options,
+            settings.options(route, connection.encoding),
             &mut scratch,
             &mut intents,
         );
@@ -147,7 +147,7 @@ impl Shard {
             JoinDecision::Allowed => self.join(id, channel).into(),
             JoinDecision::Denied(denial) => Outcome::Denied(denial),
             JoinDecision::AskHost => {
-                connection.waiting = true;
+                connection.flags.set(ConnectionFlags::WAITING, true);
                 self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
                     route: connection.route,
@@ -233,10 +233,9 @@ impl Shard {
         let connection = self.connections.get(id).expect("it is open");
         let route = &self.settings.routes[usize::from(connection.route)];
         let mut message = std::mem::take(&mut self.encode_buffer);
-        let action =
-            route
-                .dialect
-                .encode_outcome(correlation, outcome, &route.options, &mut message);
+        let options = self.settings.options(route, connection.encoding);
+        let dialect = route.dialect;
+        let action = dialect.encode_outcome(correlation, outcome, options, &mut message);
         let result = match (action, outcome) {
             // Without a response the client would take itself for a member, so close the session.
             (ReplyAction::Skip, Outcome::Denied(Denial::TooManyNames)) => {
@@ -297,7 +296,7 @@ impl Shard {
             }
             TokenLookup::Invalid => self.reject(id, RejectionKind::Token, "unknown"),
             TokenLookup::AskHost => {
-                connection.waiting = true;
+                connection.flags.set(ConnectionFlags::WAITING, true);
                 self.host_requests.push_back(HostRequest {
                     session: SessionId::new(self.id, id),
                     route: connection.route,
@@ -327,7 +326,7 @@ impl Shard {
         {
             Ok(()) => {
                 let connection = self.connections.get_mut(id).expect("it is open");
-                connection.registered = true;
+                connection.flags.set(ConnectionFlags::REGISTERED, true);
             }
             Err(BindUserError::AlreadyBound) => {}
             Err(BindUserError::TooManyUsers) => {

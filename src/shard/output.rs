@@ -6,8 +6,8 @@
 //! ```text
 //!   publish              members [4][9][17]..    one list, found once
 //!                          |
-//!   enqueue_all            v     same route as the previous session, and the outbox is empty or
-//!                          .     ends where the frame begins?       else: enqueue_slow_path
+//!   enqueue_all            v     route and encoding of the previous session, and the outbox is
+//!                          .     empty or ends at the frame's start?  else: enqueue_slow_path
 //!                        entry 4 <-- span of the frame, flag: queued
 //!                        queue  [..][4]
 //!                          |
@@ -16,9 +16,9 @@
 //!   handle_sent            .     all taken: one reference less on the batch, the outbox is empty
 //! ```
 //!
-//! Everything that sessions of one route have in common is in [`RouteFanOut`]: the frame, its
-//! payload length and the outbox limit. The references to the frame's batch are added in one step
-//! after each run of sessions of one route. `scripts/instructions.sh` measures the instructions per
+//! Everything that sessions of one route and encoding have in common is in [`RouteFanOut`]: the
+//! frame, its payload length, the outbox limit. The references to the batch are added in one step
+//! after each run of such sessions. `scripts/instructions.sh` measures the instructions per
 //! delivery and checks them against a limit.
 
 use super::batches::{Batches, Span};
@@ -59,28 +59,30 @@ struct FrameCache<'p> {
 }
 
 impl FrameCache<'_> {
-    /// Returns the frame for the sessions of `route`. Encodes it if it is not cached.
-    fn of(&mut self, route: &RouteSettings, batches: &mut Batches) -> EncodedFrame {
-        let known = self
-            .encoded
-            .iter()
-            .find(|encoded| encoded.encoding == route.encoding);
+    /// Returns the frame in an encoding. Encodes it if it is not cached.
+    fn of(
+        &mut self,
+        id: EncodingId,
+        settings: &ShardSettings,
+        batches: &mut Batches,
+    ) -> EncodedFrame {
+        let known = self.encoded.iter().find(|encoded| encoded.encoding == id);
         if let Some(known) = known {
             return *known;
         }
+        let encoding = settings.encoding(id);
         let bytes_needed = self.publication.content.data.bytes().len() + HEAD_BYTES_MAX;
         let mut payload_len = 0;
         let frame = batches.put(bytes_needed, |out| {
             let start = encoder::begin(out);
             let payload_at = out.len();
-            let kind = route
-                .dialect
-                .encode_publication(self.publication, &route.options, out);
+            let (dialect, options) = (encoding.dialect, &encoding.options);
+            let kind = dialect.encode_publication(self.publication, options, out);
             payload_len = out.len() - payload_at;
             encoder::end(out, start, opcode(kind));
         });
         let encoded = EncodedFrame {
-            encoding: route.encoding,
+            encoding: id,
             frame,
             payload_len: u32::try_from(payload_len).expect("a message is far below 4 GiB"),
         };
@@ -97,12 +99,12 @@ impl FrameCache<'_> {
     }
 }
 
-/// The part of a fan-out that the sessions of one route share. The loop looks it up once per route,
-/// and only the session for each delivery.
+/// The part of a fan-out that the sessions of one route and encoding share. The loop looks it up
+/// once for them, and only the session for each delivery.
 #[derive(Clone, Copy)]
 struct RouteFanOut {
-    /// Index of the route, or [`NO_ROUTE`] before the first session.
-    route: u32,
+    /// [`Connection::fan_out_key`] of the sessions, or [`NO_KEY`] before the first one.
+    key: u32,
     frame: Span,
     payload_len: u32,
     outbox_bytes_max: u32,
@@ -137,8 +139,9 @@ impl FanOut<'_> {
         let mut sessions = sessions.slots_mut();
         for slot in slots {
             let session = sessions.get_mut(slot).expect("listed sessions are open");
+            let key = session.fan_out_key();
             let outbox = &mut session.outbox;
-            if u32::from(session.route) != self.current.route {
+            if key != self.current.key {
                 self.enqueue_slow_path(session, slot);
             } else if outbox.is_idle() {
                 outbox.set_first(self.current.frame);
@@ -153,15 +156,21 @@ impl FanOut<'_> {
         }
     }
 
-    /// Enqueues the publication to a session whose route differs from the previous session's, or
-    /// whose outbox needs another span.
+    /// Enqueues the publication to a session whose route or encoding differs from the previous
+    /// session's, or whose outbox needs another span.
     #[inline(never)]
     fn enqueue_slow_path(&mut self, session: &mut Connection, slot: u32) {
-        if u32::from(session.route) != self.current.route {
+        if session.fan_out_key() != self.current.key {
             self.finish_route();
-            let route = &self.settings.routes[usize::from(session.route)];
-            let encoded = self.frames.of(route, &mut self.outboxes.batches);
-            self.current = RouteFanOut::new(session.route, route, encoded);
+            let (settings, batches) = (self.settings, &mut self.outboxes.batches);
+            let encoded = self.frames.of(session.encoding, settings, batches);
+            self.current = RouteFanOut {
+                key: session.fan_out_key(),
+                frame: encoded.frame,
+                payload_len: encoded.payload_len,
+                outbox_bytes_max: settings.routes[usize::from(session.route)].outbox_bytes_max,
+                ..RouteFanOut::NONE
+            };
         }
         let RouteFanOut {
             frame,
@@ -217,23 +226,13 @@ impl FanOut<'_> {
 
 impl RouteFanOut {
     const NONE: Self = Self {
-        route: NO_ROUTE,
+        key: NO_KEY,
         frame: Span::EMPTY,
         payload_len: 0,
         outbox_bytes_max: 0,
         enqueued: 0,
         merged: 0,
     };
-
-    fn new(index: u16, route: &RouteSettings, encoded: EncodedFrame) -> Self {
-        Self {
-            route: u32::from(index),
-            frame: encoded.frame,
-            payload_len: encoded.payload_len,
-            outbox_bytes_max: route.outbox_bytes_max,
-            ..Self::NONE
-        }
-    }
 }
 
 impl Shard {
@@ -537,7 +536,7 @@ fn is_among(slots: &[u32], slot: u32) -> bool {
     slots.binary_search(&slot).is_ok()
 }
 
-/// No route has this index.
-const NO_ROUTE: u32 = u32::MAX;
+/// No session has this key: neither 65,536 routes nor as many encodings fit a config.
+const NO_KEY: u32 = u32::MAX;
 /// Size limit of a server's frame head, in bytes.
 const HEAD_BYTES_MAX: usize = 10;

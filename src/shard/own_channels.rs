@@ -142,6 +142,7 @@ mod tests {
     use crate::gateway::shard_settings;
     use crate::shard::CloseStep;
     use crate::shard::hash::HashSeed;
+    use crate::shard::settings::RouteFormat;
     use crate::vocabulary::content::Data;
     use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
     use crate::ws::MessageType;
@@ -151,7 +152,7 @@ mod tests {
     /// Number of encodings; only one test uses it.
     static ENCODED: AtomicUsize = AtomicUsize::new(0);
 
-    /// A dialect whose messages are a channel's name in brackets.
+    /// A dialect whose messages are a channel's name in brackets, square ones or round ones.
     #[derive(Debug)]
     struct Bracketed;
 
@@ -165,6 +166,10 @@ mod tests {
                 names_channels: true,
                 ..DialectSpec::default()
             }
+        }
+
+        fn formats(&self) -> u8 {
+            2
         }
 
         fn decode<'m>(
@@ -181,12 +186,13 @@ mod tests {
         fn encode_publication(
             &self,
             publication: &Publication<'_>,
-            _: &Options,
+            options: &Options,
             out: &mut Vec<u8>,
         ) -> MessageType {
             ENCODED.fetch_add(1, Ordering::Relaxed);
             let channel = publication.content.channel.given();
-            out.extend_from_slice(format!("[{channel}]").as_bytes());
+            let [open, close] = [["[", "]"], ["(", ")"]][usize::from(options.format)];
+            out.extend_from_slice(format!("{open}{channel}{close}").as_bytes());
             MessageType::Text
         }
     }
@@ -196,6 +202,10 @@ mod tests {
     const PROJECTFORGE: u16 = 4;
     const BRACKETED: u16 = 5;
 
+    /// Formats of `bracketed`.
+    const SQUARE: u8 = 0;
+    const ROUND: u8 = 1;
+
     fn shard() -> Shard {
         let mut config = Config::default();
         for route in &mut config.routes {
@@ -203,14 +213,25 @@ mod tests {
             route.channels.clear();
         }
         let mut settings = shard_settings(&config);
-        settings.routes[usize::from(BRACKETED)].dialect = &Bracketed;
+        let bracketed = &mut settings.routes[usize::from(BRACKETED)];
+        bracketed.dialect = &Bracketed;
+        let options = |format| Options {
+            format,
+            ..Options::default()
+        };
+        bracketed.formats = [SQUARE, ROUND].map(options).map(RouteFormat::new).into();
+        settings.intern_encodings();
         let (seed, settings) = (HashSeed([1, 2]), Arc::new(settings));
         Shard::new(ShardId::new(0), 1, settings, seed, [3; 32])
     }
 
     fn open(shard: &mut Shard, route: u16, channels: &[&str]) -> ConnectionId {
+        open_as(shard, route, 0, channels)
+    }
+
+    fn open_as(shard: &mut Shard, route: u16, format: u8, channels: &[&str]) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
-        shard.handle_upgraded(id, route, b"greeting", false);
+        shard.handle_upgraded(id, route, format, b"greeting", false);
         for channel in channels {
             shard.join(id, channel);
         }
@@ -242,9 +263,12 @@ mod tests {
         let hall = open(&mut shard, BRACKETED, &["hall", "room"]);
         let alone = open(&mut shard, BRACKETED, &[]);
         let other = open(&mut shard, WSRV, &["room"]);
-        for _ in 0..20 {
-            room.push(open(&mut shard, BRACKETED, &["room"]));
+        for index in 0..20 {
+            let format = [SQUARE, ROUND][index % 2];
+            room.push(open_as(&mut shard, BRACKETED, format, &["room"]));
         }
+        let round = room.iter().skip(2).step_by(2).copied();
+        let round: Vec<ConnectionId> = round.collect();
         let id = shard.public_id(alone).expect("it is open").to_string();
         let everyone = Audience::Everyone {
             namespace: shard.namespace_of(hall),
@@ -267,7 +291,7 @@ mod tests {
         };
 
         let (sent, encoded) = publish(everyone, ChannelName::Own);
-        assert_eq!(encoded, 3, "room, hall and an id");
+        assert_eq!(encoded, 4, "room in both formats, hall and an id");
         assert_eq!(sent.len(), room.len() + 3);
         for (session, text) in sent {
             let expected = match session {
@@ -277,6 +301,7 @@ mod tests {
                     assert!(text.contains(r#""cmd":"e""#), "{text}");
                     continue;
                 }
+                it if round.contains(&it) => "(room)".to_owned(),
                 _ => "[room]".to_owned(),
             };
             assert_eq!(text, expected);
@@ -284,7 +309,11 @@ mod tests {
 
         // A given name is used for all sessions, and a publication to a channel names that channel.
         let (sent, encoded) = publish(everyone, ChannelName::Given("given"));
-        assert_eq!((sent.len(), encoded), (room.len() + 3, 1));
+        assert_eq!(
+            (sent.len(), encoded),
+            (room.len() + 3, 2),
+            "once per format"
+        );
         let own = room[0];
         let session = Audience::Session(SessionId::new(ShardId::new(0), own));
         let (sent, encoded) = publish(session, ChannelName::Own);

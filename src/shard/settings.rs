@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub struct ShardSettings {
     /// The routes, one per WebSocket path.
     pub routes: Vec<RouteSettings>,
+    /// The encodings of all routes' sessions, by [`EncodingId`].
+    pub encodings: Vec<Encoding>,
     /// The namespaces. Routes refer to them by index.
     pub namespaces: Vec<NamespaceSettings>,
     /// The cipher of public ids.
@@ -64,10 +66,8 @@ pub struct ShardSettings {
 pub struct RouteSettings {
     /// The route's dialect.
     pub dialect: &'static dyn Dialect,
-    /// The dialect's options.
-    pub options: Options,
-    /// The encoding of publications. Routes with the same encoding share frames.
-    pub encoding: EncodingId,
+    /// The formats of the route's sessions, by the index that the upgrade chooses.
+    pub formats: Box<[RouteFormat]>,
     /// Index of the namespace. Users and channels of different namespaces are separate.
     pub namespace: u16,
     /// The rule that maps a token in a message to a user.
@@ -102,6 +102,30 @@ pub struct RouteSettings {
     pub registration_timeout: Option<Ticks>,
 }
 
+/// A format of a route's sessions.
+#[derive(Clone, Debug)]
+pub struct RouteFormat {
+    /// The dialect's options, with this format.
+    pub options: Options,
+    /// The encoding of messages to the sessions. [`ShardSettings::intern_encodings`] sets it.
+    pub encoding: EncodingId,
+}
+
+/// All that the bytes of a publication depend on, besides the publication.
+#[derive(Clone, Debug)]
+pub struct Encoding {
+    /// The dialect.
+    pub dialect: &'static dyn Dialect,
+    /// The dialect's options, of the first route with this encoding. Other routes' may differ where
+    /// the bytes do not depend on them.
+    pub options: Options,
+}
+
+/// The id of an encoding: the index in [`ShardSettings::encodings`]. Sessions of one encoding share
+/// frames, whatever their routes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EncodingId(pub u16);
+
 /// The channel rules of one namespace, for all its routes.
 pub type NamespaceSettings = ChannelRules<ChannelRule>;
 
@@ -127,7 +151,58 @@ pub enum JoinDecision {
     AskHost,
 }
 
+impl RouteFormat {
+    /// Creates a format whose encoding is not set.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let encoding = EncodingId(0);
+        Self { options, encoding }
+    }
+}
+
 impl ShardSettings {
+    /// Finds the distinct encodings of all routes' formats, and gives each format the id of its own.
+    /// Called after the last change of a dialect or its options.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than 65,536 encodings.
+    pub fn intern_encodings(&mut self) {
+        self.encodings.clear();
+        for route in &mut self.routes {
+            for RouteFormat { options, encoding } in &mut route.formats {
+                let mut known = self.encodings.iter();
+                let known = known.position(|other| {
+                    other.dialect == route.dialect && other.options.encodes_like(options)
+                });
+                let index = known.unwrap_or_else(|| {
+                    self.encodings.push(Encoding {
+                        dialect: route.dialect,
+                        options: options.clone(),
+                    });
+                    self.encodings.len() - 1
+                });
+                *encoding = EncodingId(u16::try_from(index).expect("few encodings"));
+            }
+        }
+    }
+
+    /// Returns an encoding.
+    #[inline]
+    pub(super) fn encoding(&self, id: EncodingId) -> &Encoding {
+        &self.encodings[usize::from(id.0)]
+    }
+
+    /// Returns the options of a route for its sessions of an encoding.
+    pub(super) fn options<'r>(
+        &self,
+        route: &'r RouteSettings,
+        encoding: EncodingId,
+    ) -> &'r Options {
+        let format = self.encoding(encoding).options.format;
+        &route.formats[usize::from(format)].options
+    }
+
     /// Applies the channel rules to a join by a client of `route`.
     #[must_use]
     pub fn may_join(&self, route: &RouteSettings, channel: &str) -> JoinDecision {
@@ -183,8 +258,3 @@ impl TokenRule {
         }
     }
 }
-
-/// The id of an encoding: dialect and options, as far as a publication's bytes depend on them.
-/// Sessions of one encoding share frames.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct EncodingId(pub u16);

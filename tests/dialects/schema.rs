@@ -51,6 +51,7 @@ pub(crate) fn all_options() -> Vec<Options> {
     for schema in schemas {
         for push_kind in [MessageType::Text, MessageType::Binary] {
             all.push(Options {
+                format: 0,
                 push_kind,
                 schema: schema.clone(),
                 lenient: push_kind == MessageType::Binary,

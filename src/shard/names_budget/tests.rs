@@ -39,7 +39,7 @@ fn shard(session: u32, shard: u64, home_of_all: bool) -> Shard {
 
 fn open(shard: &mut Shard, route: u16) -> ConnectionId {
     let id = shard.handle_accepted().expect("there is room");
-    shard.handle_upgraded(id, route, b"greeting", false);
+    shard.handle_upgraded(id, route, 0, b"greeting", false);
     drain(shard);
     id
 }

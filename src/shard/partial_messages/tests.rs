@@ -37,7 +37,7 @@ fn open(shard: &mut Shard) -> ConnectionId {
 
 fn open_on(shard: &mut Shard, route: u16) -> ConnectionId {
     let id = shard.handle_accepted().expect("there is room");
-    shard.handle_upgraded(id, route, b"greeting", false);
+    shard.handle_upgraded(id, route, 0, b"greeting", false);
     send_all(shard);
     id
 }

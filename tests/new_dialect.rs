@@ -1,7 +1,7 @@
 //! Tests of a new dialect that is implemented only in this file.
 //!
 //! It is added to the registry of dialects at run time. Then it is used like the others, over real
-//! sockets: config, description, upgrade, messages and pushes.
+//! sockets: config, description, upgrade, messages and pushes. It has several formats.
 //!
 //! ```text
 //! client                        gateway                     pusher
@@ -14,12 +14,17 @@
 //!   |<-----------------------------|                           |
 //! ```
 
+#[path = "new_dialect/formats.rs"]
+mod formats;
+
+use crate::formats::{put, read_command};
 use campanile::codec::json::Scratch;
 use campanile::config::{self, Config, Origin, Overrides, Route};
 use campanile::content::{Correlation, Outcome};
 use campanile::dialect::{
-    self, Call, DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options,
-    Playground, PushRequest, ReplyAction, RouteFacts, RouteSpec, TokenPlace,
+    self, Call, Credentials, DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents,
+    Options, Playground, PushRequest, Rejection, ReplyAction, RouteFacts, RouteSpec, TokenPlace,
+    UpgradeRequest,
 };
 use campanile::limits::{Limits, RouteLimits};
 use campanile::publication::Publication;
@@ -32,7 +37,7 @@ use std::time::Duration;
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Message as Frame, WebSocket};
 
-/// A dialect with messages of the form `command data`.
+/// A dialect with messages of the form `command data`, and other formats of the same.
 #[derive(Debug)]
 struct Plain;
 
@@ -63,6 +68,18 @@ impl Dialect for Plain {
         route.idle_timeout_ms = 12_345;
     }
 
+    fn formats(&self) -> u8 {
+        formats::COUNT
+    }
+
+    fn admit<'r>(
+        &self,
+        request: &UpgradeRequest<'r>,
+        _: &Options,
+    ) -> Result<Credentials<'r>, Rejection> {
+        Ok(formats::choose(request))
+    }
+
     fn first_steps(&self, facts: &RouteFacts<'_>) -> Vec<String> {
         vec![format!("send {} hi", facts.command)]
     }
@@ -71,12 +88,11 @@ impl Dialect for Plain {
         &self,
         kind: MessageType,
         payload: &'m mut [u8],
-        _: &Options,
+        options: &Options,
         _: &'m mut Scratch,
         intents: &mut Intents<'m>,
     ) -> Result<(), DecodeError> {
-        let text = str::from_utf8(payload).map_err(|_| DecodeError::InvalidText)?;
-        let (command, data) = text.split_once(' ').ok_or(DecodeError::Malformed)?;
+        let (command, data) = read_command(options.format, kind, payload)?;
         intents.push(Intent::Call(Call {
             command,
             id: "",
@@ -92,25 +108,26 @@ impl Dialect for Plain {
         &self,
         correlation: &Correlation,
         outcome: &Outcome,
-        _: &Options,
+        options: &Options,
         message: &mut Vec<u8>,
     ) -> ReplyAction {
         let Outcome::Replied(reply) = outcome else {
             return ReplyAction::Skip;
         };
-        put(&correlation.command, reply.data().bytes(), message);
-        ReplyAction::Send(MessageType::Text)
+        let data = reply.data();
+        let kind = put(options.format, &correlation.command, data.bytes(), message);
+        ReplyAction::Send(kind)
     }
 
     fn encode_publication(
         &self,
         publication: &Publication<'_>,
-        _: &Options,
+        options: &Options,
         message: &mut Vec<u8>,
     ) -> MessageType {
         let content = &publication.content;
-        put(content.event, content.data.bytes(), message);
-        MessageType::Text
+        formats::count(content);
+        put(options.format, content.event, content.data.bytes(), message)
     }
 
     fn read_push<'b>(&self, body: &'b [u8], _: &'b mut Scratch) -> Option<PushRequest<'b>> {
@@ -130,12 +147,6 @@ impl Dialect for Plain {
             event: None,
         })
     }
-}
-
-fn put(command: &str, data: &[u8], message: &mut Vec<u8>) {
-    message.extend_from_slice(command.as_bytes());
-    message.push(b' ');
-    message.extend_from_slice(data);
 }
 
 /// Adds the dialect once, before the registry is used.

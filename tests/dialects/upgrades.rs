@@ -54,7 +54,9 @@ fn check_credentials(
         user,
         subprotocol,
         channel,
+        format,
     } = credentials;
+    assert!(*format < dialect.formats());
     if let Some(agreed) = subprotocol {
         assert!(
             is_offered(request, agreed.as_bytes()),

@@ -16,15 +16,17 @@
 
 #[path = "new_dialect/formats.rs"]
 mod formats;
+#[path = "new_dialect/lines.rs"]
+mod lines;
 
 use crate::formats::{put, read_command};
 use campanile::codec::json::Scratch;
 use campanile::config::{self, Config, Origin, Overrides, Route};
 use campanile::content::{Correlation, Outcome};
 use campanile::dialect::{
-    self, Call, Credentials, DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents,
-    Options, Playground, PushRequest, Rejection, ReplyAction, RouteFacts, RouteSpec, TokenPlace,
-    UpgradeRequest,
+    self, Call, Credentials, DecodeError, DefaultRoute, Dialect, DropRequest, Framing, Intent,
+    Intents, Options, Playground, PushRequest, Rejection, ReplyAction, RouteFacts, RouteSpec,
+    TokenPlace, UpgradeRequest,
 };
 use campanile::limits::{Limits, RouteLimits};
 use campanile::publication::Publication;
@@ -70,6 +72,10 @@ impl Dialect for Plain {
 
     fn formats(&self) -> u8 {
         formats::COUNT
+    }
+
+    fn framing(&self, format: u8) -> Framing {
+        formats::framing(format)
     }
 
     fn admit<'r>(

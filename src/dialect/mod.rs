@@ -10,12 +10,14 @@
 pub mod easyws;
 pub mod echo;
 pub mod edk;
+pub mod framing;
 pub mod projectforge;
 mod spec;
 pub mod tap;
 pub mod wserver;
 pub mod wsrv;
 
+pub use self::framing::{Framing, MessageReader, StreamFraming, StreamItem};
 pub use self::spec::{
     DefaultRoute, DropRequest, Playground, PushRequest, RouteFacts, RouteSpec, SessionReport,
     TokenPlace,
@@ -67,6 +69,12 @@ pub trait Dialect: fmt::Debug + Sync {
     /// each session, and [`Options::format`] is that one wherever its messages are concerned.
     fn formats(&self) -> u8 {
         1
+    }
+
+    /// Returns the framing of a format. A session whose format has another framing than WebSocket's
+    /// opens with a plain GET request instead of an upgrade.
+    fn framing(&self, _format: u8) -> Framing {
+        Framing::WebSocket
     }
 
     /// Changes the default limits of a route. By default they are those of the config.

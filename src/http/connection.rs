@@ -10,7 +10,6 @@ use crate::handler::Admitted;
 use crate::mailbox::ShardWaker;
 use crate::shard::HttpPhase;
 use crate::vocabulary::id::ConnectionId;
-use crate::ws::handshake;
 use bytes::BytesMut;
 use crossbeam_queue::SegQueue;
 use hyper::server::conn::http1;
@@ -499,14 +498,13 @@ impl HttpConnection {
         input.unsplit(pipe.take_inbound());
 
         // hyper's 101 is its last output. Replace it by a 101 with the header names of the original
-        // servers (docs/dialects/websocket.md, "Upgrade").
+        // servers (docs/dialects/websocket.md, "Upgrade"), or by the response of another framing.
         let mut greeting = pipe.take_outbound();
         let at = greeting
             .windows(SWITCHING.len())
             .rposition(|window| window == SWITCHING);
         greeting.truncate(at.expect("hyper ends only when its 101 is in the pipe"));
-        let subprotocol = granted.subprotocol.as_deref();
-        handshake::put_switching_protocols(&mut greeting, &granted.accept, subprotocol);
+        granted.put_response(&mut greeting);
         Progress::Upgraded(Box::new(Upgraded {
             route: granted.route,
             format: granted.format,

@@ -4,6 +4,7 @@
 //! Only the host may call the shard, so a request enqueues its command
 //! ([`HttpContext::http_commands`]) and waits for the result.
 
+mod answered_get;
 mod api;
 mod body;
 mod coding;

@@ -1,5 +1,6 @@
 //! The hyper service of a connection, and the commands of its requests to the shard.
 
+use super::answered_get::Opening;
 use super::body::RequestBody;
 use super::connection_context::ConnectionContext;
 use super::push::{PushOrDrop, push_or_drop};
@@ -19,7 +20,6 @@ use crate::shard::settings::ShardSettings;
 use crate::shard::{ClaimOutcome, HttpPhase};
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::Rejections;
-use crate::ws::handshake::Accept;
 use hyper::body::{Body, Incoming};
 use hyper::header::TRANSFER_ENCODING;
 use hyper::http::request::Parts;
@@ -152,13 +152,12 @@ pub(crate) enum CommandError {
     Stopping,
 }
 
-/// An accepted upgrade.
+/// An accepted upgrade, or a GET request that opens a session without one.
 #[derive(Debug)]
 pub(crate) struct GrantedUpgrade {
     pub(crate) route: u16,
     pub(crate) format: u8,
-    pub(crate) accept: Accept,
-    pub(crate) subprotocol: Option<Box<str>>,
+    pub(crate) opening: Opening,
     pub(crate) admitted: Admitted,
 }
 

@@ -4,8 +4,11 @@
 //!   the dialect reads   -->  the embedder admits,  -->  Origin, RFC 6455  -->  a claim, if the
 //!   token, user, channel     or the config's tokens     (ws/handshake.rs)      user is exclusive
 //! ```
+//!
+//! A plain GET that opens a session takes the same way, with other checks (`answered_get.rs`).
 
 use super::UserClaim;
+use super::answered_get::{self, Opening};
 use super::connection_context::ConnectionContext;
 use super::rejections::reason_of;
 use super::response::{self, HttpResponse};
@@ -16,7 +19,7 @@ use super::service::{
 };
 use crate::auth::host_of;
 use crate::config::Origin;
-use crate::dialect::{Credentials, InitialChannel, Rejection, UpgradeRequest};
+use crate::dialect::{Credentials, Framing, InitialChannel, Rejection, UpgradeRequest};
 use crate::handler::{Admission, Admitted, Joining, Permission, Upgrade};
 use crate::shard::ClaimOutcome;
 use crate::shard::settings::{RouteSettings, TokenLookup};
@@ -29,8 +32,8 @@ use hyper::http::request::Parts;
 use smallvec::SmallVec;
 use std::rc::Rc;
 
-/// Serves an upgrade request. hyper's own 101 is discarded (see `HttpConnection::poll`); it only
-/// ends hyper's part of the connection.
+/// Serves an upgrade request, or a GET that opens a session without one. hyper's own 101 is
+/// discarded (see `HttpConnection::poll`); it only ends hyper's part of the connection.
 pub(super) async fn response(
     context: &HttpContext,
     connection: &ConnectionContext,
@@ -41,6 +44,10 @@ pub(super) async fn response(
     let head = Rc::new(head);
     let result = if connection.offers_upgrade.get() {
         decide(context, connection, index, &head, parameters).await
+    } else if let Some((reason, response)) =
+        answered_get::http_10(&context.settings.routes[usize::from(index)])
+    {
+        Err(RejectedUpgrade::with_reason(reason, response))
     } else {
         // An HTTP/1.0 upgrade whose head was not inspected: RFC 9110 7.8 requires to ignore it.
         Err(RejectedUpgrade::by_handshake(
@@ -146,19 +153,27 @@ async fn decide(
     let trusts_claimed_user = rules.trusts_claimed_user(&credentials, head);
     resolve_user(route, &credentials, trusts_claimed_user, &mut admission)?;
 
+    let format = credentials.format;
     let lines = headers.iter().copied();
-    let accept = handshake::validate(head.method.as_str(), lines, || {
-        origin_passes(context, index, head)
-    });
-    let accept = accept.map_err(RejectedUpgrade::by_handshake)?;
+    let origin_passes = || origin_passes(context, index, head);
+    let opening = match route.dialect.framing(format) {
+        Framing::WebSocket => {
+            let accept = handshake::validate(head.method.as_str(), lines.clone(), origin_passes);
+            let own = credentials.subprotocol.as_deref();
+            let agreed = || handshake::subprotocols(lines).find(|it| rules.accepts_subprotocol(it));
+            Opening::Switching {
+                accept: accept.map_err(RejectedUpgrade::by_handshake)?,
+                subprotocol: own.or_else(agreed).map(Into::into),
+            }
+        }
+        Framing::Stream(framing) => {
+            answered_get::check(head, origin_passes)
+                .map_err(|(reason, response)| RejectedUpgrade::with_reason(reason, response))?;
+            Opening::Stream(framing)
+        }
+    };
     check_room(context)?;
 
-    let own = credentials.subprotocol.as_deref();
-    let agreed = || {
-        handshake::subprotocols(headers.iter().copied()).find(|it| rules.accepts_subprotocol(it))
-    };
-    let subprotocol = own.or_else(agreed).map(Into::into);
-    let format = credentials.format;
     let admitted = resolve_channels(context, connection.id, index, credentials, admission).await?;
     if route.exclusive {
         claim(context, connection, route, &admitted.admission).await?;
@@ -166,8 +181,7 @@ async fn decide(
     Ok(Box::new(GrantedUpgrade {
         route: index,
         format,
-        accept,
-        subprotocol,
+        opening,
         admitted,
     }))
 }

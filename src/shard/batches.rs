@@ -109,20 +109,34 @@ impl Batches {
     /// # Panics
     ///
     /// If `write` appends nothing.
+    #[inline]
     pub fn put(&mut self, bytes_needed: usize, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let frame = self.try_put(bytes_needed, write);
+        frame.expect("a frame has at least a head")
+    }
+
+    /// Appends a frame as [`Batches::put`] does; `None` if `write` appends nothing.
+    #[inline]
+    pub fn try_put(
+        &mut self,
+        bytes_needed: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Span> {
         let index = self.open_with_room_for(bytes_needed);
         let batch = &mut self.entries[index as usize];
         let (start, capacity) = (batch.bytes.len(), batch.bytes.capacity());
         write(&mut batch.bytes);
-        assert!(batch.bytes.len() > start, "a frame has at least a head");
         self.bytes_held += batch.bytes.capacity() - capacity;
+        if batch.bytes.len() == start {
+            return None;
+        }
         let end = offset(batch.bytes.len());
         batch.ends.push(end);
-        Span {
+        Some(Span {
             batch: index,
             start: offset(start),
             len: end - offset(start),
-        }
+        })
     }
 
     /// Seals the open batch: its bytes may be sent from now on and never change.

@@ -80,7 +80,8 @@ impl Shard {
         }
     }
 
-    /// Closes an open session: detaches it and enqueues its close frame, with the cause's reason.
+    /// Closes an open session: detaches it and enqueues its close frame, or what its framing has for
+    /// one, with the cause's reason.
     pub(super) fn end(&mut self, id: ConnectionId, end: CloseCause) {
         let reason = end.reason();
         self.close_with(id, end, reason.as_str());
@@ -89,21 +90,28 @@ impl Shard {
     /// Closes an open session, with a reason of the caller's.
     pub(super) fn close_with(&mut self, id: ConnectionId, end: CloseCause, reason: &str) {
         self.detach(id, end);
-        let flags = self.connections.get(id).expect("detached above").flags;
-        let peer_ended = flags.contains(ConnectionFlags::PEER_ENDED);
-        if !end.sends_close_frame() || peer_ended {
+        let connection = self.connections.get_mut(id).expect("detached above");
+        let framing = self.settings.encoding(connection.encoding).framing;
+        let is_over =
+            connection.flags.contains(ConnectionFlags::PEER_ENDED) && !framing.outlives_input();
+        if !end.sends_close_frame() || is_over {
             self.finish(id);
             return;
         }
 
-        let connection = self.connections.get_mut(id).expect("detached above");
         if end == CloseCause::SlowConsumer {
             self.counters.bytes_dropped +=
                 u64::from(self.outboxes.drop_unsent(&mut connection.outbox));
         }
-        let frame = self.outboxes.batches.put(CLOSE_BYTES_MAX, |out| {
-            crate::ws::encoder::put_close(out, end.code(), reason);
+        let frame = self.outboxes.batches.try_put(CLOSE_BYTES_MAX, |out| {
+            framing.put_close(out, end.code(), reason);
         });
+        let Some(frame) = frame else {
+            if connection.outbox.is_empty() {
+                self.begin_draining(id);
+            }
+            return;
+        };
         // The close frame has no limit.
         let pushed = self.outboxes.push(&mut connection.outbox, frame, u32::MAX);
         pushed.expect("at most outbox_bytes_max and one control frame");

@@ -238,7 +238,7 @@ impl Shard {
     /// Turns a connection into a session of `route`, after its upgrade request was accepted.
     ///
     /// `format` is one of the formats of the route's dialect ([`Dialect::formats`]). `greeting` is
-    /// sent before the first frame: the 101 response. With `waits_for_open`, the session's messages
+    /// sent before the first message: the 101 response, or that of the format's framing. With `waits_for_open`, the session's messages
     /// are not read until [`HostResponse::Opened`].
     ///
     /// # Panics
@@ -335,7 +335,10 @@ impl Shard {
             return;
         };
         connection.flags.set(ConnectionFlags::PEER_ENDED, true);
+        let encoding = connection.encoding;
         match connection.phase {
+            Phase::Open if !broken && self.settings.encoding(encoding).framing.outlives_input() => {
+            }
             // A peer that only shut down its write side still receives the pending bytes.
             Phase::Open if !broken && !connection.outbox.is_empty() => {
                 self.detach(id, CloseCause::Reset);

@@ -3,16 +3,16 @@
 use super::connection::{ConnectionFlags, Phase};
 use super::core::Shard;
 use super::host_request::{HostRequest, HostRequestKind, OwnedCall};
-use super::outbox::HEADROOM_BYTES;
+use super::outbox::OutboxFullError;
 use super::settings::{JoinDecision, TokenLookup};
 use super::users::BindUserError;
-use crate::dialect::{Call, Intent, Intents, OnInvalid, ReplyAction};
+use crate::dialect::{Call, Framing, Intent, Intents, OnInvalid, ReplyAction};
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content, Correlation, Data, Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::limits::OUTBOX_BYTES_CEILING;
 use crate::vocabulary::metrics::RejectionKind;
-use crate::ws::{Event, MessageType, OpCode, Payload, encoder};
+use crate::ws::{Event, MessageType, Payload};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -46,7 +46,8 @@ impl Shard {
                 return at;
             }
             let bytes_max = route.message_bytes_max;
-            let applied = match self.decode(id, &mut input[at..], bytes_max) {
+            let framing = self.settings.encoding(connection.encoding).framing;
+            let applied = match self.decode(id, framing, &mut input[at..], bytes_max) {
                 Ok((taken, event)) => {
                     at += taken;
                     event.map_or(Ok(()), |event| self.apply(id, event))
@@ -69,7 +70,14 @@ impl Shard {
         match event {
             Event::Pong => Ok(()),
             Event::Close(code) => Err(CloseCause::ClientClosed(code)),
-            Event::Ping(payload) => self.enqueue_control(id, OpCode::Pong, payload.bytes()),
+            Event::Ping(payload) => {
+                let (framing, bytes_max) = self.framing_and_limit(id);
+                let payload = payload.bytes();
+                let bytes_needed = framing.message_bytes(payload.len());
+                self.enqueue(id, (bytes_needed, bytes_max), |out| {
+                    framing.put_pong(out, payload);
+                })
+            }
             Event::Message { kind, payload, .. } => self.read_message(id, kind, payload),
         }
     }
@@ -133,7 +141,10 @@ impl Shard {
                 self.call(id, call);
                 Ok(())
             }
-            Intent::Reply { kind, payload } => self.enqueue_control(id, opcode(kind), payload),
+            Intent::Reply { kind, payload } => {
+                let (_, bytes_max) = self.framing_and_limit(id);
+                self.enqueue_message(id, kind, payload, bytes_max)
+            }
         }
     }
 
@@ -250,7 +261,7 @@ impl Shard {
                 connection.messages_sent = connection.messages_sent.wrapping_add(1);
                 connection.bytes_sent += message.len() as u64;
                 self.tap_reply(id, correlation, outcome);
-                self.enqueue_frame(id, opcode(kind), &message, OUTBOX_BYTES_CEILING)
+                self.enqueue_message(id, kind, &message, OUTBOX_BYTES_CEILING)
             }
             (ReplyAction::Close(end), _) => Err(end),
         };
@@ -339,55 +350,63 @@ impl Shard {
         }
     }
 
-    /// Enqueues a ping.
+    /// Enqueues a ping, if the session's framing has one.
     pub(super) fn ping(&mut self, id: ConnectionId) {
         self.counters.pings += 1;
-        if let Err(end) = self.enqueue_control(id, OpCode::Ping, b"") {
+        let (framing, bytes_max) = self.framing_and_limit(id);
+        let limits = (framing.message_bytes(0), bytes_max);
+        if let Err(end) = self.enqueue(id, limits, |out| framing.put_ping(out)) {
             self.end(id, end);
         }
     }
 
-    /// Enqueues one frame, within the route's outbox limit.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`CloseCause::SlowConsumer`] if the outbox is full.
-    fn enqueue_control(
-        &mut self,
-        id: ConnectionId,
-        opcode: OpCode,
-        payload: &[u8],
-    ) -> Result<(), CloseCause> {
+    /// Returns the framing of a session and the limit of its outbox.
+    fn framing_and_limit(&self, id: ConnectionId) -> (Framing, u32) {
         let connection = self.connections.get(id).expect("just seen");
-        let bytes_max = self.settings.routes[usize::from(connection.route)].outbox_bytes_max;
-        self.enqueue_frame(id, opcode, payload, bytes_max)
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let framing = self.settings.encoding(connection.encoding).framing;
+        (framing, route.outbox_bytes_max)
     }
 
-    /// Enqueues one frame, within a limit of the caller's. Outcomes may exceed the route's limit:
+    /// Enqueues one message, within a limit of the caller's. Outcomes may exceed the route's limit:
     /// they are at most as many as calls in flight, and input is paused while more is pending.
     ///
     /// # Errors
     ///
     /// Returns [`CloseCause::SlowConsumer`] if the outbox is full.
-    fn enqueue_frame(
+    fn enqueue_message(
         &mut self,
         id: ConnectionId,
-        opcode: OpCode,
+        kind: MessageType,
         payload: &[u8],
         bytes_max: u32,
     ) -> Result<(), CloseCause> {
-        let len = encoder::head_len(payload.len()) + payload.len();
+        let connection = self.connections.get(id).expect("just seen");
+        let framing = self.settings.encoding(connection.encoding).framing;
+        let bytes_needed = framing.message_bytes(payload.len());
+        self.enqueue(id, (bytes_needed, bytes_max), |out| {
+            framing.put_message(out, kind, payload);
+        })
+    }
+
+    /// Enqueues the bytes that `write` appends, if any: about `bytes_needed`, within `bytes_max` of
+    /// the outbox.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CloseCause::SlowConsumer`] if the outbox is full.
+    fn enqueue(
+        &mut self,
+        id: ConnectionId,
+        (bytes_needed, bytes_max): (usize, u32),
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), CloseCause> {
+        let Some(frame) = self.outboxes.batches.try_put(bytes_needed, write) else {
+            return Ok(());
+        };
         let connection = self.connections.get_mut(id).expect("just seen");
-        let pending = connection.outbox.bytes() as usize;
-        if pending > HEADROOM_BYTES as usize && pending + len > bytes_max as usize {
-            return Err(CloseCause::SlowConsumer);
-        }
-        let frame = self
-            .outboxes
-            .batches
-            .put(len, |out| encoder::put_frame(out, opcode, payload));
         let pushed = self.outboxes.push(&mut connection.outbox, frame, bytes_max);
-        pushed.expect("the limit was checked above");
+        pushed.map_err(|OutboxFullError| CloseCause::SlowConsumer)?;
         self.send_queues
             .queue_urgent(&mut connection.outbox, id.slot());
         Ok(())
@@ -396,11 +415,3 @@ impl Shard {
 
 /// Capacity of the outcome buffer that is kept for reuse, in bytes.
 const ENCODE_BUFFER_KEPT_MAX: usize = 64 * 1024;
-
-/// Returns the opcode of a message type.
-pub(super) fn opcode(kind: MessageType) -> OpCode {
-    match kind {
-        MessageType::Text => OpCode::Text,
-        MessageType::Binary => OpCode::Binary,
-    }
-}

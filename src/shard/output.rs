@@ -25,18 +25,17 @@ use super::batches::{Batches, Span};
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::core::Shard;
-use super::input::opcode;
 use super::message::{CountRequestId, DropTarget, MailboxMessage};
 use super::outbox::{OutboxFullError, Outboxes, Pushed};
 use super::presence::TAP_CHANNEL;
 use super::send_queues::SendQueues;
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use super::users::Member;
+use crate::dialect::framing::OVERHEAD_BYTES;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
 use crate::vocabulary::publication::{Audience, OwnedPublication, Publication, PublicationId};
-use crate::ws::encoder;
 use rand_core::RngCore;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -71,15 +70,13 @@ impl FrameCache<'_> {
             return *known;
         }
         let encoding = settings.encoding(id);
-        let bytes_needed = self.publication.content.data.bytes().len() + HEAD_BYTES_MAX;
+        let bytes_needed = self.publication.content.data.bytes().len() + OVERHEAD_BYTES;
         let mut payload_len = 0;
         let frame = batches.put(bytes_needed, |out| {
-            let start = encoder::begin(out);
-            let payload_at = out.len();
             let (dialect, options) = (encoding.dialect, &encoding.options);
-            let kind = dialect.encode_publication(self.publication, options, out);
-            payload_len = out.len() - payload_at;
-            encoder::end(out, start, opcode(kind));
+            payload_len = encoding.framing.put_with(out, |out| {
+                dialect.encode_publication(self.publication, options, out)
+            });
         });
         let encoded = EncodedFrame {
             encoding: id,
@@ -538,5 +535,3 @@ fn is_among(slots: &[u32], slot: u32) -> bool {
 
 /// No session has this key: neither 65,536 routes nor as many encodings fit a config.
 const NO_KEY: u32 = u32::MAX;
-/// Size limit of a server's frame head, in bytes.
-const HEAD_BYTES_MAX: usize = 10;

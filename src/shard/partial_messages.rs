@@ -1,19 +1,20 @@
 //! Partial messages: their memory and their time limit.
 //!
-//! A session has a decoder only in the middle of a message or frame. The tick at which that began
-//! is stored with the decoder, so that a session between two messages has no cost.
+//! A session has a reader only in the middle of a message or frame. The tick at which that began
+//! is stored with the reader, so that a session between two messages has no cost.
 
 use super::connection::{Connection, Phase};
 use super::core::Shard;
+use crate::dialect::{Framing, MessageReader};
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::time::Tick;
-use crate::ws::{Decoder, Event, TextCheck};
+use crate::ws::{Event, TextCheck};
 
 /// A message or control frame that has not been received completely.
 #[derive(Debug)]
 pub(super) struct PartialMessage {
-    decoder: Decoder,
+    reader: MessageReader,
     /// When its first byte was read, or when reads of the session last resumed.
     began: Tick,
     /// The UTF-8 check of its text, for dialects with `checks_text`.
@@ -21,8 +22,8 @@ pub(super) struct PartialMessage {
 }
 
 impl Shard {
-    /// Decodes input with the session's decoder; see [`Decoder::step`]. The decoder is stored while
-    /// the input ends inside a message or frame.
+    /// Reads input with the session's reader; see [`MessageReader::step`]. The reader is stored
+    /// while the input ends inside a message or frame.
     ///
     /// # Errors
     ///
@@ -32,20 +33,21 @@ impl Shard {
     pub(super) fn decode<'m>(
         &mut self,
         id: ConnectionId,
+        framing: Framing,
         input: &'m mut [u8],
         bytes_max: usize,
     ) -> Result<(usize, Option<Event<'m>>), CloseCause> {
         let kept = &mut self.partial_messages[id.index()];
         let held = partial_bytes_of(kept.as_deref());
-        let mut new = Decoder::new();
-        let decoder = kept.as_deref_mut().map_or(&mut new, |it| &mut it.decoder);
-        let step = decoder.step(input, bytes_max);
+        let mut new = MessageReader::new(framing);
+        let reader = kept.as_deref_mut().map_or(&mut new, |it| &mut it.reader);
+        let step = reader.step(input, bytes_max);
         let mut begins = false;
-        if decoder.is_at_rest() {
+        if reader.is_at_rest() {
             *kept = None;
         } else if kept.is_none() {
             *kept = Some(Box::new(PartialMessage {
-                decoder: new,
+                reader: new,
                 began: self.now,
                 text: TextCheck::default(),
             }));
@@ -69,7 +71,7 @@ impl Shard {
             return Ok(());
         };
         let is_wanted = route.dialect.spec().checks_text;
-        let text = partial.decoder.partial_text();
+        let text = partial.reader.partial_text();
         if is_wanted && !partial.text.is_text(text) {
             return Err(CloseCause::InvalidText);
         }
@@ -142,7 +144,7 @@ impl Shard {
 /// Returns the bytes that a partial message holds, with its decoder; 0 for none.
 pub(super) fn partial_bytes_of(partial: Option<&PartialMessage>) -> usize {
     partial.map_or(0, |it| {
-        size_of::<PartialMessage>() + it.decoder.partial_bytes()
+        size_of::<PartialMessage>() + it.reader.partial_bytes()
     })
 }
 

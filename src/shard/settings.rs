@@ -1,7 +1,7 @@
 //! Settings of a shard: the part of the config that it uses, in its own units.
 
 use super::claims::HomeKey;
-use crate::dialect::{Dialect, Options};
+use crate::dialect::{Dialect, Framing, Options};
 use crate::vocabulary::channel_pattern::ChannelPattern;
 use crate::vocabulary::channel_rules::ChannelRules;
 use crate::vocabulary::content::Denial;
@@ -116,6 +116,8 @@ pub struct RouteFormat {
 pub struct Encoding {
     /// The dialect.
     pub dialect: &'static dyn Dialect,
+    /// The framing of the dialect's format.
+    pub framing: Framing,
     /// The dialect's options, of the first route with this encoding. Other routes' may differ where
     /// the bytes do not depend on them.
     pub options: Options,
@@ -178,6 +180,7 @@ impl ShardSettings {
                 let index = known.unwrap_or_else(|| {
                     self.encodings.push(Encoding {
                         dialect: route.dialect,
+                        framing: route.dialect.framing(options.format),
                         options: options.clone(),
                     });
                     self.encodings.len() - 1

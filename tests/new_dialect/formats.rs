@@ -4,21 +4,34 @@
 //!   GET /plain                                 text     echo hi
 //!   GET /plain?format=json                     JSON     ["echo","hi"]
 //!   Sec-WebSocket-Protocol: plain.binary       binary   \x04echohi
+//!   GET /plain?format=lines                    text in lines (`lines.rs`)
 //! ```
 
+use crate::lines::{Feed, Lines};
 use crate::{PATIENCE, read};
 use campanile::Gateway;
 use campanile::content::Content;
-use campanile::dialect::{Credentials, DecodeError, UpgradeRequest};
+use campanile::dialect::{Credentials, DecodeError, Framing, UpgradeRequest};
 use campanile::ws::MessageType;
 use campanile_tests::client::{Client, open, open_with};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tungstenite::Message as Frame;
 
-const TEXT: u8 = 0;
-const JSON: u8 = 1;
+pub(crate) const TEXT: u8 = 0;
+pub(crate) const JSON: u8 = 1;
 const BINARY: u8 = 2;
-pub(crate) const COUNT: u8 = 3;
+const LINES: u8 = 3;
+const FEED: u8 = 4;
+pub(crate) const COUNT: u8 = 5;
+
+/// Returns the framing of a format.
+pub(crate) fn framing(format: u8) -> Framing {
+    match format {
+        LINES => Framing::Stream(&Lines),
+        FEED => Framing::Stream(&Feed),
+        _ => Framing::WebSocket,
+    }
+}
 
 /// Chooses the format of a session from its upgrade request.
 pub(crate) fn choose<'r>(request: &UpgradeRequest<'r>) -> Credentials<'r> {
@@ -32,10 +45,11 @@ pub(crate) fn choose<'r>(request: &UpgradeRequest<'r>) -> Credentials<'r> {
         }
     } else {
         Credentials {
-            format: if query.contains("format=json") {
-                JSON
-            } else {
-                TEXT
+            format: match query.split('&').find_map(|it| it.strip_prefix("format=")) {
+                Some("json") => JSON,
+                Some("lines") => LINES,
+                Some("feed") => FEED,
+                _ => TEXT,
             },
             ..Credentials::default()
         }
@@ -122,7 +136,7 @@ fn sessions_of_one_route_have_the_formats_that_their_upgrades_chose() {
             .expect("it reads");
         expect(client, &message(*format, "echo", "hi"));
         // A message in another format has no effect.
-        let other = (*format + 1) % COUNT;
+        let other = (*format + 1) % 3;
         client.send(message(other, "echo", "x")).expect("it reads");
     }
 
@@ -142,12 +156,12 @@ fn sessions_of_one_route_have_the_formats_that_their_upgrades_chose() {
     for (format, client) in &mut clients {
         expect(client, &message(*format, "news", COUNTED));
     }
-    assert_eq!(ENCODED.load(Ordering::Relaxed), usize::from(COUNT));
+    assert_eq!(ENCODED.load(Ordering::Relaxed), 3);
     drop((clients, tap));
     assert_eq!(gateway.stop(PATIENCE).sessions_opened, 7);
 }
 
-fn message(format: u8, command: &str, data: &str) -> Frame {
+pub(crate) fn message(format: u8, command: &str, data: &str) -> Frame {
     let mut message = Vec::new();
     match put(format, command, data.as_bytes(), &mut message) {
         MessageType::Text => Frame::text(String::from_utf8(message).expect("text")),

@@ -16,6 +16,7 @@ use crate::runtime::wall_clock::rfc3339;
 use crate::vocabulary::public_id::PublicId;
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// A query.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ struct SessionJson<'s> {
     users: &'s [String],
     name: &'s str,
     channels: &'s [String],
+    dropped: BTreeMap<&'s str, u32>,
     opened: String,
     statistics: StatisticsJson,
 }
@@ -75,6 +77,9 @@ struct StatisticsJson {
 struct NameJson<'n> {
     name: &'n str,
     sessions: usize,
+    /// `None` for a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<u64>,
     routes: &'n [String],
 }
 
@@ -209,7 +214,8 @@ impl Lookup {
                 room,
             }) => {
                 let page = routes.channels_page(&prefix, after, room);
-                Ok(page_of_names(&with_timeout(page, limits).await?))
+                let page = with_timeout(page, limits).await?;
+                Ok(page_of_names(&page, |channel| Some(channel.dropped)))
             }
             Self::Users(Names {
                 routes,
@@ -218,7 +224,7 @@ impl Lookup {
                 room,
             }) => {
                 let page = routes.users_page(&prefix, after, room);
-                Ok(page_of_names(&with_timeout(page, limits).await?))
+                Ok(page_of_names(&with_timeout(page, limits).await?, |_| None))
             }
         }
     }
@@ -335,10 +341,14 @@ fn page_of_sessions(page: &Page<SessionInfo, PublicId>) -> ApiResponse {
     ApiResponse::new(200, &json)
 }
 
-fn page_of_names(page: &Page<ListedName, NamePlace>) -> ApiResponse {
+fn page_of_names(
+    page: &Page<ListedName, NamePlace>,
+    dropped: fn(&ListedName) -> Option<u64>,
+) -> ApiResponse {
     let items = page.items.iter().map(|item| NameJson {
         name: &item.name,
         sessions: item.sessions,
+        dropped: dropped(item),
         routes: &item.routes,
     });
     let json = PageJson {
@@ -358,6 +368,11 @@ impl<'s> SessionJson<'s> {
             users: &session.users,
             name: &session.name,
             channels: &session.channels,
+            dropped: session
+                .dropped
+                .iter()
+                .map(|(channel, count)| (channel.as_str(), *count))
+                .collect(),
             opened: rfc3339(session.opened_unix_ms),
             statistics: StatisticsJson {
                 messages_sent: statistics.messages_sent,

@@ -189,6 +189,7 @@ fn set_up_channels(setup: &mut RouteSetup<'_>, route: &Route, hooks: Option<&Rc<
                 async move { authorizer.authorize_join(&joining).await }
             });
         }
+        setup.slow_members(name, channel.slow);
         if channel.publish == Rule::Nobody {
             setup.no_publishers(name);
         } else if channel.publish != Rule::Anyone {

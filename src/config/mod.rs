@@ -50,7 +50,7 @@ pub use self::memory::{Machine, MemoryBound, MemoryTerm};
 use self::read::{Entry, Reader};
 pub use self::reference::reference;
 pub use self::route::{Origin, PushFrame, PushHeader, Route, Schema, Sender};
-pub use self::rule::{ChannelSetting, Create, Rule};
+pub use self::rule::{ChannelSetting, Create, Rule, SlowMembers};
 pub use self::schema::json_schema;
 pub use self::secret::{PushAuth, Secret, Tokens};
 pub use self::text::default_text;

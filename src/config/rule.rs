@@ -8,6 +8,7 @@ use super::keywords::{quoted, spelled};
 use super::read::{Entry, Reader};
 use super::secret::Secret;
 use super::texts::{self, CLAIM_NAME_BYTES_MAX, CLAIM_VALUE_BYTES_MAX};
+pub use crate::vocabulary::channel_rules::SlowMembers;
 
 /// The clients that may join, publish or give a command.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -40,8 +41,8 @@ keys! {
     /// `[[routes.channels]]`. It holds in the namespace of the route, for clients of every dialect.
     pub struct ChannelSetting {
         /// A name, or a pattern: one `*` stands for any text, or one `{user}` for the name of a
-        /// user. Of several patterns that match, the first is used; a name has priority over a
-        /// pattern.
+        /// user. Of several patterns that match, the first is used, in the order of the file, also
+        /// over several routes that share a namespace; a name has priority over a pattern.
         pub name: String = String::new(), required, example("\"room-*\"");
 
         /// When the channel exists: `advance`, from the start of the gateway, or `first-join`, from
@@ -62,6 +63,14 @@ keys! {
 
         /// Who may publish by a command: a rule as for `join`. A publisher must also be a member.
         pub publish: Rule = Rule::Anyone;
+
+        /// What happens when a publication to the channel does not fit in the outbox of a member
+        /// (`outbox_bytes_max`).
+        ///
+        /// - `disconnect`: the member is closed with 1008.
+        /// - `drop_newest`: the member misses the publication and stays. The server API shows how
+        ///   many each member and each channel missed.
+        pub slow: SlowMembers = SlowMembers::Disconnect;
     }
 }
 
@@ -93,6 +102,7 @@ pub enum Create {
 }
 
 spelled!(pub Create: Advance = "advance" FirstJoin = "first-join");
+spelled!(pub SlowMembers: Disconnect = "disconnect" DropNewest = "drop_newest");
 
 impl ChannelSetting {
     /// Creates a channel, or channels, that all clients may join and publish to.

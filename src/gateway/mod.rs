@@ -29,7 +29,7 @@ use crate::mailbox::Exchange;
 pub use crate::runtime::fault::Fault;
 use crate::runtime::panic::DropGuarded;
 use crate::runtime::{entropy, wall_clock};
-use crate::shard::claims::HomeKey;
+use crate::shard::home::HomeKey;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::limits::ProcessLimits;
 use crate::vocabulary::metrics::Counters;

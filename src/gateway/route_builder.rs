@@ -5,6 +5,7 @@ use crate::gateway::{Builder, Error, Gateway};
 use crate::handler::{
     Admission, Context, IntoResponse, Joining, Next, RequestHead, RouteSetup, Session, Upgrade,
 };
+use crate::vocabulary::channel_rules::SlowMembers;
 use crate::vocabulary::content::Failure;
 use std::future::Future;
 
@@ -77,6 +78,14 @@ impl RouteBuilder {
         let name = name.to_owned();
         self.add(move |route| {
             route.no_publishers(&name);
+        })
+    }
+
+    /// See [`RouteSetup::slow_members`].
+    pub fn slow_members(self, name: &str, slow: SlowMembers) -> Self {
+        let name = name.to_owned();
+        self.add(move |route| {
+            route.slow_members(&name, slow);
         })
     }
 

@@ -13,7 +13,7 @@ use crate::handler::{CommandQueues, HandleCore, RouteInfo};
 use crate::host::{HostLimits, HostSettings};
 use crate::http::{Served, ServedPath, TapRule, UpgradeRules, playground};
 use crate::mailbox::Exchange;
-use crate::shard::claims::HomeKey;
+use crate::shard::home::HomeKey;
 use crate::shard::settings::{
     NamespaceSettings, RouteFormat, RouteSettings, ShardSettings, TokenRule,
 };
@@ -61,6 +61,7 @@ pub fn shard_settings(config: &Config) -> ShardSettings {
         routes,
         encodings: Vec::new(),
         namespaces: vec![NamespaceSettings::default(); count.unwrap_or(0)],
+        classes: Arc::default(),
         ids: IdCipher::new([0; 2]),
         home_key: HomeKey([0; 2]),
         started_unix_ms: 0,

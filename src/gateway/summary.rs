@@ -36,6 +36,8 @@ struct Sums {
     tokens: Counts,
     requests: Counts,
     hooks: Counts,
+    /// Publications that slow members of channels missed.
+    dropped: u64,
 }
 
 /// The state of the summary's thread.
@@ -116,6 +118,7 @@ impl SummaryWorker {
             tokens = non_empty(&new.tokens),
             requests = non_empty(&new.requests),
             hooks = non_empty(&new.hooks),
+            dropped = Some(new.dropped).filter(|&count| count > 0),
             "counts of ended sessions, rejections and failed hooks"
         );
     }
@@ -155,6 +158,7 @@ impl Sums {
             tokens: counters.rejections_of(RejectionKind::Token),
             requests: counters.rejections_of(RejectionKind::Request),
             hooks,
+            dropped: counters.publications_dropped,
         }
     }
 
@@ -176,6 +180,7 @@ impl Sums {
             tokens: more(&self.tokens, &before.tokens),
             requests: more(&self.requests, &before.requests),
             hooks: more(&self.hooks, &before.hooks),
+            dropped: self.dropped.saturating_sub(before.dropped),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! [`HandleError::Stopped`].
 
 use super::handle_error::HandleError;
-use super::info::SessionInfo;
+use super::info::{NameCounts, SessionInfo};
 use crate::mailbox::Exchange;
 use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
@@ -61,9 +61,8 @@ pub(crate) trait ShardCommands {
         show: &mut dyn FnMut(SessionInfo) -> ControlFlow<()>,
     );
 
-    /// Passes every listed name of a namespace to `show`, with its number of sessions on this
-    /// shard.
-    fn each_name(&self, of: NamesOf, namespace: u16, show: &mut dyn FnMut(&[u8], usize));
+    /// Passes every listed name of a namespace to `show`, with its counts on this shard.
+    fn each_name(&self, of: NamesOf, namespace: u16, show: &mut dyn FnMut(&[u8], NameCounts));
 
     /// Publishes a message and replies with the number of sessions reached on all shards.
     fn publish(&mut self, audience: &OwnedAudience, message: &Message, reply: ReplyTo<u64>);

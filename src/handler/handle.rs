@@ -336,8 +336,8 @@ impl Handle {
     pub(super) fn gather_names(&self, of: NamesOf, namespace: u16) -> Gathered<MemberCount> {
         self.gather(move |shard| {
             let mut all = Vec::new();
-            shard.each_name(of, namespace, &mut |name, count| {
-                all.push(MemberCount::new(name, count));
+            shard.each_name(of, namespace, &mut |name, counts| {
+                all.push(MemberCount::new(name, counts));
             });
             all
         })

@@ -20,6 +20,12 @@ pub struct SessionInfo {
     pub name: String,
     /// The channels that the session is on, in the order of joining.
     pub channels: Vec<String>,
+    /// The channels of which the session has missed publications because its outbox was full
+    /// ([`SlowMembers::DropNewest`]), with their number since it joined, in the order of joining. A
+    /// number stops at 2^32 - 1.
+    ///
+    /// [`SlowMembers::DropNewest`]: crate::channel_rules::SlowMembers::DropNewest
+    pub dropped: Vec<(String, u32)>,
     /// Traffic counters.
     pub statistics: SessionStatistics,
     /// The time of opening, in milliseconds since 1970, with a resolution of 64 ms.
@@ -34,6 +40,17 @@ pub struct MemberCount {
     pub name: String,
     /// The number of sessions.
     pub sessions: usize,
+    /// The publications that members of the channel missed because their outbox was full, by
+    /// member, since the channel exists on the shard; 0 for a user.
+    pub dropped: u64,
+}
+
+/// What is counted of a name on one shard: its sessions, and of a channel also the publications that
+/// its members missed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NameCounts {
+    pub(crate) sessions: usize,
+    pub(crate) dropped: u64,
 }
 
 /// A channel or user as an item of a [`Page`](super::Page).
@@ -45,15 +62,19 @@ pub struct ListedName {
     /// The number of sessions on all shards. Zero for a channel that the config declares and no
     /// session is on.
     pub sessions: usize,
+    /// The publications that members of the channel missed, as in [`MemberCount::dropped`], on all
+    /// shards; 0 for a user.
+    pub dropped: u64,
     /// The paths of the routes that share the name's namespace.
     pub routes: Vec<String>,
 }
 
 impl MemberCount {
-    pub(crate) fn new(name: &[u8], sessions: usize) -> Self {
+    pub(crate) fn new(name: &[u8], counts: NameCounts) -> Self {
         Self {
             name: String::from_utf8_lossy(name).into_owned(),
-            sessions,
+            sessions: counts.sessions,
+            dropped: counts.dropped,
         }
     }
 
@@ -63,7 +84,10 @@ impl MemberCount {
         counts.sort_unstable();
         counts.dedup_by(|next, first| {
             let is_same = next.name == first.name;
-            first.sessions += if is_same { next.sessions } else { 0 };
+            if is_same {
+                first.sessions += next.sessions;
+                first.dropped += next.dropped;
+            }
             is_same
         });
         counts
@@ -74,7 +98,8 @@ impl SessionInfo {
     /// Returns the bytes of all names in the snapshot.
     pub(super) fn names_bytes(&self) -> usize {
         let names = self.users.iter().chain(&self.channels);
-        names.map(String::len).sum::<usize>() + self.name.len()
+        let dropped = self.dropped.iter().map(|(name, _)| name);
+        names.chain(dropped).map(String::len).sum::<usize>() + self.name.len()
     }
 
     /// Returns the time of opening, in milliseconds since the shard's start.

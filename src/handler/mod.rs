@@ -52,6 +52,7 @@ pub use chain::Next;
 pub use context::Context;
 pub use handle::Handle;
 pub use handle_error::HandleError;
+pub(crate) use info::NameCounts;
 pub use info::{ListedName, MemberCount, SessionInfo};
 pub use pages::{NamePlace, NamePlaceError, Page, PageLimits};
 pub use pending::{Gathered, Pending};

@@ -10,7 +10,7 @@
 
 use super::commands::{NamesOf, ReplyTo, SessionsOf, ShardCommands};
 use super::handle::Handle;
-use super::info::{ListedName, SessionInfo};
+use super::info::{ListedName, NameCounts, SessionInfo};
 use super::pending::Pending;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::public_id::PublicId;
@@ -173,7 +173,7 @@ pub(super) struct NamesWalk {
     /// Shards left to visit.
     shards_left: usize,
     /// The smallest names found so far: at most one more than fit on the page.
-    found: BTreeMap<NamePlace, usize>,
+    found: BTreeMap<NamePlace, NameCounts>,
 }
 
 impl NamesWalk {
@@ -200,7 +200,7 @@ impl NamesWalk {
             NamesOf::Channels => {
                 for (name, namespace) in handle.declared() {
                     if walk.namespaces.contains(namespace) {
-                        walk.add(name, *namespace, 0);
+                        walk.add(name, *namespace, NameCounts::default());
                     }
                 }
             }
@@ -208,8 +208,8 @@ impl NamesWalk {
         walk
     }
 
-    /// Adds sessions to the count of a name. Skips a name that cannot be on this page.
-    fn add(&mut self, name: &str, namespace: u16, sessions: usize) {
+    /// Adds to the counts of a name. Skips a name that cannot be on this page.
+    fn add(&mut self, name: &str, namespace: u16, counts: NameCounts) {
         let is_before = |place: &NamePlace| (&*place.name, place.namespace) < (name, namespace);
         if !name.starts_with(&*self.prefix) || !self.after.as_ref().is_none_or(is_before) {
             return;
@@ -223,7 +223,9 @@ impl NamesWalk {
             name: name.into(),
             namespace,
         };
-        *self.found.entry(place).or_insert(0) += sessions;
+        let found = self.found.entry(place).or_default();
+        found.sessions += counts.sessions;
+        found.dropped += counts.dropped;
         if self.found.len() > self.limits.items_max.max(1) + 1 {
             self.found.pop_last();
         }
@@ -235,8 +237,8 @@ impl Walk for NamesWalk {
 
     fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId> {
         for namespace in self.namespaces.clone() {
-            shard.each_name(self.of, namespace, &mut |name, sessions| {
-                self.add(&String::from_utf8_lossy(name), namespace, sessions);
+            shard.each_name(self.of, namespace, &mut |name, counts| {
+                self.add(&String::from_utf8_lossy(name), namespace, counts);
             });
         }
         self.shards_left -= 1;
@@ -251,7 +253,7 @@ impl Walk for NamesWalk {
             next: None,
         };
         let (mut bytes, mut last) = (0, None);
-        for (place, sessions) in self.found {
+        for (place, counts) in self.found {
             let count = page.items.len();
             if count >= self.limits.items_max.max(1)
                 || (count > 0 && bytes >= self.limits.bytes_max)
@@ -264,7 +266,8 @@ impl Walk for NamesWalk {
             let sharing = routes.filter(|route| route.namespace == place.namespace);
             page.items.push(ListedName {
                 name: place.name.clone().into(),
-                sessions,
+                sessions: counts.sessions,
+                dropped: counts.dropped,
                 routes: sharing.map(|route| route.path.clone()).collect(),
             });
             last = Some(place);

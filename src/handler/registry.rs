@@ -9,10 +9,13 @@ use super::setup::SetupError;
 use super::task::{Label, LocalFuture};
 use crate::dialect::Rejection;
 use crate::runtime::panic::{DropGuarded, discard};
+use crate::shard::classes::ChannelClass;
 use crate::shard::settings::{ChannelRule, ShardSettings, TokenRule};
+use crate::vocabulary::channel_rules::ChannelRules;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// All functions and channel rules registered on one shard.
 #[derive(derive_more::Debug, Default)]
@@ -52,6 +55,8 @@ pub(crate) struct RouteRegistry {
     pub(crate) on_close: Vec<Registered<SessionFn>>,
     /// The access rules declared on this route; moved to the namespace when setup ends.
     pub(super) access_rules: AccessRules,
+    /// The classes of channels declared on this route; moved to the settings when setup ends.
+    pub(super) classes: ChannelRules<ChannelClass>,
 }
 
 impl Registry {
@@ -110,7 +115,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// A [`SetupError`] if two routes of one namespace declare the same channel or pattern.
+    /// A [`SetupError`] if two routes of one namespace declare the same channel or pattern, or
+    /// different classes for one.
     pub(crate) fn apply_to(&mut self, settings: &mut ShardSettings) -> Result<(), SetupError> {
         self.namespaces
             .resize_with(settings.namespaces.len(), AccessRules::default);
@@ -140,6 +146,7 @@ impl Registry {
                 discard(access_rules.publishers.declare(pattern, rule));
             }
         }
+        self.apply_classes(settings)?;
         // A validator may see the sessions of any route of its namespace, so all of them are kept.
         let namespaces = &settings.namespaces;
         for (registry, route) in self.routes.iter().zip(&mut settings.routes) {
@@ -147,6 +154,31 @@ impl Registry {
                 .iter()
                 .any(|(_, rule)| *rule == ChannelRule::AskHost);
             route.observes_ends = !route.is_tap && (registry.keeps_sessions() || has_validator);
+        }
+        Ok(())
+    }
+
+    fn apply_classes(&mut self, settings: &mut ShardSettings) -> Result<(), SetupError> {
+        let mut namespaces: BTreeMap<u16, ChannelRules<ChannelClass>> = BTreeMap::new();
+        for (registry, route) in self.routes.iter_mut().zip(&settings.routes) {
+            let rules = namespaces.entry(route.namespace).or_default();
+            for (pattern, class) in std::mem::take(&mut registry.classes).into_declared() {
+                let known = rules.iter().find(|(known, _)| *known == pattern);
+                match known {
+                    Some((_, known)) if *known == class => {}
+                    Some(_) => {
+                        return Err(SetupError(format!(
+                            "channel {pattern} treats slow members in two ways in a namespace \
+                             that two routes share"
+                        )));
+                    }
+                    None => rules.declare(pattern, class).expect("it is not known"),
+                }
+            }
+        }
+        let classes = Arc::make_mut(&mut settings.classes);
+        for (namespace, rules) in namespaces {
+            classes.assign(namespace, rules);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The setup of a shard: an embedder registers its routes' functions and handlers.
 
-use super::access_rules::{AccessRule, AccessRules};
+use super::access_rules::AccessRule;
 use super::admission::{Admission, Joining, RequestHead, Upgrade};
 use super::chain::{Next, Registered, erase_handler, erase_middleware};
 use super::context::Context;
@@ -13,8 +13,9 @@ use super::session::Session;
 use super::task::{Label, LocalFuture};
 use crate::dialect::{Rejection, TokenPlace};
 use crate::runtime::panic::DropGuarded;
+use crate::shard::classes::ChannelClass;
 use crate::vocabulary::channel_pattern::{ChannelPattern, PatternError};
-use crate::vocabulary::channel_rules::ChannelRules;
+use crate::vocabulary::channel_rules::{ChannelRules, SlowMembers};
 use crate::vocabulary::content::Failure;
 use hyper::body::Incoming;
 use hyper::{Request, Response as HttpResponse};
@@ -293,7 +294,7 @@ impl RouteSetup<'_> {
     pub fn channel(&mut self, name: &str) -> &mut Self {
         self.declare(
             name,
-            |access_rules| &mut access_rules.joins,
+            |registry| &mut registry.access_rules.joins,
             AccessRule::Open,
         )
     }
@@ -309,7 +310,7 @@ impl RouteSetup<'_> {
         let registered = self.register_here(&label, erase(validator));
         self.declare(
             name,
-            |access_rules| &mut access_rules.joins,
+            |registry| &mut registry.access_rules.joins,
             AccessRule::Validator(registered),
         )
     }
@@ -319,7 +320,7 @@ impl RouteSetup<'_> {
     pub fn channel_closed(&mut self, name: &str) -> &mut Self {
         self.declare(
             name,
-            |access_rules| &mut access_rules.joins,
+            |registry| &mut registry.access_rules.joins,
             AccessRule::Closed,
         )
     }
@@ -336,7 +337,7 @@ impl RouteSetup<'_> {
         let registered = self.register_here(&label, erase(validator));
         self.declare(
             name,
-            |access_rules| &mut access_rules.publishers,
+            |registry| &mut registry.access_rules.publishers,
             AccessRule::Validator(registered),
         )
     }
@@ -345,8 +346,22 @@ impl RouteSetup<'_> {
     pub fn no_publishers(&mut self, name: &str) -> &mut Self {
         self.declare(
             name,
-            |access_rules| &mut access_rules.publishers,
+            |registry| &mut registry.access_rules.publishers,
             AccessRule::Closed,
+        )
+    }
+
+    /// Sets what happens when a publication to a channel, or to a channel that matches a pattern,
+    /// does not fit in the outbox of a member. Without a rule, the member is closed with 1008.
+    ///
+    /// Precedence is as in [`RouteSetup::channel`]. Each `[[routes.channels]]` row of the config is
+    /// such a rule, so its name or pattern cannot have another. Routes of one namespace may declare
+    /// the same rule again, but not a different one.
+    pub fn slow_members(&mut self, name: &str, slow: SlowMembers) -> &mut Self {
+        self.declare(
+            name,
+            |registry| &mut registry.classes,
+            ChannelClass { slow },
         )
     }
 
@@ -366,16 +381,16 @@ impl RouteSetup<'_> {
         self.setup.route(path)
     }
 
-    fn declare(
+    fn declare<R>(
         &mut self,
         name: &str,
-        rules: fn(&mut AccessRules) -> &mut ChannelRules<AccessRule>,
-        rule: AccessRule,
+        rules: fn(&mut RouteRegistry) -> &mut ChannelRules<R>,
+        rule: R,
     ) -> &mut Self {
         let Some((info, registry)) = self.parts() else {
             return self;
         };
-        let rules = rules(&mut registry.access_rules);
+        let rules = rules(registry);
         let problem = match ChannelPattern::parse(name) {
             Err(PatternError::Empty) => "a channel's name may not be empty".to_owned(),
             Err(problem) => format!("channel {name} {problem}"),

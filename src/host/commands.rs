@@ -3,7 +3,8 @@
 use super::Host;
 use super::pushes::{TotalReceiver, TotalSum};
 use crate::handler::{
-    HandleError, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
+    HandleError, NameCounts, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands,
+    SharedValue,
 };
 use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
@@ -116,16 +117,22 @@ impl ShardCommands for Host {
         }
     }
 
-    fn each_name(&self, of: NamesOf, namespace: u16, show: &mut dyn FnMut(&[u8], usize)) {
+    fn each_name(&self, of: NamesOf, namespace: u16, show: &mut dyn FnMut(&[u8], NameCounts)) {
         match of {
-            NamesOf::Channels => {
-                let all = self.shard.channels(namespace);
-                all.for_each(|(name, count)| show(name, count));
-            }
-            NamesOf::Users => {
-                let all = self.shard.users(namespace);
-                all.for_each(|(name, count)| show(name, count));
-            }
+            NamesOf::Channels => self.shard.channels(namespace).for_each(|channel| {
+                let counts = NameCounts {
+                    sessions: channel.members,
+                    dropped: channel.dropped.into(),
+                };
+                show(channel.name, counts);
+            }),
+            NamesOf::Users => self.shard.users(namespace).for_each(|(name, sessions)| {
+                let counts = NameCounts {
+                    sessions,
+                    dropped: 0,
+                };
+                show(name, counts);
+            }),
         }
     }
 
@@ -274,6 +281,11 @@ impl Host {
                 .collect(),
             name: state.map_or_else(String::new, |state| state.profile.name.clone()),
             channels: self.shard.channels_of(id).map(text).collect(),
+            dropped: self
+                .shard
+                .dropped_of(id)
+                .map(|(channel, count)| (text(channel), count))
+                .collect(),
             statistics,
             opened_unix_ms: self.settings.started_unix_ms + opened_ms,
         })

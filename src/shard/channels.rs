@@ -13,6 +13,7 @@
 //!
 //! Members on other shards are not known here.
 
+use super::classes::{ChannelClasses, ClassId};
 use super::hash::HashSeed;
 use super::names_budget::{
     NamesBudget, NamesLimit, list_bytes, slab_bytes, table_bytes, text_bytes,
@@ -21,6 +22,7 @@ use super::users::Member;
 use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// The channels of one shard and their members.
 ///
@@ -37,6 +39,7 @@ use smallvec::SmallVec;
 #[derive(Debug)]
 pub struct Channels {
     seed: HashSeed,
+    classes: Arc<ChannelClasses>,
     entries: Slab<Channel>,
     by_name: HashTable<u32>,
     memberships: Slab<Membership>,
@@ -52,6 +55,25 @@ struct Channel {
     name: Box<[u8]>,
     members: SmallVec<[Member; 2]>,
     namespace: u16,
+    class: ClassId,
+    /// Publications that its members have missed. Saturates.
+    dropped: u32,
+}
+
+/// The index of a channel. Valid while the channel has members and the tables are not rebuilt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ChannelIndex(u32);
+
+/// A channel in a listing.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct ListedChannel<'c> {
+    /// The channel's name.
+    pub name: &'c [u8],
+    /// The number of its members on this shard.
+    pub members: usize,
+    /// The publications that its members have missed on this shard, since it exists here. Stops at
+    /// 2^32 - 1.
+    pub dropped: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +84,8 @@ struct Membership {
     position: u32,
     previous_of_slot: u32,
     next_of_slot: u32,
+    /// Publications to the channel that the member has missed. Saturates.
+    dropped: u32,
 }
 
 /// A slot's list of memberships, oldest first.
@@ -77,9 +101,10 @@ struct ChannelsOfSlot {
 impl Channels {
     /// Creates an empty table. `seed` keys the hash of the names.
     #[must_use]
-    pub fn new(seed: HashSeed) -> Self {
+    pub fn new(seed: HashSeed, classes: Arc<ChannelClasses>) -> Self {
         Self {
             seed,
+            classes,
             entries: Slab::new(),
             by_name: HashTable::new(),
             memberships: Slab::new(),
@@ -117,7 +142,10 @@ impl Channels {
                 new + MEMBERSHIP_BYTES,
             )
             .map_err(JoinError::NamesLimit)?;
-        let channel = known.unwrap_or_else(|| self.add_channel(namespace, name));
+        let channel = known.unwrap_or_else(|| {
+            let class = self.classes.of(namespace, name);
+            self.add_channel(namespace, name, class)
+        });
         self.add_membership(slot, channel);
         Ok(match known {
             Some(_) => JoinedChannel::Existing,
@@ -152,6 +180,48 @@ impl Channels {
     pub fn members(&self, namespace: u16, name: &[u8]) -> &[Member] {
         self.find_channel(namespace, name)
             .map_or(&[], |index| &self.entries[index as usize].members)
+    }
+
+    /// Returns the index of a channel; `None` if it has no members.
+    #[must_use]
+    pub fn find(&self, namespace: u16, name: &[u8]) -> Option<ChannelIndex> {
+        self.find_channel(namespace, name).map(ChannelIndex)
+    }
+
+    /// Returns the members of a channel, in no particular order.
+    #[must_use]
+    pub fn members_of(&self, channel: ChannelIndex) -> &[Member] {
+        &self.entries[channel.0 as usize].members
+    }
+
+    /// Returns the class of a channel.
+    #[must_use]
+    pub fn class_of(&self, channel: ChannelIndex) -> ClassId {
+        self.entries[channel.0 as usize].class
+    }
+
+    /// Counts a publication that a member of a channel has missed.
+    ///
+    /// # Panics
+    ///
+    /// If `slot` is not a member.
+    pub fn count_dropped(&mut self, channel: ChannelIndex, slot: u32) {
+        let membership = self
+            .find_membership(slot, channel.0)
+            .expect("publications are dropped for members");
+        for dropped in [
+            &mut self.memberships[membership as usize].dropped,
+            &mut self.entries[channel.0 as usize].dropped,
+        ] {
+            *dropped = dropped.saturating_add(1);
+        }
+    }
+
+    /// Returns the channels of `slot` with publications that it has missed, and their number, in
+    /// the order of joining. The numbers stop at 2^32 - 1.
+    pub fn dropped_of_slot(&self, slot: u32) -> impl Iterator<Item = (&[u8], u32)> {
+        let missing = self.memberships_of(slot).filter(|it| it.dropped > 0);
+        missing.map(|it| (&*self.entries[it.channel as usize].name, it.dropped))
     }
 
     /// Returns whether `slot` is a member of a channel.
@@ -190,13 +260,17 @@ impl Channels {
         self.of(slot).count
     }
 
-    /// Returns the channels of a namespace with their numbers of members, in no particular order.
-    /// Linear in the channels of all namespaces.
-    pub fn names(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
+    /// Returns the channels of a namespace, in no particular order. Linear in the channels of all
+    /// namespaces.
+    pub fn list(&self, namespace: u16) -> impl Iterator<Item = ListedChannel<'_>> {
         self.entries
             .iter()
             .filter(move |(_, channel)| channel.namespace == namespace)
-            .map(|(_, channel)| (&*channel.name, channel.members.len()))
+            .map(|(_, channel)| ListedChannel {
+                name: &channel.name,
+                members: channel.members.len(),
+                dropped: channel.dropped,
+            })
     }
 
     /// Returns the number of channels in all namespaces.
@@ -304,12 +378,14 @@ impl Channels {
         self.by_pair.find(hash, same).copied()
     }
 
-    fn add_channel(&mut self, namespace: u16, name: &[u8]) -> u32 {
+    fn add_channel(&mut self, namespace: u16, name: &[u8], class: ClassId) -> u32 {
         self.bytes += channel_bytes(name);
         let index = index_of(self.entries.insert(Channel {
             name: name.into(),
             members: SmallVec::new(),
             namespace,
+            class,
+            dropped: 0,
         }));
         let (seed, channels) = (self.seed, &self.entries);
         let rehash = |&index: &u32| channels[index as usize].hash(seed);
@@ -318,7 +394,8 @@ impl Channels {
         index
     }
 
-    fn add_membership(&mut self, slot: u32, channel: u32) {
+    /// Returns the index of the membership.
+    fn add_membership(&mut self, slot: u32, channel: u32) -> u32 {
         let slot_index = slot as usize;
         if self.slots.len() <= slot_index {
             self.slots.resize(slot_index + 1, ChannelsOfSlot::EMPTY);
@@ -333,6 +410,7 @@ impl Channels {
             position: index_of(members.len()),
             previous_of_slot: of_slot.last,
             next_of_slot: NONE,
+            dropped: 0,
         }));
         members.push(Member { slot, link: index });
         match of_slot.last {
@@ -346,6 +424,7 @@ impl Channels {
         let rehash = |&index: &u32| memberships[index as usize].hash(seed);
         self.by_pair
             .insert_unique(pair_hash(seed, slot, channel), index, rehash);
+        index
     }
 
     /// Removes a membership, and its channel if that was the last member.
@@ -385,7 +464,7 @@ impl Channels {
     /// New tables have at most twice the room they need. The cost is amortized over the joins and
     /// leaves that must precede the next rebuild.
     fn rebuild(&mut self) {
-        let mut before = std::mem::replace(self, Self::new(self.seed));
+        let mut before = std::mem::replace(self, Self::new(self.seed, Arc::clone(&self.classes)));
         self.slots = std::mem::take(&mut before.slots);
         let firsts = before.memberships.iter().map(|(_, membership)| membership);
         for first in firsts.filter(|membership| membership.previous_of_slot == NONE) {
@@ -393,12 +472,18 @@ impl Channels {
             let mut next = Some(first);
             while let Some(membership) = next {
                 let Channel {
-                    name, namespace, ..
+                    name,
+                    namespace,
+                    class,
+                    dropped,
+                    ..
                 } = &before.entries[membership.channel as usize];
                 let channel = self
                     .find_channel(*namespace, name)
-                    .unwrap_or_else(|| self.add_channel(*namespace, name));
-                self.add_membership(membership.slot, channel);
+                    .unwrap_or_else(|| self.add_channel(*namespace, name, *class));
+                self.entries[channel as usize].dropped = *dropped;
+                let added = self.add_membership(membership.slot, channel);
+                self.memberships[added as usize].dropped = membership.dropped;
                 next = before.memberships.get(membership.next_of_slot as usize);
             }
         }
@@ -495,7 +580,7 @@ const CAPACITY_KEPT: usize = 1024;
 
 const _: () = {
     assert!(size_of::<Channel>() == 48);
-    assert!(size_of::<Membership>() == 20);
+    assert!(size_of::<Membership>() == 24);
     assert!(size_of::<ChannelsOfSlot>() == 16);
 };
 
@@ -506,6 +591,9 @@ const MEMBERSHIP_BYTES: usize =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::classes::ChannelClass;
+    use crate::vocabulary::channel_pattern::ChannelPattern;
+    use crate::vocabulary::channel_rules::{ChannelRules, SlowMembers};
     use campanile_tests::prng::Prng;
     use std::collections::BTreeMap;
 
@@ -558,7 +646,7 @@ mod tests {
     fn agrees_with_plain_maps() {
         for seed in 0..60 {
             let mut prng = Prng::from_seed(seed);
-            let mut channels = Channels::new(HashSeed([seed, 7]));
+            let mut channels = Channels::new(HashSeed([seed, 7]), Arc::default());
             let mut model = Model::default();
             for _ in 0..400 {
                 let slot = prng.range(0, SLOTS - 1);
@@ -595,7 +683,8 @@ mod tests {
         assert_eq!(channels.len(), model.members.len());
         assert_eq!(channels.is_empty(), model.members.is_empty());
         for namespace in 0..=1 {
-            let mut names: Vec<(&[u8], usize)> = channels.names(namespace).collect();
+            let listed = channels.list(namespace);
+            let mut names: Vec<(&[u8], usize)> = listed.map(|it| (it.name, it.members)).collect();
             names.sort_unstable();
             let of_namespace = model.members.iter().filter(|((n, _), _)| *n == namespace);
             assert!(
@@ -626,7 +715,7 @@ mod tests {
 
     #[test]
     fn namespaces_are_separate() {
-        let mut channels = Channels::new(HashSeed([1, 2]));
+        let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
         assert_eq!(
             channels.join(0, 0, b"room", 9, NamesBudget::UNLIMITED),
             Ok(JoinedChannel::New)
@@ -643,15 +732,16 @@ mod tests {
         assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
         assert!(!channels.is_member(0, 1, b"room"));
         assert!(!channels.leave(0, 1, b"room"));
-        assert!(channels.names(0).eq([(&b"room"[..], 1)]));
+        let listed = channels.list(0).map(|it| (it.name, it.members));
+        assert!(listed.eq([(&b"room"[..], 1)]));
         assert!(channels.leave(0, 0, b"room"));
-        assert_eq!(channels.names(0).count(), 0);
+        assert_eq!(channels.list(0).count(), 0);
         assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
     }
 
     #[test]
     fn channels_are_listed_in_the_order_of_joining() {
-        let mut channels = Channels::new(HashSeed([1, 2]));
+        let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
         for name in [b"b", b"c", b"a", b"d"] {
             channels
                 .join(3, 0, name, 9, NamesBudget::UNLIMITED)
@@ -675,7 +765,7 @@ mod tests {
 
     #[test]
     fn a_join_that_fails_changes_nothing() {
-        let mut channels = Channels::new(HashSeed([1, 2]));
+        let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
         assert_eq!(
             channels.join(0, 0, b"a", 0, NamesBudget::UNLIMITED),
             Err(JoinError::TooManyChannels)
@@ -699,7 +789,7 @@ mod tests {
 
     #[test]
     fn a_million_names_one_after_another_take_no_memory() {
-        let mut channels = Channels::new(HashSeed([1, 2]));
+        let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
         for number in 0..1_000_000_u32 {
             let name = number.to_le_bytes();
             channels
@@ -720,7 +810,7 @@ mod tests {
             |turn, count| turn * 7_919 % count,
         ];
         for order in orders {
-            let mut channels = Channels::new(HashSeed([1, 2]));
+            let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
             for name in &names {
                 let joined =
                     channels.join(slot_of(name), 0, name, u32::MAX, NamesBudget::UNLIMITED);
@@ -747,7 +837,7 @@ mod tests {
 
     #[test]
     fn a_rebuild_changes_nothing() {
-        let mut channels = Channels::new(HashSeed([1, 2]));
+        let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
         for slot in 0..40 {
             for number in 0..100 {
                 let (namespace, name) = key(slot % 2, (slot * 7 + number) % 150);
@@ -763,7 +853,7 @@ mod tests {
             });
             let mut members: Vec<(Key, Vec<u32>)> = Vec::new();
             for namespace in 0..=1 {
-                for (name, _) in channels.names(namespace) {
+                for ListedChannel { name, .. } in channels.list(namespace) {
                     let mut slots = slots(channels, namespace, name);
                     slots.sort_unstable();
                     members.push(((namespace, name.to_vec()), slots));
@@ -779,8 +869,55 @@ mod tests {
     }
 
     #[test]
+    fn a_class_is_found_once_and_kept_with_the_counts() {
+        let mut rules = ChannelRules::default();
+        let pattern = ChannelPattern::parse("lossy-*").expect("a pattern");
+        let class = ChannelClass {
+            slow: SlowMembers::DropNewest,
+        };
+        rules.declare(pattern, class).expect("declared once");
+        let mut classes = ChannelClasses::new();
+        classes.assign(0, rules);
+        let lossy = classes.of(0, b"lossy-1");
+        let mut channels = Channels::new(HashSeed([1, 2]), Arc::new(classes));
+        let join = |channels: &mut Channels, slot, namespace, name| {
+            let joined = channels.join(slot, namespace, name, 9, NamesBudget::UNLIMITED);
+            joined.expect("joined");
+            channels.find(namespace, name).expect("it has a member")
+        };
+        let first = join(&mut channels, 0, 0, b"lossy-1");
+        let plain = join(&mut channels, 0, 0, b"plain");
+        let elsewhere = join(&mut channels, 0, 1, b"lossy-1");
+        let class_of = |channels: &Channels, channel| channels.class_of(channel);
+        assert_eq!(class_of(&channels, first), lossy);
+        assert_eq!(class_of(&channels, plain), ClassId::default());
+        assert_eq!(class_of(&channels, elsewhere), ClassId::default());
+
+        // From here on, a search would find no class.
+        channels.classes = Arc::default();
+        assert_eq!(join(&mut channels, 1, 0, b"lossy-1"), first);
+        for slot in [0, 1, 1] {
+            channels.count_dropped(first, slot);
+        }
+        channels.rebuild();
+        channels.invariants();
+        let first = channels.find(0, b"lossy-1").expect("it has members");
+        assert_eq!(class_of(&channels, first), lossy);
+        for (slot, count) in [(0, 1), (1, 2)] {
+            let dropped: Vec<(&[u8], u32)> = channels.dropped_of_slot(slot).collect();
+            assert_eq!(dropped, [(&b"lossy-1"[..], count)]);
+        }
+        let mut listed: Vec<ListedChannel<'_>> = channels.list(0).collect();
+        listed.sort_unstable();
+        assert_eq!(
+            listed.iter().map(|it| it.dropped).collect::<Vec<_>>(),
+            [3, 0]
+        );
+    }
+
+    #[test]
     fn members_that_left_take_no_memory() {
-        let mut channels = Channels::new(HashSeed([1, 2]));
+        let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
         for slot in 0..10_000 {
             channels
                 .join(slot, 0, b"room", 9, NamesBudget::UNLIMITED)

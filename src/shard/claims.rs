@@ -1,7 +1,7 @@
 //! The home's table of exclusive users: who holds each, and who waits for it.
 //!
 //! At most one session in the process may be bound to an exclusive user. Every user has a home
-//! shard, see [`home`], whose table decides. The sessions' own shards send claims and apply the
+//! shard, see [`home`](super::home), whose table decides. The sessions' own shards send claims and apply the
 //! decisions. This file knows names and session ids. It does not know whether a session is open,
 //! and it sends nothing: the caller sends each [`ClaimDecision`] to the shard of its session.
 //!
@@ -22,7 +22,7 @@
 
 use super::hash::HashSeed;
 use super::names_budget::{list_bytes, table_bytes, text_bytes};
-use crate::vocabulary::id::{SHARDS_MAX, SessionId, ShardId};
+use crate::vocabulary::id::SessionId;
 use hashbrown::HashTable;
 use smallvec::{SmallVec, smallvec};
 
@@ -263,26 +263,6 @@ impl Name {
     }
 }
 
-/// The key of the hash that assigns names to home shards, one for the process. It differs from the
-/// seeds of the shards' tables, since names with the same home would otherwise cluster there.
-#[derive(Clone, Copy, Debug)]
-pub struct HomeKey(pub [u64; 2]);
-
-/// Returns the home shard of `name`. The result is the same on all shards, evenly distributed, and
-/// unpredictable without the key.
-///
-/// # Panics
-///
-/// If there are no shards, or more than [`SHARDS_MAX`].
-#[must_use]
-pub fn home(shards: usize, key: HomeKey, namespace: u16, name: &[u8]) -> ShardId {
-    assert!((1..=SHARDS_MAX).contains(&shards));
-    let hash = u128::from(HashSeed(key.0).hash(namespace, &[name]));
-    // The hash as a fraction of 2^64, times the number of shards.
-    let index = (hash * shards as u128) >> u64::BITS;
-    ShardId::new(usize::try_from(index).expect("below the number of shards"))
-}
-
 /// Returns the bytes of a name, without waiting sessions.
 fn name_bytes(text: &[u8]) -> usize {
     NAME_BYTES + text_bytes(text.len())
@@ -300,7 +280,7 @@ const _: () = assert!(size_of::<Name>() == 56);
 mod tests {
     use super::ClaimDecision::{Denied, Evict, Granted, NamesLimit};
     use super::*;
-    use crate::vocabulary::id::ConnectionId;
+    use crate::vocabulary::id::{ConnectionId, ShardId};
     use campanile_tests::prng::Prng;
     use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -645,39 +625,6 @@ mod tests {
             (ClientState::Ended, _) | (_, None) => {}
             (state, decision) => panic!("{decision:?} while {state:?}"),
         }
-    }
-
-    #[test]
-    fn every_name_has_one_home_and_every_shard_its_share() {
-        let key = HomeKey([3, 4]);
-        for shards in [1, 2, 3, 7, SHARDS_MAX] {
-            let mut names_of_shard = vec![0_usize; shards];
-            for number in 0..50_000_u32 {
-                let shard = home(shards, key, 0, &number.to_le_bytes());
-                assert_eq!(shard, home(shards, key, 0, &number.to_le_bytes()));
-                names_of_shard[shard.index()] += 1;
-            }
-            // Five standard deviations of a fair share.
-            let fair = 50_000 / shards;
-            let slack = 5 * fair.isqrt() + 1;
-            for names in names_of_shard {
-                assert!(names.abs_diff(fair) <= slack, "{names} of {shards}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_key_and_the_namespace_move_homes() {
-        let names = || (0..1_000_u32).map(u32::to_le_bytes);
-        let moved = |other: HomeKey, namespace| {
-            let before = |name: &[u8]| home(8, HomeKey([3, 4]), 0, name);
-            names()
-                .filter(|name| home(8, other, namespace, name) != before(name))
-                .count()
-        };
-        assert_eq!(moved(HomeKey([3, 4]), 0), 0);
-        assert!(moved(HomeKey([3, 5]), 0) > 700);
-        assert!(moved(HomeKey([3, 4]), 1) > 700);
     }
 
     fn claims(waiters_max: usize) -> ClaimTable {

@@ -173,6 +173,7 @@ impl Shard {
     ) -> Self {
         assert!(id.index() < shards);
         let taps = vec![0; settings.namespaces.len()];
+        let classes = Arc::clone(&settings.classes);
         let claims_waiting_max = settings.claims_waiting_max as usize;
         let outboxes = Outboxes::new(settings.batch_bytes_max, settings.gather_bytes_max);
         Self {
@@ -187,7 +188,7 @@ impl Shard {
             wheel: Wheel::new(),
             profiles: Vec::new(),
             users: Users::new(seed),
-            channels: Channels::new(seed),
+            channels: Channels::new(seed, classes),
             claims: ClaimTable::new(seed, claims_waiting_max),
             claimants: Claimants::default(),
             host_bytes: HostBytes::default(),

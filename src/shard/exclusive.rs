@@ -6,7 +6,7 @@
 //!
 //! [`ClaimTable`]: super::claims::ClaimTable
 
-use super::claims::{self, ClaimDecision};
+use super::claims::ClaimDecision;
 use super::connection::Phase;
 use super::core::Shard;
 use super::message::{ClaimMessage, ClaimStep, MailboxMessage};
@@ -174,12 +174,7 @@ impl Shard {
     }
 
     fn send_to_home(&mut self, message: ClaimMessage) {
-        let home = claims::home(
-            self.shards,
-            self.settings.home_key,
-            message.namespace,
-            &message.user,
-        );
+        let home = self.home_of(message.namespace, &message.user);
         if home == self.id {
             self.handle_claim(message);
         } else {

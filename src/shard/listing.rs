@@ -1,5 +1,6 @@
 //! Queries of a shard's sessions, channels and users.
 
+use super::channels::ListedChannel;
 use super::connection::Phase;
 use super::core::{SessionStatistics, Shard};
 use super::presence::TAP_CHANNEL;
@@ -66,10 +67,16 @@ impl Shard {
         self.users.users_of(id.slot())
     }
 
-    /// Returns the channels of a namespace with their numbers of members on this shard.
-    pub fn channels(&self, namespace: u16) -> impl Iterator<Item = (&[u8], usize)> {
-        let names = self.channels.names(namespace);
-        names.filter(|&(name, _)| name != TAP_CHANNEL)
+    /// Returns the channels of a session with publications that it has missed, because its outbox
+    /// was full, and their number.
+    pub fn dropped_of(&self, id: ConnectionId) -> impl Iterator<Item = (&[u8], u32)> {
+        self.channels.dropped_of_slot(id.slot())
+    }
+
+    /// Returns the channels of a namespace that have members on this shard.
+    pub fn channels(&self, namespace: u16) -> impl Iterator<Item = ListedChannel<'_>> {
+        let listed = self.channels.list(namespace);
+        listed.filter(|channel| channel.name != TAP_CHANNEL)
     }
 
     /// Returns the members of a channel on this shard.

@@ -1,10 +1,10 @@
-//! Fan-out of publications: from `publish`, which assigns an id, to the outboxes of the sessions.
+//! Fan-out of publications: from `deliver` (`publish.rs`) to the outboxes of the sessions.
 //!
 //! Deliveries dominate a gateway's work, so the code per session is minimal. Each of its three
 //! steps (enqueue, send, complete the send) touches one cache line of the session: its table entry.
 //!
 //! ```text
-//!   publish              members [4][9][17]..    one list, found once
+//!   deliver              members [4][9][17]..    one list, found once
 //!                          |
 //!   enqueue_all            v     route and encoding of the previous session, and the outbox is
 //!                          .     empty or ends at the frame's start?  else: enqueue_slow_path
@@ -22,23 +22,19 @@
 //! delivery and checks them against a limit.
 
 use super::batches::{Batches, Span};
+use super::channels::ChannelIndex;
 use super::connection::Connection;
 use super::connection_table::ConnectionTable;
 use super::core::Shard;
-use super::message::{CountRequestId, DropTarget, MailboxMessage};
 use super::outbox::{OutboxFullError, Outboxes, Pushed};
 use super::presence::TAP_CHANNEL;
 use super::send_queues::SendQueues;
 use super::settings::{EncodingId, RouteSettings, ShardSettings};
 use super::users::Member;
 use crate::dialect::framing::OVERHEAD_BYTES;
-use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::content::{ChannelName, Content};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::publication::{Audience, OwnedPublication, Publication, PublicationId};
-use rand_core::RngCore;
+use crate::vocabulary::publication::{Audience, Publication};
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// A publication's frame in one encoding.
 #[derive(Clone, Copy)]
@@ -121,10 +117,34 @@ struct FanOut<'s> {
     /// Number of sessions to which the publication was enqueued, without the current route.
     reached: u32,
     /// Slots of the sessions whose outbox was full.
-    slow: SmallVec<[u32; 8]>,
+    slow: SlowSlots,
 }
 
-impl FanOut<'_> {
+/// Slots of sessions whose outbox had no room for a publication.
+pub(super) type SlowSlots = SmallVec<[u32; 8]>;
+
+impl<'s> FanOut<'s> {
+    #[inline]
+    fn new(
+        settings: &'s ShardSettings,
+        outboxes: &'s mut Outboxes,
+        send_queues: &'s mut SendQueues,
+        publication: &'s Publication<'s>,
+    ) -> Self {
+        Self {
+            settings,
+            outboxes,
+            send_queues,
+            frames: FrameCache {
+                publication,
+                encoded: SmallVec::new(),
+            },
+            current: RouteFanOut::NONE,
+            reached: 0,
+            slow: SmallVec::new(),
+        }
+    }
+
     /// Enqueues the publication to each session in `slots`. The loop contains the common cases; all
     /// others are in [`FanOut::enqueue_slow_path`].
     #[inline]
@@ -214,7 +234,7 @@ impl FanOut<'_> {
 
     /// Ends the fan-out. Returns the number of sessions reached, and the slots of those whose
     /// outbox was full.
-    fn finish(mut self) -> (u32, SmallVec<[u32; 8]>) {
+    fn finish(mut self) -> (u32, SlowSlots) {
         self.finish_route();
         self.frames.release(&mut self.outboxes.batches);
         (self.reached, self.slow)
@@ -233,98 +253,21 @@ impl RouteFanOut {
 }
 
 impl Shard {
-    /// Publishes: delivers to the sessions of this shard, and sends the publication to the other
-    /// shards.
-    ///
-    /// Returns the number of sessions of this shard to which the publication was enqueued. The
-    /// other shards report theirs under `count_request`, if there is one. A publication to one
-    /// session is not sent to other shards.
-    pub fn publish(
+    /// Enqueues a publication to all sessions of its audience on this shard. `channel` is that of
+    /// the audience, `None` if it has no members here. Returns how many had room, and the slots of
+    /// the others.
+    pub(super) fn fan_out(
         &mut self,
-        audience: Audience<'_>,
-        content: &Content<'_>,
-        count_request: Option<CountRequestId>,
-    ) -> u32 {
-        let id = PublicationId {
-            origin: self.id,
-            sequence: self.sequence,
-        };
-        self.sequence += 1;
-        let publication = Publication {
-            id,
-            position: None,
-            audience,
-            content: *content,
-            nonce: self.random.next_u64(),
-        };
-        let is_for_one = matches!(audience, Audience::Session(_));
-        if self.shards > 1 && !is_for_one {
-            let copy = Arc::new(OwnedPublication::copy(&publication));
-            self.send_to_other_shards(|| MailboxMessage::Publication {
-                publication: Arc::clone(&copy),
-                count_request,
-            });
-        }
-        let reached = self.deliver(&publication);
-        self.tap_publication(&publication);
-        reached
-    }
-
-    /// Closes the sessions of a user on all shards. Returns and reports the number of sessions as
-    /// [`Shard::publish`] does.
-    pub fn drop_user(&mut self, target: DropTarget, count_request: Option<CountRequestId>) -> u32 {
-        let target = Arc::new(target);
-        self.send_to_other_shards(|| MailboxMessage::Drop {
-            target: Arc::clone(&target),
-            count_request,
-        });
-        self.drop_local(&target)
-    }
-
-    /// Handles a mailbox message from another shard. If the message has a count request,
-    /// [`Shard::poll_count`] returns the resulting number of sessions.
-    pub fn handle_message(&mut self, message: &MailboxMessage) {
-        let (count_request, count) = match message {
-            MailboxMessage::Publication {
-                publication,
-                count_request,
-            } => (*count_request, self.deliver(&publication.borrow())),
-            MailboxMessage::Drop {
-                target,
-                count_request,
-            } => (*count_request, self.drop_local(target)),
-            MailboxMessage::Claim(claim) => {
-                self.handle_claim(claim.clone());
-                return;
-            }
-            MailboxMessage::Taps { namespace, more } => {
-                self.count_taps(*namespace, *more);
-                return;
-            }
-        };
-        if let Some(count_request) = count_request {
-            self.counts.push_back((count_request, count));
-        }
-    }
-
-    /// Enqueues a publication to all sessions of its audience on this shard. Returns their number.
-    pub(super) fn deliver(&mut self, publication: &Publication<'_>) -> u32 {
-        if let ChannelName::Own = publication.content.channel {
-            return self.deliver_on_own_channels(publication);
-        }
+        publication: &Publication<'_>,
+        channel: Option<ChannelIndex>,
+    ) -> (u32, SlowSlots) {
         let tapped = for_taps(publication);
-        let mut fan_out = FanOut {
-            settings: &self.settings,
-            outboxes: &mut self.outboxes,
-            send_queues: &mut self.send_queues,
-            frames: FrameCache {
-                publication: tapped.as_ref().unwrap_or(publication),
-                encoded: SmallVec::new(),
-            },
-            current: RouteFanOut::NONE,
-            reached: 0,
-            slow: SmallVec::new(),
-        };
+        let mut fan_out = FanOut::new(
+            &self.settings,
+            &mut self.outboxes,
+            &mut self.send_queues,
+            tapped.as_ref().unwrap_or(publication),
+        );
         let sessions = &mut self.connections;
         match publication.audience {
             Audience::User {
@@ -336,12 +279,9 @@ impl Shard {
                     fan_out.enqueue_all(sessions, slots_of(members));
                 }
             }
-            Audience::Channel {
-                namespace,
-                name,
-                except,
-            } => {
-                let slots = slots_of(self.channels.members(namespace, name));
+            Audience::Channel { except, .. } => {
+                let members = channel.map_or(&[][..], |channel| self.channels.members_of(channel));
+                let slots = slots_of(members);
                 let except = local_slots(self.id, sessions, except);
                 if except.is_empty() {
                     fan_out.enqueue_all(sessions, slots);
@@ -363,109 +303,24 @@ impl Shard {
                 fan_out.enqueue_all(sessions, self.slots.drain(..));
             }
         }
-        let (reached, slow) = fan_out.finish();
-        self.finish_publication(reached, &slow);
-        reached
-    }
-
-    /// Counts a publication, and closes the sessions whose outbox was full.
-    pub(super) fn finish_publication(&mut self, reached: u32, slow: &[u32]) {
-        self.counters.publications += 1;
-        self.counters.deliveries += u64::from(reached);
-        if !slow.is_empty() {
-            self.end_slow(slow);
-        }
+        fan_out.finish()
     }
 
     /// Enqueues a publication to the sessions in `slots`. Returns how many had room, and the slots
-    /// of the others, which the caller closes.
+    /// of the others.
     pub(super) fn fan_out_to(
         &mut self,
         publication: &Publication<'_>,
         slots: impl Iterator<Item = u32>,
-    ) -> (u32, SmallVec<[u32; 8]>) {
-        let mut fan_out = FanOut {
-            settings: &self.settings,
-            outboxes: &mut self.outboxes,
-            send_queues: &mut self.send_queues,
-            frames: FrameCache {
-                publication,
-                encoded: SmallVec::new(),
-            },
-            current: RouteFanOut::NONE,
-            reached: 0,
-            slow: SmallVec::new(),
-        };
+    ) -> (u32, SlowSlots) {
+        let mut fan_out = FanOut::new(
+            &self.settings,
+            &mut self.outboxes,
+            &mut self.send_queues,
+            publication,
+        );
         fan_out.enqueue_all(&mut self.connections, slots);
         fan_out.finish()
-    }
-
-    /// Closes slow consumers.
-    ///
-    /// Closing a session may announce its leave to other sessions whose outbox is full too. They
-    /// are appended to `self.slow`, so this is a loop instead of a recursion.
-    #[cold]
-    fn end_slow(&mut self, slots: &[u32]) {
-        let is_under_way = !self.slow.is_empty();
-        self.slow.extend(slots);
-        if is_under_way {
-            return;
-        }
-        while let Some(&slot) = self.slow.front() {
-            if let Some(id) = self.connections.id_of(slot).filter(|&id| self.is_open(id)) {
-                self.end(id, CloseCause::SlowConsumer);
-            }
-            self.slow.pop_front();
-        }
-    }
-
-    /// Copies a publication to the taps of its namespace.
-    fn tap_publication(&mut self, publication: &Publication<'_>) {
-        let (namespace, channel): (u16, &[u8]) = match publication.audience {
-            Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
-                (namespace, b"")
-            }
-            Audience::Channel {
-                namespace, name, ..
-            } => (namespace, name),
-            Audience::Session(session) => match self.connections.get(session.connection()) {
-                Some(_) => (self.namespace_of(session.connection()), b""),
-                None => return,
-            },
-        };
-        if !self.has_taps(namespace) || channel == TAP_CHANNEL {
-            return;
-        }
-        let mut content = publication.content;
-        if content.channel.given().is_empty() {
-            content.channel = str::from_utf8(channel).unwrap_or_default().into();
-        }
-        self.publish_to_taps(namespace, &content);
-    }
-
-    fn drop_local(&mut self, target: &DropTarget) -> u32 {
-        let mut slots = std::mem::take(&mut self.slots);
-        let event = target.event.as_deref();
-        self.users
-            .slots(target.namespace, &target.name, event, &mut slots);
-        let dropped = u32::try_from(slots.len()).expect("slots fit a u32");
-        for slot in slots.drain(..) {
-            let id = self.connections.id_of(slot);
-            let id = id.expect("bound sessions are open");
-            // This session may be closed by now: the leave announcement of an earlier session in
-            // `slots` may have filled its outbox.
-            self.close_session(id, CloseCause::Dropped);
-        }
-        self.slots = slots;
-        dropped
-    }
-
-    pub(super) fn send_to_other_shards(&mut self, message: impl Fn() -> MailboxMessage) {
-        for index in 0..self.shards {
-            if index != self.id.index() {
-                self.messages.push_back((ShardId::new(index), message()));
-            }
-        }
     }
 }
 

@@ -13,18 +13,22 @@
 //! publication is delivered like any other. It costs a sort of the sessions reached, so it is
 //! separate from `output.rs`, which does nothing per session that can be done once.
 
+use super::channels::ChannelIndex;
 use super::core::Shard;
-use super::output::{local_slots, slots_of, slots_of_everyone};
+use super::output::{SlowSlots, local_slots, slots_of, slots_of_everyone};
 use crate::vocabulary::content::{ChannelName, Content};
 use crate::vocabulary::publication::{Audience, Publication};
 
 impl Shard {
-    /// Delivers a publication whose channel is [`ChannelName::Own`]. Returns the number of sessions
-    /// to which it was enqueued.
+    /// Enqueues a publication whose channel is [`ChannelName::Own`], as [`Shard::fan_out`] does.
     #[cold]
-    pub(super) fn deliver_on_own_channels(&mut self, publication: &Publication<'_>) -> u32 {
+    pub(super) fn fan_out_on_own_channels(
+        &mut self,
+        publication: &Publication<'_>,
+        channel: Option<ChannelIndex>,
+    ) -> (u32, SlowSlots) {
         if !self.needs_channel_names(&publication.audience) {
-            return self.deliver(&with_channel(publication, ""));
+            return self.fan_out(&with_channel(publication, ""), channel);
         }
         let slots = self.slots_of_audience(&publication.audience);
         let mut by_channel: Vec<(Option<u32>, u32)> = Vec::new();
@@ -38,8 +42,8 @@ impl Shard {
         }
         by_channel.sort_unstable();
 
-        // Slow consumers are closed at the end: their leave announcements could close sessions that
-        // the publication has not been enqueued to yet.
+        // The caller closes slow consumers: their leave announcements could close sessions that the
+        // publication has not been enqueued to yet.
         let (mut reached, mut slow) =
             self.fan_out_to(&with_channel(publication, ""), others.into_iter());
         let is_same = |one: &(Option<u32>, u32), other: &(Option<u32>, u32)| {
@@ -56,8 +60,7 @@ impl Shard {
             reached += more;
             slow.extend(full);
         }
-        self.finish_publication(reached, &slow);
-        reached
+        (reached, slow)
     }
 
     /// Returns whether the audience may include sessions of a dialect whose messages name a

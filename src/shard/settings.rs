@@ -1,6 +1,7 @@
 //! Settings of a shard: the part of the config that it uses, in its own units.
 
-use super::claims::HomeKey;
+use super::classes::ChannelClasses;
+use super::home::HomeKey;
 use crate::dialect::{Dialect, Framing, Options};
 use crate::vocabulary::channel_pattern::ChannelPattern;
 use crate::vocabulary::channel_rules::ChannelRules;
@@ -19,9 +20,11 @@ pub struct ShardSettings {
     pub encodings: Vec<Encoding>,
     /// The namespaces. Routes refer to them by index.
     pub namespaces: Vec<NamespaceSettings>,
+    /// The classes of channels.
+    pub classes: Arc<ChannelClasses>,
     /// The cipher of public ids.
     pub ids: IdCipher,
-    /// The key of the hash that assigns an exclusive user's name to its home shard.
+    /// The key of the hash that assigns names to their home shards.
     pub home_key: HomeKey,
     /// Unix time of tick zero, in milliseconds.
     pub started_unix_ms: u64,

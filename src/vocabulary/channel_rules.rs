@@ -11,6 +11,16 @@ pub struct ChannelRules<R> {
     patterns: Vec<(ChannelPattern, R)>,
 }
 
+/// What happens when the outbox of a channel's member has no room for a publication to the channel.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SlowMembers {
+    /// The member is closed with 1008.
+    #[default]
+    Disconnect,
+    /// The member misses the publication and stays. What it missed is counted.
+    DropNewest,
+}
+
 impl<R> ChannelRules<R> {
     /// Declares the rule of a channel, or of all channels that match a pattern.
     ///
@@ -41,6 +51,17 @@ impl<R> ChannelRules<R> {
         };
         let found = self.named.get(channel).or_else(matching);
         found.map(|(_, rule)| rule)
+    }
+
+    /// Replaces each rule by a value for it.
+    #[must_use]
+    pub fn map<S>(self, mut value: impl FnMut(R) -> S) -> ChannelRules<S> {
+        let mut map = |(pattern, rule)| (pattern, value(rule));
+        let named = self.named.into_iter();
+        ChannelRules {
+            named: named.map(|(name, it)| (name, map(it))).collect(),
+            patterns: self.patterns.into_iter().map(&mut map).collect(),
+        }
     }
 
     /// Returns all declarations, names first.

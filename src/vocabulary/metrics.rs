@@ -16,6 +16,9 @@ pub struct Counters {
     pub publications: u64,
     /// Outboxes to which a publication was enqueued.
     pub deliveries: u64,
+    /// Publications to channels that members with a full outbox missed; by member, so a publication
+    /// that two members missed counts twice.
+    pub publications_dropped: u64,
     /// Pings enqueued.
     pub pings: u64,
     /// Pending bytes of slow consumers that were dropped.
@@ -102,6 +105,7 @@ impl Counters {
         self.messages_received += other.messages_received;
         self.publications += other.publications;
         self.deliveries += other.deliveries;
+        self.publications_dropped += other.publications_dropped;
         self.pings += other.pings;
         self.bytes_dropped += other.bytes_dropped;
         self.outboxes_copied += other.outboxes_copied;

@@ -65,6 +65,7 @@ const RULES: &[Rule] = &[
     pure_layers_stay_pure,
     unsafe_has_its_places,
     dialects_have_their_places,
+    publications_take_the_steps,
     stays_small,
     tests_name_no_paths,
 ];
@@ -239,6 +240,29 @@ fn scripts_document_their_usage(file: &Source<'_>) -> Errors {
         after == Some("set -euo pipefail"),
         "no `set -euo pipefail` right behind the header",
     ));
+    errors
+}
+
+/// Only the last step of `publish.rs`, deliver, enqueues a publication.
+fn publications_take_the_steps(file: &Source<'_>) -> Errors {
+    const PUBLISH: &str = "src/shard/publish.rs";
+    const OWN_CHANNELS: &str = "src/shard/own_channels.rs";
+    let callers = [
+        (".fan_out_on_own_channels(", &[PUBLISH][..]),
+        (".fan_out(", &[PUBLISH, OWN_CHANNELS]),
+        (".fan_out_to(", &[OWN_CHANNELS]),
+    ];
+    if !file.name.starts_with("src/") {
+        return Errors::new();
+    }
+    let mut errors = Errors::new();
+    for (line, code) in code_lines(file.text) {
+        for (call, files) in callers {
+            if code.contains(call) && !files.contains(&file.name) {
+                errors.push((line, format!("{call}..) is for {}", files.join(" and "))));
+            }
+        }
+    }
     errors
 }
 
@@ -484,6 +508,20 @@ fn violations_of_every_rule_are_found() {
     );
     let tested = "a\n#[cfg(test)]\nmod tests {\nwsrv();\n}\n";
     check(dialects_have_their_places, "src/a.rs", tested, &[]);
+
+    let calls = "self.fan_out(a);\nself.fan_out_to(b);\n";
+    check(
+        publications_take_the_steps,
+        "src/shard/a.rs",
+        calls,
+        &[1, 2],
+    );
+    check(
+        publications_take_the_steps,
+        "src/shard/publish.rs",
+        calls,
+        &[2],
+    );
 
     let body = "    a();\n".repeat(69);
     check(stays_small, "a.rs", &format!("fn a() {{\n{body}}}\n"), &[1]);

@@ -124,6 +124,7 @@ const CHANNELS_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
+    use crate::config::SlowMembers;
     use crate::config::tests::trial::{check, read};
 
     use super::*;
@@ -161,7 +162,7 @@ mod tests {
         check(
             &channel("a", "role = 'anyone'"),
             "f.toml:6: routes[0].channels[0].role: unknown key; allowed here: name, create, \
-             join, publish",
+             join, publish, slow",
         );
         check(
             &format!("{WSRV}channels = 'a'"),
@@ -188,6 +189,23 @@ mod tests {
     }
 
     #[test]
+    fn slow_members_are_closed_or_miss_the_newest() {
+        check(
+            &channel("room", "slow = 'drop_oldest'"),
+            "f.toml:6: routes[0].channels[0].slow: \"drop_oldest\" is unknown, allowed are \
+             \"disconnect\", \"drop_newest\"",
+        );
+        check(
+            &channel("room", "slow = true"),
+            "f.toml:6: routes[0].channels[0].slow: must be a string; found a boolean",
+        );
+        for slow in SlowMembers::SPELLINGS {
+            let config = read(&channel("room", &format!("slow = '{slow}'"))).expect("valid");
+            assert_eq!(config.routes[0].channels[0].slow.as_str(), *slow);
+        }
+    }
+
+    #[test]
     fn a_namespace_declares_a_channel_once() {
         let shared = |route: &str, names: &[&str]| {
             let channel = |name: &&str| format!("[[routes.channels]]\nname = '{name}'\n");
@@ -205,6 +223,13 @@ mod tests {
              routes[0].channels[1].name",
         );
         assert!(read(&format!("{wsrv}{}", shared(EASYWS, &["room-1"]))).is_ok());
+        // So every channel of a namespace has one class.
+        let drops = format!("{}slow = 'drop_newest'\n", shared(EASYWS, &["room-*"]));
+        check(
+            &format!("{wsrv}{drops}"),
+            "f.toml:14: routes[1].channels[0].name: \"room-*\" is taken by \
+             routes[0].channels[1].name",
+        );
         let elsewhere = shared(EASYWS, &["room-*"]).replace("'n'", "'m'");
         assert!(read(&format!("{wsrv}{elsewhere}")).is_ok());
     }

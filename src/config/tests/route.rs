@@ -328,7 +328,7 @@ fn every_key_of_a_channel_reaches_the_route() {
          [[routes.channels]]\nname = 'news'\npublish = 'nobody'\n\
          [[routes.channels]]\nname = 'hall'\ncreate = 'first-join'\njoin = 'identified'\n\
          [[routes.channels]]\nname = 'user:{user}'\njoin = 'owner'\npublish = 'hook'\n\
-         [[routes.channels]]\nname = '*'\ncreate = 'first-join'\n\
+         [[routes.channels]]\nname = '*'\ncreate = 'first-join'\nslow = 'drop_newest'\n\
          join = { tokens = ['a', 'b'] }\npublish = { claim = 'role', value = 'admin' }",
     );
     let channels = read.expect("valid").routes.remove(0).channels;
@@ -337,6 +337,11 @@ fn every_key_of_a_channel_reaches_the_route() {
         create,
         join,
         publish,
+        slow: if name == "*" {
+            SlowMembers::DropNewest
+        } else {
+            SlowMembers::Disconnect
+        },
     };
     let tokens = Rule::Tokens(vec![Secret::new("a"), Secret::new("b")]);
     let claim = Rule::Claim {

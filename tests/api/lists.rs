@@ -3,7 +3,8 @@
 use crate::GATEWAY;
 use crate::calls::id_of;
 use crate::http::Http;
-use campanile_tests::client::{Client, open, open_as};
+use campanile_tests::client::{Client, open, open_as, open_on, read_text};
+use campanile_tests::net::connect_slowly;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -86,7 +87,9 @@ fn a_thousand_sessions_of_four_shards_are_on_one_page_each() {
     expected.remove(&after);
     assert_eq!(ids(&members), expected);
     let channels = http.get("channels");
-    let item = json!({"name": "all/of them", "sessions": SESSIONS - 1, "routes": ["/ws"]});
+    let item = json!({
+        "name": "all/of them", "sessions": SESSIONS - 1, "dropped": 0, "routes": ["/ws"],
+    });
     assert!(
         channels["items"].as_array().expect("items").contains(&item),
         "{channels}"
@@ -133,7 +136,7 @@ fn names_are_sorted_and_include_declared_ones_with_their_routes() {
         }
     }
     let item = |name: &str, sessions: usize, routes: &[&str]| {
-        let mut item = json!({"name": name, "sessions": sessions});
+        let mut item = json!({"name": name, "sessions": sessions, "dropped": 0});
         item["routes"] = routes.into();
         item
     };
@@ -184,10 +187,74 @@ fn a_session_has_all_its_members() {
     assert_eq!(statistics["messages_received"], 1);
     let expected = json!({
         "id": id, "route": "/ws", "number": 0, "users": ["jack"], "name": "", "channels": ["c"],
-        "opened": null, "statistics": null,
+        "dropped": {}, "opened": null, "statistics": null,
     });
     assert_eq!(session, expected);
     drop(client);
+}
+
+#[test]
+fn what_a_slow_member_missed_is_shown() {
+    let config = "
+        limits.socket_unsent_bytes_max = 16384
+        limits.outbox_bytes_max = 65536
+        [[routes]]
+        path = '/ws'
+        dialect = 'wserver'
+        channels = [{ name = 'prices-*', slow = 'drop_newest' }]";
+    let process = GATEWAY.start(Some(config));
+    let mut http = Http::connect(process.address);
+    let mut slow = open_on(connect_slowly(process.address), "/ws").expect("granted");
+    let slow_id = id_of(&mut http, "/ws");
+    let mut fast = open(process.address, "/ws");
+    let sessions = all_pages(&mut http, "sessions", 9);
+    let calls: Vec<Value> = ids(&sessions)
+        .iter()
+        .map(|id| json!({"call": "join", "session": id, "channel": "prices-1"}))
+        .collect();
+    assert_eq!(calls.len(), 2);
+    http.done("batch", &json!({"calls": calls}).to_string());
+
+    let publish = |http: &mut Http, data: &str| {
+        let call = json!({"channel": "prices-1", "data": data}).to_string();
+        http.done("publish", &call)["delivered"].as_u64()
+    };
+    // More than the kernel takes for a client that does not read.
+    let large = "x".repeat(8 << 20);
+    assert_eq!(publish(&mut http, &large), Some(2));
+    assert!(read_text(&mut fast) == large);
+    for number in 0..3 {
+        let text = format!("missed {number}");
+        assert_eq!(publish(&mut http, &text), Some(1));
+        assert_eq!(read_text(&mut fast), text);
+    }
+    let dropped_of = |http: &mut Http| {
+        let session = http.get(&format!("sessions/{slow_id}"));
+        let channels = http.get("channels?prefix=prices");
+        let members = http.get("channels/prices-1/members");
+        let mut of_members = members["items"].as_array().expect("items").iter();
+        let of_member = of_members.find(|member| member["id"] == *slow_id);
+        assert_eq!(
+            of_member.expect("it is a member")["dropped"],
+            session["dropped"]
+        );
+        (
+            session["dropped"].clone(),
+            channels["items"][0]["dropped"].clone(),
+        )
+    };
+    assert_eq!(dropped_of(&mut http), (json!({"prices-1": 3}), json!(3)));
+
+    // It reads again. The gateway may learn a little later that all was taken.
+    assert!(read_text(&mut slow) == large);
+    let mut dropped = 3;
+    while publish(&mut http, "more") == Some(1) {
+        assert_eq!(read_text(&mut fast), "more");
+        dropped += 1;
+    }
+    assert_eq!(read_text(&mut slow), "more");
+    let expected = (json!({"prices-1": dropped}), json!(dropped));
+    assert_eq!(dropped_of(&mut http), expected);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::client_messages::{wsrv_request, wsrv_response};
 use crate::fixture::{Client, builder, config, done, event_log, in_time, recording_handler, stop};
+use campanile::channel_rules::SlowMembers;
 use campanile::config::{Config, Route};
 use campanile::dialect::easyws::Easyws;
 use campanile::dialect::projectforge::Projectforge;
@@ -143,6 +144,20 @@ fn a_channel_that_is_declared_twice_is_an_error() {
     let expected = "channel room already exists in a namespace that two routes share";
     assert_eq!(setup_error(declare("one").done()), expected);
     stop(declare("two").start().expect("it starts"));
+
+    let treat = |second, slow| {
+        let builder = Gateway::builder(routes(second)).route("/a");
+        let builder = builder.slow_members("room-*", SlowMembers::DropNewest);
+        builder.route("/b").slow_members("room-*", slow)
+    };
+    let expected = "channel room-* treats slow members in two ways in a namespace that two routes \
+        share";
+    let different = treat("one", SlowMembers::Disconnect).done();
+    assert_eq!(setup_error(different), expected);
+    let same = treat("one", SlowMembers::DropNewest);
+    stop(same.start().expect("it starts"));
+    let elsewhere = treat("two", SlowMembers::Disconnect);
+    stop(elsewhere.start().expect("it starts"));
 }
 
 #[test]

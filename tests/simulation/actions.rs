@@ -2,7 +2,9 @@
 
 use crate::client::{Client, ClientKind};
 use crate::link::Link;
-use crate::scenario::{CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, FILLERS, USERS, event_of, user_name};
+use crate::scenario::{
+    CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, FILLERS, LOSSY, USERS, event_of, user_name,
+};
 use crate::session_history::{PublicationRecord, PublicationState, Publisher, Target};
 use crate::simulator::Simulator;
 use campanile::handler::{Message, Pending};
@@ -249,6 +251,12 @@ impl Simulator {
             (Some(session), _) => (Target::Session(link), route.push_session(session, message)),
             (None, 0..=4) => {
                 let channel = CHANNELS[self.random_below(CHANNELS.len())];
+                let is_long = channel == LOSSY && self.prng.chance(1, 2);
+                let message = if is_long {
+                    Message::text("push", format!("{id} {}", "x".repeat(1_500)))
+                } else {
+                    message
+                };
                 let pending = route.publish_except(channel, message, &ids);
                 (Target::Channel(channel), pending)
             }

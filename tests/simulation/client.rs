@@ -72,8 +72,12 @@ pub(crate) struct Client {
     pub(crate) requests: Vec<SentRequest>,
     pub(crate) responses: Vec<ReceivedResponse>,
     incoming: Vec<u8>,
+    /// Number of bytes received, without incomplete frames.
+    parsed_bytes: u64,
     /// The ids of received publications.
     pub(crate) received: Vec<usize>,
+    /// By received publication: the number of bytes received before its frame.
+    pub(crate) received_after: Vec<u64>,
     /// Other messages received by a client of `easyws`, not yet processed.
     pub(crate) other_messages: VecDeque<String>,
     /// The text of the last denial.
@@ -209,7 +213,13 @@ impl Client {
         self.incoming.extend_from_slice(bytes);
         while let Some(taken) = self.parse(tick) {
             self.incoming.drain(..taken);
+            self.parsed_bytes += taken as u64;
         }
+    }
+
+    /// Returns the number of bytes received.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.parsed_bytes + self.incoming.len() as u64
     }
 
     /// Returns `true` if an incomplete frame or response has been received.
@@ -305,6 +315,7 @@ impl Client {
             .expect("a push begins with its number");
         assert!(padding.bytes().all(|byte| byte == b'x'));
         self.received.push(id.parse().expect("a number"));
+        self.received_after.push(self.parsed_bytes);
     }
 }
 

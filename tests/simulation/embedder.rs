@@ -3,8 +3,9 @@
 //! Handlers and validators sometimes wait, and run as tasks at random times. They report to the
 //! model over a queue: the ids of sessions, and handled marks.
 
-use crate::scenario::CHANNELS;
+use crate::scenario::{CHANNELS, LOSSY};
 use campanile::Gateway;
+use campanile::channel_rules::SlowMembers;
 use campanile::config::Config;
 use campanile::gateway::{Builder, Simulation};
 use campanile::handler::{
@@ -142,7 +143,8 @@ fn set_up(builder: Builder, reports: Sender<Report>) -> Builder {
             })
             .handle("say", say)
             .channel(CHANNELS[0])
-            .channel(CHANNELS[1])
+            .channel(LOSSY)
+            .slow_members(LOSSY, SlowMembers::DropNewest)
             .channel_with(CHANNELS[2], |joining: Joining| async move {
                 let token = joining.token.expect("the cookie");
                 wait(token.as_bytes()[1] % 4).await;

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::session_history::SessionHistory;
 use campanile::id::ConnectionId;
 use campanile::public_id::PublicId;
+use std::collections::BTreeMap;
 
 /// A connection with both ends.
 #[derive(Debug)]
@@ -19,6 +20,9 @@ pub(crate) struct Link {
     pub(crate) pending_action: Option<PendingAction>,
     /// Number of bytes delivered to the host.
     pub(crate) delivered: u64,
+    /// By place in the shard's log, from the connect on: the number of bytes that the client had
+    /// received when the publication was applied.
+    pub(crate) received_at: BTreeMap<usize, u64>,
     /// Tick of the connect.
     pub(crate) connected_at: u32,
     /// Tick of the last input.

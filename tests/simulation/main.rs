@@ -72,6 +72,7 @@ fn channels_and_exclusive_users_agree_with_the_model() {
         (all.on_channels, "messages on channels"),
         (all.direct, "messages to one session"),
         (all.membership_changes, "joins and leaves"),
+        (all.missed, "publications missed by slow members"),
         (all.granted, "claims granted"),
         (all.replaced, "sessions replaced"),
         (all.taken, "new sessions rejected, user taken"),
@@ -158,7 +159,7 @@ fn channels_and_users(prng: &mut Prng) -> Scenario {
         mailbox_messages: pick(&[1, 2, 8]) as usize,
         mailbox_bytes: pick(&[600, 1 << 20]).into(),
         pushes_in_flight: pick(&[1, 3, 64]),
-        outbox_bytes: pick(&[24_000, 1 << 20]),
+        outbox_bytes: pick(&[4_096, 24_000, 1 << 20]),
         publication_bytes: pick(&[300_000, 256 << 20]).into(),
         batch_bytes: pick(&[4_096, 65_536]),
         registration_timeout: 0,
@@ -227,6 +228,7 @@ fn run(seed: u64, scenario: Scenario) -> Coverage {
     }
     let coverage = model::verify(&simulator);
     if simulator.scenario.has_channels {
+        simulator.check_missed();
         simulator.disconnect_all();
         model::verify(&simulator);
     }

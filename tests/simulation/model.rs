@@ -8,12 +8,15 @@
 use crate::client::{ClientKind, ReceivedResponse, Request, SentRequest};
 use crate::link::Link;
 use crate::scenario::{
-    CHANNELS, CLOSE_GRACE, IDLE_TIMEOUT, PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT, Scenario,
+    CHANNELS, CLOSE_GRACE, FRAME_BYTES_MAX, HEADROOM_BYTES, IDLE_TIMEOUT, LOSSY,
+    PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT, Scenario,
 };
 use crate::session_history::{
     PublicationRecord, PublicationState, Publisher, SessionHistory, Target, Window,
 };
 use crate::simulator::Simulator;
+use campanile::handler::SessionInfo;
+use campanile::host::Host;
 use std::collections::BTreeMap;
 
 /// Counts of events in a simulation, so that tests can assert that enough happened.
@@ -34,6 +37,8 @@ pub(crate) struct Coverage {
     pub(crate) direct: u64,
     /// Joins and leaves.
     pub(crate) membership_changes: u64,
+    /// Publications that slow members of a channel missed.
+    pub(crate) missed: u64,
     /// Claims of exclusive users, by result.
     pub(crate) granted: u64,
     pub(crate) replaced: u64,
@@ -56,6 +61,7 @@ impl Coverage {
         self.on_channels += other.on_channels;
         self.direct += other.direct;
         self.membership_changes += other.membership_changes;
+        self.missed += other.missed;
         self.granted += other.granted;
         self.replaced += other.replaced;
         self.taken += other.taken;
@@ -148,7 +154,10 @@ pub(crate) fn verify_finish(link: &Link, now: u32, scenario: &Scenario) {
             "closing for {waited} of {CLOSE_GRACE} ticks, and cut: {:?}",
             ended.labels
         );
-    } else if link.client.responses.is_empty() && link.history.opened.is_none() {
+    } else if link.client.responses.is_empty()
+        && link.history.opened.is_none()
+        && link.history.ended_before_open.is_empty()
+    {
         let (waited, timeout) = (now - link.connected_at, scenario.handshake_timeout);
         assert!(
             waited >= timeout,
@@ -172,6 +181,7 @@ fn count_hosts(simulator: &Simulator, coverage: &mut Coverage) {
         coverage.idle += counters.ended("idle_timeout");
         coverage.replaced += counters.ended("replaced");
         coverage.copied += counters.outboxes_copied;
+        coverage.missed += counters.publications_dropped;
     }
     coverage.blocked_steps = simulator.blocked_steps;
 }
@@ -217,6 +227,7 @@ fn verify_session(at: usize, simulator: &Simulator, log: &Log<'_>, coverage: &mu
             coverage.membership_changes += 1;
             let known = change
                 .is_on
+                .filter(|_| channel != LOSSY)
                 .filter(|_| required.is_some_and(|required| change.window.end <= required));
             let flags = flags(simulator, log, &places, channel, &change.window);
             let is_plausible = match known {
@@ -307,6 +318,9 @@ fn check_places(
                 !was_received,
                 "session {at} received {id}, which is not addressed to it"
             ),
+            Some(true) if !was_received && simulator.pushes[id].is_lossy() => {
+                check_full(at, simulator, log, place);
+            }
             Some(true) if !was_received => {
                 assert!(place >= last, "session {at} missed {id}");
                 return Some(id);
@@ -315,6 +329,65 @@ fn check_places(
         }
     }
     None
+}
+
+/// Verifies that the outbox of a session that missed the publication at `place` was full then.
+/// Everything that was pending has been received before the next publication, if there was one.
+fn check_full(at: usize, simulator: &Simulator, log: &Log<'_>, place: usize) {
+    let link = &simulator.links[at];
+    let received = link.client.received.iter().zip(&link.client.received_after);
+    let mut later = received.filter(|(id, _)| log.places.get(id).is_some_and(|it| *it > place));
+    let end = later.next().map(|(_, bytes)| *bytes);
+    let end = end.unwrap_or_else(|| link.client.received_bytes());
+    let pending_max = end - link.received_at[&place];
+    let outbox_bytes = u64::from(simulator.scenario.outbox_bytes);
+    assert!(
+        pending_max > HEADROOM_BYTES && pending_max + FRAME_BYTES_MAX > outbox_bytes,
+        "session {at} missed {} with at most {pending_max} bytes pending",
+        log.ids[place]
+    );
+}
+
+/// Verifies, in an idle simulation, the numbers of publications that members of a channel missed.
+/// `members` are those of the channel, `on_shards` is the sum of its counts.
+pub(crate) fn verify_missed(simulator: &Simulator, members: &[SessionInfo], on_shards: u64) {
+    let hosts = simulator.hosts.iter().map(Host::counters);
+    let counted: u64 = hosts.map(|counters| counters.publications_dropped).sum();
+    assert_eq!(on_shards, counted, "the witnesses keep the channel");
+    for member in members {
+        let is_its = |link: &Link| link.public_id == Some(member.id);
+        let Some(at) = simulator.links.iter().position(is_its) else {
+            assert_eq!(member.dropped, [], "it is a witness");
+            continue;
+        };
+        let Link {
+            shard,
+            client,
+            history,
+            ..
+        } = &simulator.links[at];
+        let ids = &simulator.links[*shard].client.received;
+        let joined = history.membership_changes(LOSSY).last();
+        let joined = joined.expect("it is a member").window.start;
+        let (mut least, mut most) = (0, 0);
+        for (place, &id) in ids.iter().enumerate().skip(joined) {
+            let push = &simulator.pushes[id];
+            if push.is_lossy() && !client.received.contains(&id) {
+                let reaches = history.reaches(at, push, place);
+                least += u32::from(reaches == Some(true));
+                most += u32::from(reaches != Some(false));
+            }
+        }
+        let dropped = member.dropped.iter().map(|(channel, count)| {
+            assert_eq!(channel, LOSSY);
+            *count
+        });
+        let dropped: u32 = dropped.sum();
+        assert!(
+            (least..=most).contains(&dropped),
+            "session {at} missed {least} to {most}, not {dropped}"
+        );
+    }
 }
 
 /// Returns for each publication to a channel within a window whether the session received it.
@@ -520,6 +593,7 @@ fn verify_total(id: usize, total: u64, simulator: &Simulator, logs: &[Log<'_>]) 
         let at = logs[link.shard].places[&id];
         let push: &PublicationRecord = &simulator.pushes[id];
         let is_known = link.history.reaches(index, push, at);
+        let is_known = is_known.filter(|reached| !*reached || !push.is_lossy());
         let is_known = is_known.or_else(|| {
             let received_all = match &link.client.close {
                 Some((_, reason)) => reason != "too slow" && !link.has_reset,

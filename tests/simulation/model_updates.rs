@@ -34,6 +34,9 @@ impl Simulator {
         let host = &self.hosts[shard];
         for &at in self.by_id[shard].values() {
             let link = &mut self.links[at];
+            let received_bytes = link.client.received_bytes();
+            let applied = (before..now).map(|place| (place, received_bytes));
+            link.received_at.extend(applied);
             let is_open = host.is_open(link.id);
             let history = &mut link.history;
             if is_open {

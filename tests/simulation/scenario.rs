@@ -65,6 +65,10 @@ pub(crate) fn config(scenario: &Scenario) -> Config {
         route.limits.ping_interval_ms = ms(100);
         route.limits.idle_timeout_ms = ms(IDLE_TIMEOUT);
         if route.dialect.name() == "wserver" {
+            if scenario.has_channels {
+                // The witnesses are never slow, not even in a step that applies many publications.
+                route.limits.outbox_bytes_max = 1 << 20;
+            }
             route.limits.registration_timeout_ms = ms(scenario.registration_timeout);
         }
     }
@@ -89,6 +93,12 @@ pub(crate) const EXCLUSIVE_EVENT: &str = "x";
 /// The channels that are published to. All clients may join the first two, some the third; only the
 /// embedder joins sessions to the fourth.
 pub(crate) const CHANNELS: [&str; 4] = ["open", "free", "asked", "made"];
+/// The channel of [`CHANNELS`] whose members miss what their outbox has no room for.
+pub(crate) const LOSSY: &str = CHANNELS[1];
+/// Pending bytes up to which an outbox accepts a publication of any size.
+pub(crate) const HEADROOM_BYTES: u64 = 1_024;
+/// The longest frame of a publication to a channel.
+pub(crate) const FRAME_BYTES_MAX: u64 = 1_600;
 /// Channels without publications, to reach the limit of channels.
 pub(crate) const FILLERS: [&str; 2] = ["full0", "full1"];
 /// The limit of channels per session.

@@ -3,7 +3,7 @@
 //! Positions are lengths of the shard's log. If several things happened in one step, any position
 //! within the step is right: a [`Window`].
 
-use crate::scenario::CHANNELS_MAX;
+use crate::scenario::{CHANNELS_MAX, LOSSY};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -18,6 +18,13 @@ pub(crate) struct PublicationRecord {
     pub(crate) except: Vec<usize>,
     pub(crate) by: Publisher,
     pub(crate) fate: PublicationState,
+}
+
+impl PublicationRecord {
+    /// Returns `true` if slow members miss the publication.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.target == Target::Channel(LOSSY)
+    }
 }
 
 /// The target of a publication.

@@ -12,7 +12,7 @@ use crate::embedder::{self, Embedder};
 use crate::link::Link;
 use crate::model;
 use crate::scenario::{
-    CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, Scenario, USERS, config, event_of, user_name,
+    CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, LOSSY, Scenario, USERS, config, event_of, user_name,
 };
 use crate::session_history::{PublicationRecord, Publisher, SessionHistory};
 use crate::turns::Event;
@@ -225,6 +225,19 @@ impl Simulator {
         self.finish_action();
     }
 
+    /// Verifies, in an idle simulation, what members of [`LOSSY`] have missed.
+    pub(crate) fn check_missed(&mut self) {
+        let route = self.embedder.route(0);
+        let (mut members, mut channels) = (route.members(LOSSY), route.channels());
+        self.run_until_idle();
+        let members = embedder::poll(&mut members).expect("all hosts have looked");
+        let channels = embedder::poll(&mut channels).expect("all hosts have looked");
+        let channels = MemberCount::merge(channels.expect("listed"));
+        let lossy = channels.iter().find(|channel| channel.name == LOSSY);
+        let dropped = lossy.expect("the witnesses are on it").dropped;
+        model::verify_missed(self, &members.expect("listed"), dropped);
+    }
+
     /// Disconnects all clients except the witnesses, and asserts that nothing of them remains.
     pub(crate) fn disconnect_all(&mut self) {
         for link in self.scenario.shards..self.links.len() {
@@ -312,6 +325,7 @@ impl Simulator {
             public_id: None,
             pending_action: None,
             delivered: 0,
+            received_at: BTreeMap::new(),
             connected_at: self.now,
             input_at: self.now,
             opened_at: 0,

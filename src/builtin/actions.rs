@@ -95,7 +95,10 @@ impl Work {
             Act::Reply(data) => return Ok(Some(reply(data.clone()))),
             Act::Join(channel) => {
                 let channel = channel_of(&cx, channel.as_ref())?;
-                cx.join_as_client(channel).await.map_err(failure)?;
+                let reply = cx.join_as_client(channel).await.map_err(failure)?;
+                if reply.data() != Data::None {
+                    return Ok(Some(reply));
+                }
             }
             Act::Leave(channel) => {
                 let channel = channel_of(&cx, channel.as_ref())?;

@@ -5,7 +5,7 @@ use crate::config::{Rule, Secret};
 use crate::handler::{Context, Joining, Values};
 use crate::hooks::{AccessRequest, HookClient, Requester};
 use crate::vocabulary::channel_pattern::{ChannelPattern, PatternMatch};
-use crate::vocabulary::content::{Denial, Failure};
+use crate::vocabulary::content::{Denial, Failure, Reply};
 use std::rc::Rc;
 
 /// The authorization of clients by one rule.
@@ -44,7 +44,9 @@ impl Authorizer {
     /// The denial.
     pub(super) async fn authorize_join(&self, joining: &Joining) -> Result<(), Failure> {
         let request = AccessRequest::Join(&joining.channel);
-        self.decide(RuleSubject::of(joining), request).await
+        let reply = self.decide(RuleSubject::of(joining), request).await?;
+        joining.set_reply(reply);
+        Ok(())
     }
 
     /// Authorizes a publication.
@@ -54,7 +56,9 @@ impl Authorizer {
     /// The denial.
     pub(super) async fn authorize_publish(&self, joining: &Joining) -> Result<(), Failure> {
         let request = AccessRequest::Publish(&joining.channel);
-        self.decide(RuleSubject::of(joining), request).await
+        self.decide(RuleSubject::of(joining), request)
+            .await
+            .map(drop)
     }
 
     /// Authorizes a command.
@@ -72,13 +76,20 @@ impl Authorizer {
         };
         self.decide(subject, AccessRequest::Command(cx.command()))
             .await
+            .map(drop)
     }
 
+    /// Applies the rule. Returns the reply to a join.
+    ///
+    /// # Errors
+    ///
+    /// The denial.
     async fn decide(
         &self,
         subject: RuleSubject<'_>,
         request: AccessRequest<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Reply, Failure> {
+        let denied = || Failure::denied(Denial::NotAuthorized);
         let allowed = match &self.rule {
             Rule::Anyone => true,
             Rule::Nobody => false,
@@ -90,15 +101,14 @@ impl Authorizer {
                 claims.is_some_and(|claims| claims.has_claim(name, value))
             }
             Rule::Hook => match &self.hooks {
-                Some(hooks) => hooks.allows(subject.requester, request).await,
+                Some(hooks) => {
+                    let reply = hooks.allows(subject.requester, request).await;
+                    return reply.ok_or_else(denied);
+                }
                 None => false,
             },
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(Failure::denied(Denial::NotAuthorized))
-        }
+        allowed.then(Reply::default).ok_or_else(denied)
     }
 
     /// Returns whether the channel's name contains the client's user.

@@ -35,7 +35,7 @@
 
 use super::{
     Call, Credentials, DecodeError, DefaultRoute, Dialect, DialectSpec, Intent, Intents, Options,
-    Playground, Rejection, ReplyAction, RouteFacts, RouteSpec, TokenPlace, UpgradeRequest,
+    Playground, Rejection, ReplyAction, Request, RouteFacts, RouteSpec, TokenPlace, UpgradeRequest,
 };
 use crate::codec::cookie;
 use crate::codec::json::Scratch;
@@ -146,11 +146,12 @@ impl Dialect for Easyws {
         let (command, content) = split(payload).unwrap_or((b"", payload));
         let command = text_or_replacement(command);
         intents.push(if command == LISTEN {
-            Intent::Join {
-                channel: text_or_replacement(content),
+            Intent::Join(Request {
                 command: LISTEN,
+                id: "",
+                channel: text_or_replacement(content),
                 kind,
-            }
+            })
         } else {
             Intent::Call(Call {
                 command,
@@ -172,8 +173,14 @@ impl Dialect for Easyws {
         message: &mut Vec<u8>,
     ) -> ReplyAction {
         let text = match outcome {
-            Outcome::Replied(reply) => return put_reply(&correlation.command, reply, message),
-            Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return ReplyAction::Skip,
+            Outcome::Replied(reply) | Outcome::Joined(reply) => {
+                return put_reply(&correlation.command, reply, message);
+            }
+            Outcome::Silent
+            | Outcome::Failed(_)
+            | Outcome::Left
+            | Outcome::Published
+            | Outcome::Identified(_) => return ReplyAction::Skip,
             Outcome::Denied(Denial::AlreadyJoined) => "already listening",
             // The original has no text for these, so Campanile's own is sent.
             Outcome::Denied(denial) => denial.as_str(),
@@ -462,11 +469,12 @@ mod tests {
             for kind in [MessageType::Text, MessageType::Binary] {
                 decode(kind, message, |intent| {
                     let command = "listen";
-                    let expected = Intent::Join {
-                        channel,
+                    let expected = Intent::Join(Request {
                         command,
+                        id: "",
+                        channel,
                         kind,
-                    };
+                    });
                     assert_eq!(*intent, expected);
                 });
             }
@@ -498,7 +506,9 @@ mod tests {
     #[test]
     fn errors_have_messages_and_success_is_silent() {
         for (outcome, expected) in [
-            (Outcome::Joined, None),
+            (Outcome::Joined(Reply::default()), None),
+            (Outcome::Left, None),
+            (Outcome::Published, None),
             (Outcome::Silent, None),
             (
                 Outcome::Denied(Denial::AlreadyJoined),

@@ -184,7 +184,10 @@ impl Dialect for Edk {
             | Outcome::Silent
             | Outcome::NotHandled
             | Outcome::Failed(_)
-            | Outcome::Joined
+            | Outcome::Joined(_)
+            | Outcome::Left
+            | Outcome::Published
+            | Outcome::Identified(_)
             | Outcome::Denied(_) => ReplyAction::Skip,
         }
     }
@@ -554,7 +557,9 @@ mod tests {
                     data: OwnedData::Text("no".into()),
                     cause: crate::vocabulary::content::Cause::Chosen,
                 }),
-                Outcome::Joined,
+                Outcome::Joined(Reply::default()),
+                Outcome::Left,
+                Outcome::Published,
             ] {
                 let (action, _) = encode_outcome(schema.clone(), &outcome);
                 assert_eq!(action, ReplyAction::Skip, "{outcome:?}");

@@ -12,19 +12,21 @@ pub mod echo;
 pub mod edk;
 pub mod framing;
 pub mod projectforge;
+mod request;
 mod spec;
 pub mod tap;
 pub mod wserver;
 pub mod wsrv;
 
 pub use self::framing::{Framing, MessageReader, StreamFraming, StreamItem};
+pub use self::request::{Publish, Request};
 pub use self::spec::{
     DefaultRoute, DropRequest, Playground, PushRequest, RouteFacts, RouteSpec, SessionReport,
     TokenPlace,
 };
 use crate::codec::{json, protobuf};
 use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::content::{Correlation, Outcome};
+use crate::vocabulary::content::{Correlation, Outcome, SessionFacts};
 use crate::vocabulary::limits::{Limits, RouteLimits};
 use crate::vocabulary::publication::Publication;
 use crate::ws::MessageType;
@@ -146,8 +148,23 @@ pub trait Dialect: fmt::Debug + Sync {
         OnInvalid::Ignore
     }
 
-    /// Encodes the outcome of a client's join or call and appends it to `message`. By default
-    /// nothing is sent.
+    /// Encodes the message that a new session gets before any other, and appends it to `message`.
+    /// Returns its type; `None` if sessions are not greeted. `user` is the user that the upgrade
+    /// request named.
+    fn encode_greeting(
+        &self,
+        _: &SessionFacts,
+        _user: Option<&str>,
+        _: &Options,
+        _: &mut Vec<u8>,
+    ) -> Option<MessageType> {
+        None
+    }
+
+    /// Encodes the outcome of a client's request and appends it to `message`. By default nothing is
+    /// sent.
+    ///
+    /// A request is a call, or any other intent with a [`Request`].
     fn encode_outcome(
         &self,
         _: &Correlation,
@@ -383,20 +400,21 @@ pub enum Intent<'m> {
     Heartbeat,
     /// Bind the session to the user that `token` names, for publications with this event.
     Identify {
+        /// The parts that the response repeats.
+        request: Request<'m>,
         /// The token.
         token: &'m str,
         /// The event.
         event: &'m str,
     },
-    /// Join a channel.
-    Join {
-        /// The channel.
-        channel: &'m str,
-        /// The command of the message.
-        command: &'m str,
-        /// The type of the message.
-        kind: MessageType,
-    },
+    /// Join the channel of the request. As for all intents but calls, no handler runs: the
+    /// channel's rule decides.
+    Join(Request<'m>),
+    /// Leave the channel of the request.
+    Leave(Request<'m>),
+    /// Publish a message to the channel of the request, if the session is on it and its rule allows
+    /// that.
+    Publish(Publish<'m>),
     /// Run a command.
     Call(Call<'m>),
     /// Send this payload back to the client.

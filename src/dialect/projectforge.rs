@@ -166,7 +166,12 @@ impl Dialect for Projectforge {
                 put_denial(correlation, *denial, message);
                 ReplyAction::Send(MessageType::Text)
             }
-            Outcome::Silent | Outcome::NotHandled | Outcome::Joined => ReplyAction::Skip,
+            Outcome::Silent
+            | Outcome::NotHandled
+            | Outcome::Joined(_)
+            | Outcome::Left
+            | Outcome::Published
+            | Outcome::Identified(_) => ReplyAction::Skip,
         }
     }
 

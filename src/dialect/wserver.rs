@@ -17,7 +17,7 @@
 
 use super::{
     DecodeError, DefaultRoute, Dialect, DropRequest, Intent, Intents, Options, Playground,
-    PushRequest, RouteFacts, RouteSpec, TokenPlace,
+    PushRequest, Request, RouteFacts, RouteSpec, TokenPlace,
 };
 use crate::codec::json::{Scratch, Text, Wanted};
 use crate::vocabulary::content::Data;
@@ -58,7 +58,7 @@ impl Dialect for Wserver {
 
     fn decode<'m>(
         &self,
-        _: MessageType,
+        kind: MessageType,
         payload: &'m mut [u8],
         _: &Options,
         scratch: &'m mut Scratch,
@@ -74,7 +74,17 @@ impl Dialect for Wserver {
         if event.is_empty() {
             return Err(DecodeError::Malformed);
         }
-        intents.push(Intent::Identify { token, event });
+        let request = Request {
+            command: "",
+            id: "",
+            channel: "",
+            kind,
+        };
+        intents.push(Intent::Identify {
+            request,
+            token,
+            event,
+        });
         Ok(())
     }
 
@@ -154,7 +164,17 @@ mod tests {
             &mut intents,
         );
         assert_eq!(result.is_ok(), expected.is_some());
-        let expected = expected.map(|(token, event)| Intent::Identify { token, event });
+        let request = Request {
+            command: "",
+            id: "",
+            channel: "",
+            kind: MessageType::Text,
+        };
+        let expected = expected.map(|(token, event)| Intent::Identify {
+            request,
+            token,
+            event,
+        });
         assert_eq!(intents.first(), expected.as_ref());
     }
 

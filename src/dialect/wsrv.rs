@@ -146,10 +146,15 @@ impl Dialect for Wsrv {
     ) -> ReplyAction {
         let (status, msg, data) = match outcome {
             Outcome::NotHandled | Outcome::Silent => (STATUS_REJECTED, "not implement", EMPTY),
-            Outcome::Replied(reply) => (STATUS_OK, TEXT_OK, or_empty(reply.data())),
+            // The original has no joins, so their response is Campanile's.
+            Outcome::Replied(reply) | Outcome::Joined(reply) => {
+                (STATUS_OK, TEXT_OK, or_empty(reply.data()))
+            }
             Outcome::Failed(failure) => failure_fields(failure),
-            // The original has no joins, so this response is Campanile's.
-            Outcome::Joined | Outcome::Denied(Denial::AlreadyJoined) => (STATUS_OK, TEXT_OK, EMPTY),
+            Outcome::Left
+            | Outcome::Published
+            | Outcome::Identified(_)
+            | Outcome::Denied(Denial::AlreadyJoined) => (STATUS_OK, TEXT_OK, EMPTY),
             Outcome::Denied(denial) => (STATUS_REJECTED, denial.as_str(), EMPTY),
         };
         let response = ResponseMessage {
@@ -520,7 +525,12 @@ mod tests {
 
     #[test]
     fn even_what_cannot_arise_is_answered() {
-        for outcome in [Outcome::Joined, Outcome::Denied(Denial::AlreadyJoined)] {
+        for outcome in [
+            Outcome::Joined(Reply::default()),
+            Outcome::Left,
+            Outcome::Published,
+            Outcome::Denied(Denial::AlreadyJoined),
+        ] {
             expect_response(&outcome, r#""status":0,"msg":"ok","data":{}"#);
         }
         for (outcome, msg) in [

@@ -124,6 +124,7 @@ fn route_settings(route: &Route, namespace: u16) -> RouteSettings {
         outbox_bytes_max: route.limits.outbox_bytes_max,
         ping_interval: optional(route.limits.ping_interval_ms),
         idle_timeout: optional(route.limits.idle_timeout_ms),
+        idle_timeout_ms: route.limits.idle_timeout_ms,
         registration_timeout: optional(route.limits.registration_timeout_ms),
     }
 }

@@ -6,9 +6,9 @@ use super::chain::Registered;
 use super::registry::Registry;
 use super::task::LocalFuture;
 use crate::runtime::panic::discard;
-use crate::shard::settings::{ChannelRule, JoinDecision, RouteSettings, ShardSettings};
+use crate::shard::settings::{AccessDecision, ChannelRule, RouteSettings, ShardSettings};
 use crate::vocabulary::channel_rules::ChannelRules;
-use crate::vocabulary::content::{Denial, Failure};
+use crate::vocabulary::content::Failure;
 
 /// A validator: decides whether a client may join or publish to a channel.
 pub(crate) type ValidateFn = dyn Fn(Joining) -> LocalFuture<Result<(), Failure>>;
@@ -23,10 +23,10 @@ pub(super) enum AccessRule {
     Validator(Registered<ValidateFn>),
 }
 
-/// The decision about a client's join or publication.
+/// The decision about the channel that an upgrade request names.
 pub(crate) enum Permission {
     Granted,
-    Denied(Denial),
+    Denied,
     /// The validator has to decide.
     Validate(Registered<ValidateFn>),
 }
@@ -47,6 +47,13 @@ impl AccessRule {
             Self::Open => ChannelRule::Open,
             Self::Closed => ChannelRule::Closed,
             Self::Validator(_) => ChannelRule::AskHost,
+        }
+    }
+
+    fn validator(&self) -> Option<Registered<ValidateFn>> {
+        match self {
+            Self::Open | Self::Closed => None,
+            Self::Validator(validator) => Some(validator.clone()),
         }
     }
 }
@@ -71,31 +78,32 @@ impl Registry {
         channel: &str,
     ) -> Permission {
         match settings.may_join(route, channel) {
-            JoinDecision::Allowed => Permission::Granted,
-            JoinDecision::Denied(denial) => Permission::Denied(denial),
-            JoinDecision::AskHost => {
-                let access_rules = &self.namespaces[usize::from(route.namespace)];
-                match access_rules.joins.find(channel) {
-                    Some(AccessRule::Validator(validator)) => {
-                        Permission::Validate(validator.clone())
-                    }
-                    None | Some(AccessRule::Open | AccessRule::Closed) => {
-                        Permission::Denied(Denial::NotAuthorized)
-                    }
-                }
-            }
+            AccessDecision::Allowed => Permission::Granted,
+            AccessDecision::Denied(_) => Permission::Denied,
+            AccessDecision::AskHost => match self.join_validator(route.namespace, channel) {
+                Some(validator) => Permission::Validate(validator),
+                None => Permission::Denied,
+            },
         }
     }
 
-    /// Decides whether a client that is on a channel may publish to it.
-    pub(crate) fn may_publish(&self, namespace: u16, channel: &str) -> Permission {
-        match self.namespaces[usize::from(namespace)]
-            .publishers
-            .find(channel)
-        {
-            None | Some(AccessRule::Open) => Permission::Granted,
-            Some(AccessRule::Closed) => Permission::Denied(Denial::NotAuthorized),
-            Some(AccessRule::Validator(validator)) => Permission::Validate(validator.clone()),
-        }
+    /// Returns the validator of joins to a channel; `None` if its rule has none.
+    pub(crate) fn join_validator(
+        &self,
+        namespace: u16,
+        channel: &str,
+    ) -> Option<Registered<ValidateFn>> {
+        let rules = &self.namespaces[usize::from(namespace)].joins;
+        rules.find(channel)?.validator()
+    }
+
+    /// Returns the validator of publications to a channel; `None` if its rule has none.
+    pub(crate) fn publish_validator(
+        &self,
+        namespace: u16,
+        channel: &str,
+    ) -> Option<Registered<ValidateFn>> {
+        let rules = &self.namespaces[usize::from(namespace)].publishers;
+        rules.find(channel)?.validator()
     }
 }

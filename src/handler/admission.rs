@@ -7,8 +7,10 @@ use super::response::IntoResponse;
 use super::route_handle::RouteHandle;
 use super::session::Session;
 use super::values::Values;
+use crate::vocabulary::content::Reply;
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -245,6 +247,20 @@ pub struct Joining {
     pub profile: Profile,
     /// The session's values.
     pub values: Rc<Values>,
+    pub(crate) reply: Rc<RefCell<Reply>>,
+}
+
+impl Joining {
+    /// Sets the reply to the client's join, which it gets if it joins. Without one, the reply has
+    /// no data.
+    ///
+    /// A dialect sends it as the response to a message that joins without a handler, such as
+    /// `listen` (`easyws`). A handler gets it from
+    /// [`Context::join_as_client`], and the config's `join` commands send it. It has no effect on
+    /// publications and on the channel that an upgrade request names.
+    pub fn set_reply(&self, reply: Reply) {
+        self.reply.replace(reply);
+    }
 }
 
 /// The result of an admission, on its way to the new session.

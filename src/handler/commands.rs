@@ -9,7 +9,7 @@ use super::info::{NameCounts, SessionInfo};
 use crate::mailbox::Exchange;
 use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
-use crate::vocabulary::content::Message;
+use crate::vocabulary::content::{Message, Reply};
 use crate::vocabulary::id::{SessionId, ShardId};
 use crate::vocabulary::metrics::Counters;
 use crate::vocabulary::public_id::PublicId;
@@ -94,8 +94,9 @@ pub(crate) trait ShardCommands {
     /// Adds a session to a channel without checking the channel's rule.
     fn join(&mut self, session: SessionId, channel: &str) -> JoinResult;
 
-    /// Adds a session to a channel if the channel's rule allows it.
-    fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<()>);
+    /// Adds a session to a channel if the channel's rule allows it, and replies with the reply of
+    /// the channel's validator.
+    fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<Reply>);
 
     /// Removes a session from a channel. Returns `false` if it was not on it.
     fn leave(&mut self, session: SessionId, channel: &str) -> bool;

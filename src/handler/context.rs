@@ -6,7 +6,7 @@ use super::route_handle::RouteHandle;
 use super::session::Session;
 use crate::runtime::panic::{Panicked, guarded};
 use crate::shard::OwnedCall;
-use crate::vocabulary::content::Message;
+use crate::vocabulary::content::{Message, Reply};
 use crate::vocabulary::public_id::PublicId;
 use crate::ws::MessageType;
 use garde::Validate;
@@ -186,7 +186,8 @@ impl Context {
     }
 
     /// Adds this session to a channel if the channel's rule allows it, as if the client had sent a
-    /// join command of its own.
+    /// join command of its own. The result is the reply of the channel's validator
+    /// ([`Joining::set_reply`](super::Joining::set_reply)), without data if it gave none.
     ///
     /// # Errors
     ///
@@ -194,7 +195,7 @@ impl Context {
     /// channel, the session is on it already, or a limit of names or channels is reached;
     /// [`HandleError::NoSession`](super::HandleError::NoSession) if the session has ended; and
     /// those of [`Pending`].
-    pub fn join_as_client(&self, channel: impl Into<Box<str>>) -> Pending<()> {
+    pub fn join_as_client(&self, channel: impl Into<Box<str>>) -> Pending<Reply> {
         let gateway = self.route().gateway();
         gateway.join_as_client(self.session.id(), channel.into())
     }

@@ -12,7 +12,7 @@ use super::route_handle::{RouteHandle, RouteInfo};
 use crate::mailbox::Exchange;
 use crate::shard::JoinResult;
 use crate::vocabulary::close::may_close;
-use crate::vocabulary::content::{Denial, Message};
+use crate::vocabulary::content::{Denial, Message, Reply};
 use crate::vocabulary::id::{SessionId, ShardId};
 use crate::vocabulary::public_id::{IdCipher, PublicId};
 use crate::vocabulary::publication::OwnedAudience;
@@ -129,7 +129,7 @@ impl Handle {
 
     /// Adds a session to a channel if the channel's rule allows it, see
     /// [`Context::join_as_client`](super::Context::join_as_client).
-    pub(crate) fn join_as_client(&self, session: PublicId, channel: Box<str>) -> Pending<()> {
+    pub(crate) fn join_as_client(&self, session: PublicId, channel: Box<str>) -> Pending<Reply> {
         if !self.is_name(&channel) {
             return Pending::failed(HandleError::Denied(Denial::NoChannelNamed));
         }

@@ -131,7 +131,7 @@ impl Registry {
                 &mut self.namespaces[namespace],
             );
             for (pattern, rule) in registry.access_rules.joins.iter() {
-                if rules.declare(pattern.clone(), rule.rule()).is_err() {
+                if rules.joins.declare(pattern.clone(), rule.rule()).is_err() {
                     return Err(SetupError(format!(
                         "channel {pattern} already exists in a namespace that two routes share"
                     )));
@@ -143,6 +143,9 @@ impl Registry {
             }
             for (pattern, rule) in publishers.into_declared() {
                 // If two routes of a namespace declare the same publishers, the first rule wins.
+                match rules.publishers.declare(pattern.clone(), rule.rule()) {
+                    Ok(()) | Err(_) => {}
+                }
                 discard(access_rules.publishers.declare(pattern, rule));
             }
         }
@@ -150,8 +153,11 @@ impl Registry {
         // A validator may see the sessions of any route of its namespace, so all of them are kept.
         let namespaces = &settings.namespaces;
         for (registry, route) in self.routes.iter().zip(&mut settings.routes) {
-            let has_validator = namespaces[usize::from(route.namespace)]
+            let rules = &namespaces[usize::from(route.namespace)];
+            let has_validator = rules
+                .joins
                 .iter()
+                .chain(rules.publishers.iter())
                 .any(|(_, rule)| *rule == ChannelRule::AskHost);
             route.observes_ends = !route.is_tap && (registry.keeps_sessions() || has_validator);
         }

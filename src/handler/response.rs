@@ -1,6 +1,8 @@
 //! Constructors of messages, replies and failures, and the JSON encoding of their data.
 
-use crate::vocabulary::content::{Cause, ChannelName, Denial, Failure, Message, OwnedData, Reply};
+use crate::vocabulary::content::{
+    Cause, ChannelName, Denial, Failure, Message, OwnedData, Reply, UNEXPECTED,
+};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
@@ -216,14 +218,6 @@ impl Failure {
         Ok(self)
     }
 
-    /// Creates a failure with a text and without a status; `wsrv` sends status 999999999.
-    pub fn error(text: impl Into<Box<str>>) -> Self {
-        Self {
-            cause: Cause::Error,
-            ..Self::new(UNEXPECTED, text)
-        }
-    }
-
     /// Creates a failure for a denial by the gateway's own rules, which every dialect encodes in
     /// its own way.
     #[must_use]
@@ -319,9 +313,6 @@ fn put_float<W: io::Write + ?Sized>(
 
 /// The status of denials.
 const DENIED: i64 = -1;
-
-/// The status of failures without one of their own.
-pub(crate) const UNEXPECTED: i64 = 999_999_999;
 
 #[cfg(test)]
 mod tests {

@@ -156,7 +156,25 @@ pub(crate) fn read_user(
     Ok(response.user)
 }
 
-/// Reads the response to `join`, `publish` or `command`. `true` allows the action.
+/// Reads the response to `join`: the reply to the client's join; `None` if the join is denied.
+///
+/// # Errors
+///
+/// [`InvalidResponse`] if it is not valid.
+pub(crate) fn read_join(
+    json: &[u8],
+    limits: &HookLimits,
+) -> Result<Option<Reply>, InvalidResponse> {
+    let response: JoinResponseJson<'_> = read(json)?;
+    match (response.allow, response.reply) {
+        (true, Some(reply)) => reply.0.reply(limits).map(Some),
+        (true, None) => Ok(Some(Reply::default())),
+        (false, None) => Ok(None),
+        (false, Some(_)) => invalid_response("\"reply\" is for a join that is allowed"),
+    }
+}
+
+/// Reads the response to `publish` or `command`. `true` allows the action.
 ///
 /// # Errors
 ///
@@ -242,6 +260,14 @@ struct UserJson {
 #[serde(deny_unknown_fields)]
 struct AllowJson {
     allow: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinResponseJson<'a> {
+    allow: bool,
+    #[serde(borrow)]
+    reply: Option<Object<BodyJson<'a>>>,
 }
 
 #[derive(Deserialize)]

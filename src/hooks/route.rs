@@ -149,18 +149,29 @@ impl HookClient {
         self.act(&cx, actions).await
     }
 
-    /// Sends a hook that allows or denies a client's action. Returns `false` if the hook fails.
-    pub(crate) async fn allows(&self, requester: Requester<'_>, access: AccessRequest<'_>) -> bool {
+    /// Sends a hook that allows or denies a client's action. Returns the reply to a join, without
+    /// data for other actions; `None` if the action is denied or the hook fails.
+    pub(crate) async fn allows(
+        &self,
+        requester: Requester<'_>,
+        access: AccessRequest<'_>,
+    ) -> Option<Reply> {
         let body = |id| requests::access(id, &self.route, requester, access);
         let hook = access.hook();
-        match self.backend.send(hook, body, responses::read_allow).await {
+        let read = |json: &[u8]| match access {
+            AccessRequest::Join(_) => responses::read_join(json, &self.limits),
+            AccessRequest::Publish(_) | AccessRequest::Command(_) => {
+                responses::read_allow(json).map(|allow| allow.then(Reply::default))
+            }
+        };
+        match self.backend.send(hook, body, read).await {
             Ok(allowed) => allowed,
             Err(error) => {
                 match requester {
                     Requester::Session(session) => self.log_failure_of(hook, session, &error),
                     Requester::Connecting { .. } => self.log_failure(hook, None, None, &error),
                 }
-                false
+                None
             }
         }
     }

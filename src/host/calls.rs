@@ -6,13 +6,12 @@
 use super::Host;
 use crate::handler::{
     Admitted, CallChain, CloseRequest, Context, Guarded, Joining, Label, LocalFuture, Next,
-    Permission, Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn,
-    Watch,
+    Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn, Watch,
 };
 use crate::logging::limited;
 use crate::runtime::panic::Panicked;
 use crate::shard::{HostRequest, HostRequestKind, HostResponse, OwnedCall};
-use crate::vocabulary::content::{Cause, Correlation, Failure, Outcome};
+use crate::vocabulary::content::{Cause, Correlation, Failure, Outcome, Reply};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::metrics::RejectionKind;
 use crate::ws::MessageType;
@@ -32,13 +31,22 @@ impl Host {
                 kind,
             } = request;
             match kind {
-                HostRequestKind::User { token, event } => {
-                    self.authenticate_user(session, route, token, event);
-                }
-                HostRequestKind::Join {
-                    channel,
+                HostRequestKind::User {
+                    token,
+                    event,
                     correlation,
-                } => self.authorize_join(session, route, channel, correlation),
+                } => self.authenticate_user(session, route, (token, event), correlation),
+                HostRequestKind::Join { correlation } => {
+                    let namespace = self.settings.routes[usize::from(route)].namespace;
+                    self.authorize_join(session, namespace, correlation);
+                }
+                HostRequestKind::Publish {
+                    publish,
+                    correlation,
+                } => {
+                    let namespace = self.settings.routes[usize::from(route)].namespace;
+                    self.authorize_publish(session, namespace, publish, correlation);
+                }
                 HostRequestKind::Call(request) => self.call(session, request),
             }
         }
@@ -49,75 +57,61 @@ impl Host {
         &mut self,
         session: SessionId,
         route: u16,
-        token: Box<str>,
-        event: Box<str>,
+        (token, event): (Box<str>, Box<str>),
+        correlation: Correlation,
     ) {
         let registry = Rc::clone(&self.registry);
         let Some(function) = &registry.routes[usize::from(route)].authenticate else {
-            let response = HostResponse::User { user: None, event };
+            let response = HostResponse::User {
+                user: None,
+                event,
+                correlation,
+            };
             self.shard.handle_host_response(session, &response);
             return;
         };
         let tasks = self.state_of(session).as_ref().map(Tasks::begin);
-        let bytes = CALL_BYTES + token.len() + event.len();
+        let bytes = CALL_BYTES + token.len() + event.len() + correlation.id.len();
         self.begin_work(bytes);
         let (function, label) = (Rc::clone(&function.function), function.label);
         let future = Box::pin(async move { function(token).await });
         self.run(label, future, move |host, user| {
             let user = user.ok().flatten().map(String::into_boxed_str);
             host.end_work(bytes);
-            host.respond(session, &HostResponse::User { user, event });
+            let response = HostResponse::User {
+                user,
+                event,
+                correlation,
+            };
+            host.respond(session, &response);
             if let Some(tasks) = tasks {
                 tasks.end(host);
             }
         });
     }
 
-    fn authorize_join(
-        &mut self,
-        session: SessionId,
-        route: u16,
-        channel: Box<str>,
-        correlation: Correlation,
-    ) {
-        let route = &self.settings.routes[usize::from(route)];
-        let permission = self.registry.may_join(&self.settings, route, &channel);
-        let response = move |allowed, channel| HostResponse::Join {
-            allowed,
-            channel,
-            correlation,
-        };
-        match (permission, self.state_of(session)) {
-            (Permission::Validate(validator), Some(state)) => {
-                self.authorize(&state, validator, channel, move |host, allowed, channel| {
-                    host.respond(session, &response(allowed, channel));
-                });
-            }
-            _ => self
-                .shard
-                .handle_host_response(session, &response(false, channel)),
-        }
-    }
-
-    /// Runs a validator for a session's join or publish, then `done` with its decision. A panic of
-    /// the validator is a denial.
+    /// Runs a validator for a session's join or publish, then `done` with its reply, or with `None`
+    /// if it denies. A panic of the validator is a denial. `subject` is the channel, and the number
+    /// of bytes that `done` keeps besides.
     pub(super) fn authorize(
         &mut self,
         state: &Rc<SessionState>,
         validator: Registered<ValidateFn>,
-        channel: Box<str>,
-        done: impl FnOnce(&mut Self, bool, Box<str>) + 'static,
+        (channel, kept_bytes): (Box<str>, usize),
+        done: impl FnOnce(&mut Self, Option<Reply>) + 'static,
     ) {
+        let bytes = CALL_BYTES + 2 * channel.len() + kept_bytes;
+        let reply = Rc::default();
         let joining = Joining {
-            channel: channel.clone(),
+            channel,
             session: Some(Session::new(Rc::clone(state))),
             user: state.user.clone(),
             token: state.token.clone(),
             profile: state.profile.clone(),
             values: Rc::clone(&state.values),
+            reply: Rc::clone(&reply),
         };
         let tasks = Tasks::begin(state);
-        let bytes = CALL_BYTES + 2 * channel.len();
         self.begin_work(bytes);
         let label = validator.label;
         let future: LocalFuture<bool> = Box::pin(async move {
@@ -132,7 +126,8 @@ impl Host {
         });
         self.run(label, future, move |host, allowed| {
             host.end_work(bytes);
-            done(host, allowed.unwrap_or(false), channel);
+            let allowed = allowed.unwrap_or(false);
+            done(host, allowed.then(|| reply.take()));
             tasks.end(host);
         });
     }

@@ -3,16 +3,15 @@
 use super::Host;
 use super::pushes::{TotalReceiver, TotalSum};
 use crate::handler::{
-    HandleError, NameCounts, NamesOf, Permission, ReplyTo, SessionInfo, SessionsOf, ShardCommands,
-    SharedValue,
+    HandleError, NameCounts, NamesOf, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
 };
-use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
-use crate::vocabulary::content::{Denial, Message};
+use crate::shard::{JoinResult, OwnedPublish};
+use crate::vocabulary::content::{Message, Reply};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::metrics::{Counters, RejectionKind};
+use crate::vocabulary::metrics::Counters;
 use crate::vocabulary::public_id::PublicId;
-use crate::vocabulary::publication::{Audience, OwnedAudience};
+use crate::vocabulary::publication::OwnedAudience;
 use std::any::TypeId;
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
@@ -186,61 +185,28 @@ impl ShardCommands for Host {
         self.sessions_count()
     }
 
-    fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<()>) {
-        let Some(state) = self.state_of(session) else {
-            reply.send(Err(HandleError::NoSession));
-            return;
-        };
-        let route = &self.settings.routes[state.route.index()];
-        let permission = self.registry.may_join(&self.settings, route, &channel);
-        let end = (RejectionKind::Join, reply);
-        self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
-            host.join_client(session, channel)
-        });
+    fn join_as_client(&mut self, session: SessionId, channel: Box<str>, reply: ReplyTo<Reply>) {
+        match self.state_of(session) {
+            Some(state) => self.join_client(&state, channel, reply),
+            None => reply.send(Err(HandleError::NoSession)),
+        }
     }
 
     fn publish_as_client(
         &mut self,
         session: SessionId,
         channel: Box<str>,
-        mut message: Message,
+        message: Message,
         to_others: bool,
         reply: ReplyTo<()>,
     ) {
-        let Some(state) = self.state_of(session) else {
-            reply.send(Err(HandleError::NoSession));
-            return;
-        };
-        if let Err(why) = state.route.check_event(&message.event) {
-            reply.send(Err(HandleError::BadEvent(why)));
-            return;
-        }
-        let id = session.connection();
-        let namespace = self.settings.routes[state.route.index()].namespace;
-        if message.from.is_empty() {
-            message.from = self.shard.name_of(id).unwrap_or_default().into();
-        }
-        let permission = if self.shard.is_on_channel(id, &channel) {
-            self.registry.may_publish(namespace, &channel)
-        } else {
-            Permission::Denied(Denial::NotJoined)
-        };
-        let end = (RejectionKind::Publish, reply);
-        self.act_if_permitted(&state, permission, channel, end, move |host, channel| {
-            // The session may have left the channel or closed while its validator ran.
-            if !host.shard.is_on_channel(id, channel) {
-                return Err(HandleError::Denied(Denial::NotJoined));
+        match self.state_of(session) {
+            Some(state) => {
+                let publish = Box::new(OwnedPublish { message, to_others });
+                self.publish_for_client(&state, channel, publish, reply);
             }
-            let except = [session];
-            let audience = Audience::Channel {
-                namespace,
-                name: channel.as_bytes(),
-                except: if to_others { &except } else { &[] },
-            };
-            host.shard.publish(audience, &message.borrow(), None);
-            host.process_ended_sessions();
-            Ok(())
-        });
+            None => reply.send(Err(HandleError::NoSession)),
+        }
     }
 }
 

@@ -268,6 +268,7 @@ impl Host {
         if let Some(user) = &admission.user {
             self.shard.bind(id, user, ANY_EVENT);
         }
+        self.shard.greet(id);
         self.tap_opened_session(id, &admission.profile);
         if is_kept {
             self.shard.count_host_bytes(id, admitted.kept_bytes());

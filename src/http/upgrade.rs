@@ -464,7 +464,7 @@ async fn may_join(
     }
     let validator = match context.registry.may_join(&context.settings, route, channel) {
         Permission::Granted => return Ok(channel.into()),
-        Permission::Denied(_) => return Err(forbidden()),
+        Permission::Denied => return Err(forbidden()),
         Permission::Validate(validator) => validator,
     };
     let joining = Joining {
@@ -474,6 +474,7 @@ async fn may_join(
         token,
         profile: admission.profile.clone(),
         values: Rc::clone(&admission.values),
+        reply: Rc::default(),
     };
     let label = validator.label;
     let future = Box::pin(async move { (validator.function)(joining).await.is_ok() });

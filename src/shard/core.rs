@@ -20,9 +20,8 @@ use super::users::Users;
 use super::wheel::Wheel;
 use crate::codec::json::Scratch;
 use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::content::{Denial, Outcome};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
-use crate::vocabulary::metrics::{Counters, RejectionKind};
+use crate::vocabulary::metrics::Counters;
 use crate::vocabulary::public_id::Tag;
 use crate::vocabulary::time::Tick;
 use rand_chacha::ChaCha12Rng;
@@ -384,26 +383,28 @@ impl Shard {
         }
         match response {
             HostResponse::Opened => connection.flags.set(ConnectionFlags::WAITING, false),
-            HostResponse::User { user, event } => {
-                connection.flags.set(ConnectionFlags::WAITING, false);
-                match user {
-                    Some(user) => self.bind(id, user, event.as_bytes()),
-                    None => self.reject(id, RejectionKind::Token, "unknown"),
-                }
-            }
-            HostResponse::Join {
-                allowed,
-                channel,
+            HostResponse::User {
+                user,
+                event,
                 correlation,
             } => {
                 connection.flags.set(ConnectionFlags::WAITING, false);
-                let outcome = if *allowed {
-                    self.join(id, channel).into()
-                } else {
-                    Outcome::Denied(Denial::NotAuthorized)
-                };
-                self.reject_join(id, &outcome);
-                self.enqueue_outcome(id, correlation, &outcome);
+                self.finish_identify(id, user.as_deref(), event, correlation);
+            }
+            HostResponse::Join {
+                allowed,
+                correlation,
+            } => {
+                connection.flags.set(ConnectionFlags::WAITING, false);
+                self.apply_join(id, allowed.as_ref(), correlation);
+            }
+            HostResponse::Publish {
+                allowed,
+                publish,
+                correlation,
+            } => {
+                connection.flags.set(ConnectionFlags::WAITING, false);
+                self.apply_publish(id, *allowed, publish, correlation);
             }
             HostResponse::Call {
                 outcome,

@@ -3,7 +3,7 @@
 //! A request names its session and owns its data, so the host may respond in any order, also after
 //! the session has ended.
 
-use crate::vocabulary::content::{Correlation, Outcome};
+use crate::vocabulary::content::{Correlation, Message, Outcome, Reply};
 use crate::vocabulary::id::SessionId;
 use bytes::Bytes;
 
@@ -29,14 +29,29 @@ pub struct OwnedCall {
     pub data: Option<Bytes>,
 }
 
+/// A client's publication, on its way to its validator. Owns the data of a
+/// [`Publish`](crate::dialect::Publish).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OwnedPublish {
+    /// The message.
+    pub message: Message,
+    /// Whether the session itself does not receive it.
+    pub to_others: bool,
+}
+
 /// The kinds of request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HostRequestKind {
-    /// May the session join this channel? Its rule is [`super::settings::ChannelRule::AskHost`].
+    /// May the session join the channel? Its rule is [`super::settings::ChannelRule::AskHost`].
     Join {
-        /// The channel.
-        channel: Box<str>,
-        /// The data that the outcome repeats.
+        /// The data that the outcome repeats, with the channel.
+        correlation: Correlation,
+    },
+    /// May the session publish this to the channel? The rule is as for joins.
+    Publish {
+        /// The publication.
+        publish: Box<OwnedPublish>,
+        /// The data that the outcome repeats, with the channel.
         correlation: Correlation,
     },
     /// Handle this call.
@@ -47,6 +62,8 @@ pub enum HostRequestKind {
         token: Box<str>,
         /// The event that the session registers for.
         event: Box<str>,
+        /// The data that the outcome repeats.
+        correlation: Correlation,
     },
 }
 
@@ -57,10 +74,17 @@ pub enum HostResponse {
     Opened,
     /// Whether the session may join.
     Join {
-        /// Whether the session may join.
+        /// The reply of the channel's validator if the session may join, else `None`.
+        allowed: Option<Reply>,
+        /// The correlation of the request.
+        correlation: Correlation,
+    },
+    /// Whether the session may publish.
+    Publish {
+        /// Whether the session may publish.
         allowed: bool,
-        /// The channel of the request.
-        channel: Box<str>,
+        /// The publication of the request.
+        publish: Box<OwnedPublish>,
         /// The correlation of the request.
         correlation: Correlation,
     },
@@ -77,5 +101,7 @@ pub enum HostResponse {
         user: Option<Box<str>>,
         /// The event of the request.
         event: Box<str>,
+        /// The correlation of the request.
+        correlation: Correlation,
     },
 }

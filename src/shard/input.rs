@@ -4,11 +4,13 @@ use super::connection::{ConnectionFlags, Phase};
 use super::core::Shard;
 use super::host_request::{HostRequest, HostRequestKind, OwnedCall};
 use super::outbox::OutboxFullError;
-use super::settings::{JoinDecision, TokenLookup};
+use super::settings::TokenLookup;
 use super::users::BindUserError;
 use crate::dialect::{Call, Framing, Intent, Intents, OnInvalid, ReplyAction};
 use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::content::{ChannelName, Content, Correlation, Data, Denial, Outcome};
+use crate::vocabulary::content::{
+    ChannelName, Content, Correlation, Data, Denial, Outcome, SessionFacts,
+};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::limits::OUTBOX_BYTES_CEILING;
 use crate::vocabulary::metrics::RejectionKind;
@@ -125,16 +127,24 @@ impl Shard {
     fn execute(&mut self, id: ConnectionId, intent: &Intent<'_>) -> Result<(), CloseCause> {
         match *intent {
             Intent::Heartbeat => Ok(()),
-            Intent::Identify { token, event } => {
-                self.identify(id, token, event);
+            Intent::Identify {
+                request,
+                token,
+                event,
+            } => {
+                self.identify(id, token, event, request.correlation());
                 Ok(())
             }
-            Intent::Join {
-                channel,
-                command,
-                kind,
-            } => {
-                self.decide_join(id, channel, Correlation::of(command, kind));
+            Intent::Join(ref request) => {
+                self.request_join(id, request);
+                Ok(())
+            }
+            Intent::Leave(ref request) => {
+                self.request_leave(id, request);
+                Ok(())
+            }
+            Intent::Publish(ref publish) => {
+                self.request_publish(id, publish);
                 Ok(())
             }
             Intent::Call(call) => {
@@ -145,39 +155,6 @@ impl Shard {
                 let (_, bytes_max) = self.framing_and_limit(id);
                 self.enqueue_message(id, kind, payload, bytes_max)
             }
-        }
-    }
-
-    /// Applies a client's request to join a channel. Checks that the channel exists, then that the
-    /// client may join it, then that it has not joined already (docs/dialects/easyws.md, "Commands
-    /// and errors").
-    fn decide_join(&mut self, id: ConnectionId, channel: &str, correlation: Correlation) {
-        let connection = self.connections.get_mut(id).expect("just seen");
-        let route = &self.settings.routes[usize::from(connection.route)];
-        let outcome = match self.settings.may_join(route, channel) {
-            JoinDecision::Allowed => self.join(id, channel).into(),
-            JoinDecision::Denied(denial) => Outcome::Denied(denial),
-            JoinDecision::AskHost => {
-                connection.flags.set(ConnectionFlags::WAITING, true);
-                self.host_requests.push_back(HostRequest {
-                    session: SessionId::new(self.id, id),
-                    route: connection.route,
-                    kind: HostRequestKind::Join {
-                        channel: channel.into(),
-                        correlation,
-                    },
-                });
-                return;
-            }
-        };
-        self.reject_join(id, &outcome);
-        self.enqueue_outcome(id, &correlation, &outcome);
-    }
-
-    /// Counts a denied join.
-    pub(super) fn reject_join(&mut self, id: ConnectionId, outcome: &Outcome) {
-        if let Outcome::Denied(denial) = outcome {
-            self.reject(id, RejectionKind::Join, denial.label());
         }
     }
 
@@ -248,29 +225,45 @@ impl Shard {
         let dialect = route.dialect;
         let action = dialect.encode_outcome(correlation, outcome, options, &mut message);
         let result = match (action, outcome) {
-            // Without a response the client would take itself for a member, so close the session.
-            (ReplyAction::Skip, Outcome::Denied(Denial::TooManyNames)) => {
-                Err(CloseCause::TooManyNames)
-            }
-            (ReplyAction::Skip, Outcome::Denied(Denial::NoRoomForNames)) => {
-                Err(CloseCause::NamesFull)
+            // Without a response the client would take itself for a member.
+            (ReplyAction::Skip, Outcome::Denied(denial)) => {
+                close_without_response(*denial).map_or(Ok(()), Err)
             }
             (ReplyAction::Skip, _) => Ok(()),
             (ReplyAction::Send(kind), _) => {
-                let connection = self.connections.get_mut(id).expect("it is open");
-                connection.messages_sent = connection.messages_sent.wrapping_add(1);
-                connection.bytes_sent += message.len() as u64;
                 self.tap_reply(id, correlation, outcome);
-                self.enqueue_message(id, kind, &message, OUTBOX_BYTES_CEILING)
+                self.enqueue_own(id, kind, &message)
             }
             (ReplyAction::Close(end), _) => Err(end),
         };
-        message.clear();
-        message.shrink_to(ENCODE_BUFFER_KEPT_MAX);
-        self.encode_buffer = message;
+        self.keep_encode_buffer(message);
         if let Err(end) = result {
             self.end(id, end);
         }
+    }
+
+    /// Enqueues a message of the gateway's own, an outcome or a greeting, and counts it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CloseCause::SlowConsumer`] if the outbox is full.
+    fn enqueue_own(
+        &mut self,
+        id: ConnectionId,
+        kind: MessageType,
+        message: &[u8],
+    ) -> Result<(), CloseCause> {
+        let connection = self.connections.get_mut(id).expect("it is open");
+        connection.messages_sent = connection.messages_sent.wrapping_add(1);
+        connection.bytes_sent += message.len() as u64;
+        self.enqueue_message(id, kind, message, OUTBOX_BYTES_CEILING)
+    }
+
+    /// Keeps the buffer of outcomes for reuse, up to a size.
+    fn keep_encode_buffer(&mut self, mut message: Vec<u8>) {
+        message.clear();
+        message.shrink_to(ENCODE_BUFFER_KEPT_MAX);
+        self.encode_buffer = message;
     }
 
     /// Copies a handler's reply to the taps of its namespace.
@@ -292,31 +285,85 @@ impl Shard {
         self.publish_to_taps(namespace, &content);
     }
 
-    fn identify(&mut self, id: ConnectionId, token: &str, event: &str) {
-        let settings = &self.settings;
+    fn identify(&mut self, id: ConnectionId, token: &str, event: &str, correlation: Correlation) {
+        let settings = Arc::clone(&self.settings);
         if token.len() > settings.token_bytes_max || event.len() > settings.name_bytes_max {
             self.reject(id, RejectionKind::Token, "too_long");
+            let outcome = Outcome::Denied(Denial::InvalidToken);
+            self.enqueue_outcome(id, &correlation, &outcome);
             return;
         }
-        let connection = self.connections.get_mut(id).expect("just seen");
-        let settings = Arc::clone(&self.settings);
+        let connection = self.connections.get(id).expect("just seen");
         let tokens = &settings.routes[usize::from(connection.route)].tokens;
         match tokens.look_up(token) {
             TokenLookup::Unverified(user) | TokenLookup::User(user) => {
-                self.bind(id, user, event.as_bytes());
+                self.finish_identify(id, Some(user), event, &correlation);
             }
-            TokenLookup::Invalid => self.reject(id, RejectionKind::Token, "unknown"),
-            TokenLookup::AskHost => {
-                connection.flags.set(ConnectionFlags::WAITING, true);
-                self.host_requests.push_back(HostRequest {
-                    session: SessionId::new(self.id, id),
-                    route: connection.route,
-                    kind: HostRequestKind::User {
-                        token: token.into(),
-                        event: event.into(),
-                    },
-                });
+            TokenLookup::Invalid => self.finish_identify(id, None, event, &correlation),
+            TokenLookup::AskHost => self.ask_host(
+                id,
+                HostRequestKind::User {
+                    token: token.into(),
+                    event: event.into(),
+                    correlation,
+                },
+            ),
+        }
+    }
+
+    /// Binds a session to the user of its client's token, and enqueues the outcome. `None` means
+    /// that the token is invalid.
+    pub(super) fn finish_identify(
+        &mut self,
+        id: ConnectionId,
+        user: Option<&str>,
+        event: &str,
+        correlation: &Correlation,
+    ) {
+        let bound = match user {
+            Some(user) => self.try_bind(id, user, event.as_bytes()),
+            None => {
+                self.reject(id, RejectionKind::Token, "unknown");
+                Err(Denial::InvalidToken)
             }
+        };
+        let outcome = match (bound, self.facts_of(id)) {
+            (Ok(()), Some(facts)) => Outcome::Identified(facts),
+            (Ok(()), None) => return,
+            (Err(denial), _) => Outcome::Denied(denial),
+        };
+        self.enqueue_outcome(id, correlation, &outcome);
+    }
+
+    /// Returns the facts about a session; `None` if it is none.
+    fn facts_of(&self, id: ConnectionId) -> Option<SessionFacts> {
+        let connection = self.connections.get(id)?;
+        Some(SessionFacts {
+            id: self.public_id(id)?,
+            idle_timeout_ms: self.settings.routes[usize::from(connection.route)].idle_timeout_ms,
+        })
+    }
+
+    /// Enqueues the greeting of a session, if its dialect has one. Has no effect on a session that
+    /// is not open.
+    pub fn greet(&mut self, id: ConnectionId) {
+        if !self.is_open(id) {
+            return;
+        }
+        let facts = self.facts_of(id).expect("it is open");
+        let connection = self.connections.get(id).expect("it is open");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        let user = self.users.user_of(id.slot()).map(String::from_utf8_lossy);
+        let mut message = std::mem::take(&mut self.encode_buffer);
+        let (dialect, options) = (
+            route.dialect,
+            self.settings.options(route, connection.encoding),
+        );
+        let greeting = dialect.encode_greeting(&facts, user.as_deref(), options, &mut message);
+        let result = greeting.map_or(Ok(()), |kind| self.enqueue_own(id, kind, &message));
+        self.keep_encode_buffer(message);
+        if let Err(end) = result {
+            self.end(id, end);
         }
     }
 
@@ -325,8 +372,21 @@ impl Shard {
     /// Does nothing if the session is not open (as one evicted before its upgrade), is bound to the
     /// user already, or has the maximum of users. Closes the session if the names exceed a limit.
     pub fn bind(&mut self, id: ConnectionId, user: &str, event: &[u8]) {
+        if let Err(denial) = self.try_bind(id, user, event)
+            && let Some(end) = close_without_response(denial)
+        {
+            self.end(id, end);
+        }
+    }
+
+    /// Binds a session to a user for an event. Does nothing if it is bound already.
+    ///
+    /// # Errors
+    ///
+    /// The denial if there is no user, the session is not open, or a limit is reached.
+    fn try_bind(&mut self, id: ConnectionId, user: &str, event: &[u8]) -> Result<(), Denial> {
         if user.is_empty() || !self.is_open(id) {
-            return;
+            return Err(Denial::InvalidToken);
         }
         let namespace = self.namespace_of(id);
         let users_max = self.settings.users_per_session_max;
@@ -338,15 +398,14 @@ impl Shard {
             Ok(()) => {
                 let connection = self.connections.get_mut(id).expect("it is open");
                 connection.flags.set(ConnectionFlags::REGISTERED, true);
+                Ok(())
             }
-            Err(BindUserError::AlreadyBound) => {}
+            Err(BindUserError::AlreadyBound) => Ok(()),
             Err(BindUserError::TooManyUsers) => {
-                self.reject(id, RejectionKind::Token, "too_many_users");
+                self.reject(id, RejectionKind::Token, Denial::TooManyUsers.label());
+                Err(Denial::TooManyUsers)
             }
-            // No dialect has a message for this.
-            Err(BindUserError::NamesLimit(limit)) => {
-                self.end(id, limit.close_cause());
-            }
+            Err(BindUserError::NamesLimit(limit)) => Err(limit.denial()),
         }
     }
 
@@ -410,6 +469,23 @@ impl Shard {
         self.send_queues
             .queue_urgent(&mut connection.outbox, id.slot());
         Ok(())
+    }
+}
+
+/// Returns the cause with which to close a session whose dialect has no response for a denial;
+/// `None` if it stays open.
+fn close_without_response(denial: Denial) -> Option<CloseCause> {
+    match denial {
+        Denial::TooManyNames => Some(CloseCause::TooManyNames),
+        Denial::NoRoomForNames => Some(CloseCause::NamesFull),
+        Denial::AlreadyJoined
+        | Denial::NoChannelNamed
+        | Denial::NoSuchChannel
+        | Denial::NotAuthorized
+        | Denial::NotJoined
+        | Denial::TooManyChannels
+        | Denial::InvalidToken
+        | Denial::TooManyUsers => None,
     }
 }
 

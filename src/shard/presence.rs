@@ -6,7 +6,7 @@ use super::message::MailboxMessage;
 use super::names_budget::{NamesBudget, NamesLimit};
 use crate::dialect::Presence;
 use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::content::{Content, Data, Denial, Outcome};
+use crate::vocabulary::content::{Content, Data, Denial};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::publication::Audience;
@@ -43,14 +43,16 @@ pub struct SessionSnapshot {
     pub statistics: SessionStatistics,
 }
 
-impl From<JoinResult> for Outcome {
-    fn from(joined: JoinResult) -> Self {
-        match joined {
-            JoinResult::Joined => Self::Joined,
-            JoinResult::AlreadyJoined => Self::Denied(Denial::AlreadyJoined),
-            JoinResult::TooManyChannels => Self::Denied(Denial::TooManyChannels),
-            JoinResult::NamesLimit(limit) => Self::Denied(limit.denial()),
-            JoinResult::Invalid => Self::Denied(Denial::NoSuchChannel),
+impl JoinResult {
+    /// Returns the denial for the client that requested the join; `None` if it has joined.
+    #[must_use]
+    pub fn denial(self) -> Option<Denial> {
+        match self {
+            Self::Joined => None,
+            Self::AlreadyJoined => Some(Denial::AlreadyJoined),
+            Self::TooManyChannels => Some(Denial::TooManyChannels),
+            Self::NamesLimit(limit) => Some(limit.denial()),
+            Self::Invalid => Some(Denial::NoSuchChannel),
         }
     }
 }

@@ -101,6 +101,8 @@ pub struct RouteSettings {
     pub ping_interval: Option<Ticks>,
     /// Time without input after which a session is closed; `None` for never.
     pub idle_timeout: Option<Ticks>,
+    /// The same in milliseconds, as the config has it; 0 for never.
+    pub idle_timeout_ms: u32,
     /// Time after which a session without a user is closed; `None` for never.
     pub registration_timeout: Option<Ticks>,
 }
@@ -132,25 +134,31 @@ pub struct Encoding {
 pub struct EncodingId(pub u16);
 
 /// The channel rules of one namespace, for all its routes.
-pub type NamespaceSettings = ChannelRules<ChannelRule>;
+#[derive(Clone, Debug, Default)]
+pub struct NamespaceSettings {
+    /// Rules for joining.
+    pub joins: ChannelRules<ChannelRule>,
+    /// Rules for publishing. On a channel without a rule, every member may publish.
+    pub publishers: ChannelRules<ChannelRule>,
+}
 
-/// The rule for joining a channel.
+/// The rule for joining a channel or for publishing to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ChannelRule {
-    /// Any client may join.
+    /// Any client.
     Open,
-    /// No client may join; the process may add sessions.
+    /// No client; only the process.
     Closed,
     /// The host decides; the session waits for the response.
     AskHost,
 }
 
-/// The result of applying the rules to a client's join.
+/// The result of applying the rules to a client's join or publication.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum JoinDecision {
-    /// The client may join.
+pub enum AccessDecision {
+    /// The client may do it.
     Allowed,
-    /// The client may not join.
+    /// The client may not do it.
     Denied(Denial),
     /// The host decides.
     AskHost,
@@ -211,17 +219,46 @@ impl ShardSettings {
 
     /// Applies the channel rules to a join by a client of `route`.
     #[must_use]
-    pub fn may_join(&self, route: &RouteSettings, channel: &str) -> JoinDecision {
+    pub fn may_join(&self, route: &RouteSettings, channel: &str) -> AccessDecision {
         if channel.len() > self.name_bytes_max {
-            return JoinDecision::Denied(Denial::NoSuchChannel);
+            return AccessDecision::Denied(Denial::NoSuchChannel);
         }
-        match self.namespaces[usize::from(route.namespace)].find(channel) {
+        let rules = &self.namespaces[usize::from(route.namespace)].joins;
+        match rules.find(channel) {
             None if route.dialect.spec().declared_channels => {
-                JoinDecision::Denied(Denial::NoSuchChannel)
+                AccessDecision::Denied(Denial::NoSuchChannel)
             }
-            None | Some(ChannelRule::Open) => JoinDecision::Allowed,
-            Some(ChannelRule::Closed) => JoinDecision::Denied(Denial::NotAuthorized),
-            Some(ChannelRule::AskHost) => JoinDecision::AskHost,
+            None => AccessDecision::Allowed,
+            Some(rule) => rule.decision(),
+        }
+    }
+
+    /// Applies the channel rules to a publication by a client that is on the channel.
+    #[must_use]
+    pub fn may_publish(&self, namespace: u16, channel: &str) -> AccessDecision {
+        let rules = &self.namespaces[usize::from(namespace)].publishers;
+        let rule = rules.find(channel);
+        rule.map_or(AccessDecision::Allowed, |rule| rule.decision())
+    }
+
+    /// Checks whether the dialects of a namespace can encode an event.
+    ///
+    /// # Errors
+    ///
+    /// The reason of the first that cannot.
+    pub fn check_event(&self, namespace: u16, event: &str) -> Result<(), &'static str> {
+        let routes = self.routes.iter();
+        let mut routes = routes.filter(|route| route.namespace == namespace);
+        routes.try_for_each(|route| route.dialect.check_event(event))
+    }
+}
+
+impl ChannelRule {
+    fn decision(self) -> AccessDecision {
+        match self {
+            Self::Open => AccessDecision::Allowed,
+            Self::Closed => AccessDecision::Denied(Denial::NotAuthorized),
+            Self::AskHost => AccessDecision::AskHost,
         }
     }
 }

@@ -13,6 +13,7 @@
 //!     edk           the data's bytes, or a ws.Message of type "chat"
 //! ```
 
+use super::public_id::PublicId;
 use bytes::Bytes;
 
 /// The type of a WebSocket message.
@@ -223,11 +224,27 @@ impl Correlation {
     }
 }
 
+/// The facts about a session that its dialect may send to its client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SessionFacts {
+    /// Public id.
+    pub id: PublicId,
+    /// [`RouteLimits::idle_timeout_ms`](super::limits::RouteLimits::idle_timeout_ms) of its route.
+    pub idle_timeout_ms: u32,
+}
+
 /// The outcome of a client's request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    /// The session joined the channel.
-    Joined,
+    /// The session joined the channel. The reply is that of the channel's validator, without data
+    /// if there is none.
+    Joined(Reply),
+    /// The session left the channel.
+    Left,
+    /// The message was published.
+    Published,
+    /// The session is bound to the user of the token.
+    Identified(SessionFacts),
     /// A rule of the gateway denies the request.
     Denied(Denial),
     /// No handler exists for the command.
@@ -259,6 +276,10 @@ pub enum Denial {
     TooManyNames,
     /// The shard's names would exceed `limits.names_bytes_max`.
     NoRoomForNames,
+    /// The token names no user, or it or its event is too long.
+    InvalidToken,
+    /// The session is bound to `limits.users_per_session_max` users.
+    TooManyUsers,
 }
 
 impl Denial {
@@ -272,6 +293,8 @@ impl Denial {
         Self::TooManyChannels,
         Self::TooManyNames,
         Self::NoRoomForNames,
+        Self::InvalidToken,
+        Self::TooManyUsers,
     ];
 
     /// Returns the label for metrics and logs.
@@ -286,6 +309,8 @@ impl Denial {
             Self::TooManyChannels => "too_many_channels",
             Self::TooManyNames => "too_many_names",
             Self::NoRoomForNames => "no_room_for_names",
+            Self::InvalidToken => "invalid_token",
+            Self::TooManyUsers => "too_many_users",
         }
     }
 
@@ -301,6 +326,8 @@ impl Denial {
             Self::TooManyChannels => "too many channels",
             Self::TooManyNames => "too many names",
             Self::NoRoomForNames => "no room for another name",
+            Self::InvalidToken => "invalid token",
+            Self::TooManyUsers => "too many users",
         }
     }
 }
@@ -337,6 +364,16 @@ pub enum Cause {
 }
 
 impl Failure {
+    /// Creates a failure with a text and without a status; `wsrv` sends status 999999999.
+    pub fn error(text: impl Into<Box<str>>) -> Self {
+        Self {
+            status: UNEXPECTED,
+            text: text.into(),
+            data: OwnedData::None,
+            cause: Cause::Error,
+        }
+    }
+
     /// Returns the status.
     #[must_use]
     pub fn status(&self) -> i64 {
@@ -375,3 +412,6 @@ impl Reply {
         self.data.borrow()
     }
 }
+
+/// The status of failures without one of their own.
+pub(crate) const UNEXPECTED: i64 = 999_999_999;

@@ -130,8 +130,11 @@ pub(crate) fn wsrv_reply(correlation: &Correlation, outcome: &Outcome) -> Expect
     };
     let (status, msg, data) = match outcome {
         Outcome::NotHandled | Outcome::Silent => (-1, "not implement", json!({})),
-        Outcome::Replied(reply) => (0, "ok", or_empty(reply.data())),
-        Outcome::Joined | Outcome::Denied(Denial::AlreadyJoined) => (0, "ok", json!({})),
+        Outcome::Replied(reply) | Outcome::Joined(reply) => (0, "ok", or_empty(reply.data())),
+        Outcome::Left
+        | Outcome::Published
+        | Outcome::Identified(_)
+        | Outcome::Denied(Denial::AlreadyJoined) => (0, "ok", json!({})),
         Outcome::Denied(denial) => (-1, denial_text(*denial), json!({})),
         Outcome::Failed(failure) => {
             let (status, msg) = failed(failure);
@@ -159,6 +162,8 @@ fn denial_text(denial: Denial) -> &'static str {
         Denial::TooManyChannels => "too many channels",
         Denial::TooManyNames => "too many names",
         Denial::NoRoomForNames => "no room for another name",
+        Denial::InvalidToken => "invalid token",
+        Denial::TooManyUsers => "too many users",
     }
 }
 
@@ -185,7 +190,12 @@ pub(crate) fn projectforge_reply(correlation: &Correlation, outcome: &Outcome) -
             let answer = members("", &correlation.channel, "error", param);
             Expected::Json(MessageType::Text, answer)
         }
-        Outcome::Joined | Outcome::NotHandled | Outcome::Silent => Expected::Nothing,
+        Outcome::Joined(_)
+        | Outcome::Left
+        | Outcome::Published
+        | Outcome::Identified(_)
+        | Outcome::NotHandled
+        | Outcome::Silent => Expected::Nothing,
     }
 }
 
@@ -198,7 +208,7 @@ pub(crate) fn is_easyws_event(event: &str) -> bool {
 /// and replies").
 pub(crate) fn easyws_reply(correlation: &Correlation, outcome: &Outcome) -> Expected {
     let complaint = match outcome {
-        Outcome::Replied(reply) => {
+        Outcome::Replied(reply) | Outcome::Joined(reply) => {
             let command = reply.event().unwrap_or(&correlation.command);
             let is_sayable = reply.event().is_none_or(is_easyws_event);
             if reply.data() == Data::None || command.is_empty() || !is_sayable {
@@ -207,7 +217,11 @@ pub(crate) fn easyws_reply(correlation: &Correlation, outcome: &Outcome) -> Expe
             let answer = [command.as_bytes(), b": ", reply.data().bytes()].concat();
             return Expected::Bytes(MessageType::Text, answer);
         }
-        Outcome::Joined | Outcome::Silent | Outcome::Failed(_) => return Expected::Nothing,
+        Outcome::Left
+        | Outcome::Published
+        | Outcome::Identified(_)
+        | Outcome::Silent
+        | Outcome::Failed(_) => return Expected::Nothing,
         Outcome::Denied(Denial::AlreadyJoined) => "already listening",
         Outcome::Denied(denial) => denial_text(*denial),
         Outcome::NotHandled => "command not supported by server",

@@ -4,8 +4,11 @@ use crate::Prng;
 use crate::client_messages::{json, noise, random_json_text, text, uuid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use campanile::content::{Content, Correlation, Data, Denial, Failure, Outcome, OwnedData, Reply};
+use campanile::content::{
+    Content, Correlation, Data, Denial, Failure, Outcome, OwnedData, Reply, SessionFacts,
+};
 use campanile::id::{ConnectionId, SessionId, ShardId};
+use campanile::public_id::PublicId;
 use campanile::publication::{Audience, OwnedAudience, Publication, PublicationId};
 use campanile::ws::MessageType;
 use serde_json::Value;
@@ -93,8 +96,14 @@ pub(crate) fn correlation(prng: &mut Prng) -> Correlation {
 
 /// Generates an outcome, except a panic, which only the dialects' unit tests can construct.
 pub(crate) fn outcome(prng: &mut Prng) -> Outcome {
-    match prng.range(0, 10) {
-        0 => Outcome::Joined,
+    match prng.range(0, 13) {
+        10 => Outcome::Left,
+        11 => Outcome::Published,
+        12 => Outcome::Identified(SessionFacts {
+            id: PublicId::from_bytes([7; 16]),
+            idle_timeout_ms: 0,
+        }),
+        0 => Outcome::Joined(reply(prng)),
         1..=4 => Outcome::Denied(*prng.pick(Denial::ALL.iter()).expect("there are some")),
         5 => Outcome::NotHandled,
         6 => Outcome::Silent,

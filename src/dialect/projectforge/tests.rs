@@ -398,7 +398,13 @@ fn a_failure_ends_the_session_and_all_else_is_silent() {
     });
     let leave = ReplyAction::Close(CloseCause::HandlerFailed);
     assert_eq!(encode_outcome("room", &failed).0, leave);
-    for outcome in [Outcome::Silent, Outcome::NotHandled, Outcome::Joined] {
+    for outcome in [
+        Outcome::Silent,
+        Outcome::NotHandled,
+        Outcome::Joined(Reply::default()),
+        Outcome::Left,
+        Outcome::Published,
+    ] {
         assert_eq!(
             encode_outcome("room", &outcome).0,
             ReplyAction::Skip,

@@ -3,9 +3,9 @@
 use crate::dialect::{Dialect, easyws, edk, wsrv};
 use crate::hooks::responses::{
     Actions, AdmittedResponse, HookLimits, JOINS_MAX, LEAVES_MAX, OpenResponse, PUSHES_MAX,
-    PushTarget, read_allow, read_message, read_open, read_user,
+    PushTarget, read_allow, read_join, read_message, read_open, read_user,
 };
-use crate::vocabulary::content::{Data, Failure, Reply};
+use crate::vocabulary::content::{Data, Failure, OwnedData, Reply};
 use crate::vocabulary::public_id::PublicId;
 use campanile_tests::prng::Prng;
 use std::fmt::Debug;
@@ -215,6 +215,29 @@ fn only_true_allows() {
         (r#"{"allow":true,"x":1}"#, "unknown"),
     ];
     expect_invalid(read, &invalid);
+}
+
+#[test]
+fn a_join_may_have_a_reply_if_it_is_allowed() {
+    let read = |json: &str| read_join(json.as_bytes(), &BOUNDS);
+    let no_data = Ok(Some(Reply::default()));
+    assert_eq!(read(r#"{"allow":true}"#), no_data);
+    assert_eq!(read(r#"{"allow":true,"reply":null}"#), no_data);
+    assert_eq!(read(r#"{"allow":false}"#), Ok(None));
+    let reply = read(r#"{"allow":true,"reply":{"data":{"a": 1}}}"#);
+    let data = reply.expect("valid").expect("allowed").data;
+    assert_eq!(data, OwnedData::Json(r#"{"a": 1}"#.into()));
+    let invalid = [
+        ("{}", "allow"),
+        (r#"{"allow":false,"reply":{}}"#, "allowed"),
+        (r#"{"allow":true,"reply":[]}"#, "object"),
+        (
+            r#"{"allow":true,"reply":{"data":1,"bytes":"AA=="}}"#,
+            "both",
+        ),
+        (r#"{"allow":true,"data":1}"#, "unknown"),
+    ];
+    expect_invalid(read_join, &invalid);
 }
 
 #[test]
@@ -454,5 +477,6 @@ fn reading_is_total() {
             );
         }
         drop((read_user(&bytes, &BOUNDS), read_allow(&bytes)));
+        drop(read_join(&bytes, &BOUNDS));
     }
 }

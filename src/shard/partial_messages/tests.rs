@@ -5,6 +5,7 @@ use crate::gateway::shard_settings;
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::TokenRule;
 use crate::shard::{HostResponse, Shard};
+use crate::vocabulary::content::{Correlation, MessageType};
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::time::{TICK_MS, Tick};
 use campanile_tests::prng::Prng;
@@ -157,6 +158,7 @@ fn a_session_that_is_not_read_loses_no_time() {
     let response = HostResponse::User {
         user: Some("jack".into()),
         event: "e".into(),
+        correlation: Correlation::of("", MessageType::Text),
     };
     shard.handle_host_response(request.session, &response);
     shard.handle_received(id, &mut bytes[read..held]);

@@ -1,4 +1,4 @@
-//! Dialects: the message formats of clients inside WebSocket messages.
+//! Dialects: the message formats of clients inside WebSocket messages, or in another framing.
 //!
 //! A dialect is a set of pure functions. They decode an upgrade request to [`Credentials`] and a
 //! message to [`Intent`]s, and encode an [`Outcome`] or a [`Publication`] to a message. Their only

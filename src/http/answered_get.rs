@@ -3,8 +3,9 @@
 //! The request is admitted like an upgrade (`upgrade.rs`). Only the checks of RFC 6455 are replaced
 //! by the ones here, and the 101 by the response of the framing.
 
-use super::response::{self, HttpResponse};
+use super::response;
 use super::service::GrantedUpgrade;
+use super::upgrade::RejectedUpgrade;
 use crate::dialect::{Framing, StreamFraming};
 use crate::shard::settings::RouteSettings;
 use crate::ws::handshake::{self, Accept};
@@ -41,23 +42,24 @@ impl GrantedUpgrade {
 ///
 /// # Errors
 ///
-/// The reason of the first failed check and the response to it.
+/// The rejection by the first failed check.
 pub(super) fn check(
     head: &Parts,
     origin_passes: impl FnOnce() -> bool,
-) -> Result<(), (&'static str, HttpResponse)> {
+) -> Result<(), Box<RejectedUpgrade>> {
+    let rejected = |reason, response| Err(RejectedUpgrade::with_reason(reason, response));
     if head.headers.contains_key(UPGRADE) {
         let text = "a plain GET opens a session here, without an upgrade\n";
-        return Err(("upgrade", response::text(StatusCode::BAD_REQUEST, text)));
+        return rejected("upgrade", response::text(StatusCode::BAD_REQUEST, text));
     }
     if head.method != Method::GET {
-        return Err(("method", response::method_not_allowed("GET")));
+        return rejected("method", response::method_not_allowed("GET"));
     }
     if !origin_passes() {
-        return Err((
+        return rejected(
             "origin",
             response::text(StatusCode::FORBIDDEN, "Forbidden\n"),
-        ));
+        );
     }
     // It would be read as messages.
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
@@ -65,19 +67,19 @@ pub(super) fn check(
         lengths.any(|length| length != "0") || head.headers.contains_key(TRANSFER_ENCODING);
     if has_body {
         let text = "the request has a body\n";
-        return Err(("body", response::text(StatusCode::BAD_REQUEST, text)));
+        return rejected("body", response::text(StatusCode::BAD_REQUEST, text));
     }
     Ok(())
 }
 
-/// Returns reason and response for an HTTP/1.0 request, if sessions of the route may open with a
+/// Returns the rejection of an HTTP/1.0 request, if sessions of the route may open with a
 /// plain GET: the body of the response needs HTTP/1.1, as an upgrade does.
-pub(super) fn http_10(route: &RouteSettings) -> Option<(&'static str, HttpResponse)> {
+pub(super) fn http_10(route: &RouteSettings) -> Option<Box<RejectedUpgrade>> {
     let formats = route.formats.iter().map(|format| format.options.format);
     let mut framings = formats.map(|format| route.dialect.framing(format));
     let has_stream = framings.any(|framing| matches!(framing, Framing::Stream(_)));
     has_stream.then(|| {
         let status = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
-        ("http_10", response::text(status, "use HTTP/1.1\n"))
+        RejectedUpgrade::with_reason("http_10", response::text(status, "use HTTP/1.1\n"))
     })
 }

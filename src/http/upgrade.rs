@@ -44,10 +44,10 @@ pub(super) async fn response(
     let head = Rc::new(head);
     let result = if connection.offers_upgrade.get() {
         decide(context, connection, index, &head, parameters).await
-    } else if let Some((reason, response)) =
+    } else if let Some(rejected) =
         answered_get::http_10(&context.settings.routes[usize::from(index)])
     {
-        Err(RejectedUpgrade::with_reason(reason, response))
+        Err(rejected)
     } else {
         // An HTTP/1.0 upgrade whose head was not inspected: RFC 9110 7.8 requires to ignore it.
         Err(RejectedUpgrade::by_handshake(
@@ -88,13 +88,13 @@ pub(super) async fn response(
 
 /// The response to a rejected upgrade request, with the reason for the log and for the header
 /// `Campanile-Refused`.
-struct RejectedUpgrade {
+pub(super) struct RejectedUpgrade {
     reason: &'static str,
     response: HttpResponse,
 }
 
 impl RejectedUpgrade {
-    fn with_reason(reason: &'static str, response: HttpResponse) -> Box<Self> {
+    pub(super) fn with_reason(reason: &'static str, response: HttpResponse) -> Box<Self> {
         Box::new(Self { reason, response })
     }
 
@@ -167,8 +167,7 @@ async fn decide(
             }
         }
         Framing::Stream(framing) => {
-            answered_get::check(head, origin_passes)
-                .map_err(|(reason, response)| RejectedUpgrade::with_reason(reason, response))?;
+            answered_get::check(head, origin_passes)?;
             Opening::Stream(framing)
         }
     };

@@ -80,8 +80,8 @@ impl Shard {
         }
     }
 
-    /// Closes an open session: detaches it and enqueues its close frame, or what its framing has for
-    /// one, with the cause's reason.
+    /// Closes an open session: detaches it and enqueues its close frame, with the cause's reason.
+    /// Its framing may have none.
     pub(super) fn end(&mut self, id: ConnectionId, end: CloseCause) {
         let reason = end.reason();
         self.close_with(id, end, reason.as_str());

@@ -238,8 +238,8 @@ impl Shard {
     /// Turns a connection into a session of `route`, after its upgrade request was accepted.
     ///
     /// `format` is one of the formats of the route's dialect ([`Dialect::formats`]). `greeting` is
-    /// sent before the first message: the 101 response, or that of the format's framing. With `waits_for_open`, the session's messages
-    /// are not read until [`HostResponse::Opened`].
+    /// sent before the first message: the 101 response, or that of the format's framing. With
+    /// `waits_for_open`, the session's messages are not read until [`HostResponse::Opened`].
     ///
     /// # Panics
     ///

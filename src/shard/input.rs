@@ -79,6 +79,7 @@ impl Shard {
                 self.enqueue(id, (bytes_needed, bytes_max), |out| {
                     framing.put_pong(out, payload);
                 })
+                .map(drop)
             }
             Event::Message { kind, payload, .. } => self.read_message(id, kind, payload),
         }
@@ -106,7 +107,7 @@ impl Shard {
         let decoded = dialect.decode(
             kind,
             payload.bytes_mut(),
-            settings.options(route, connection.encoding),
+            settings.encoding(connection.encoding).options_on(route),
             &mut scratch,
             &mut intents,
         );
@@ -152,8 +153,8 @@ impl Shard {
                 Ok(())
             }
             Intent::Reply { kind, payload } => {
-                let (_, bytes_max) = self.framing_and_limit(id);
-                self.enqueue_message(id, kind, payload, bytes_max)
+                let (framing, bytes_max) = self.framing_and_limit(id);
+                self.enqueue_message(id, framing, (kind, payload), bytes_max)
             }
         }
     }
@@ -221,8 +222,9 @@ impl Shard {
         let connection = self.connections.get(id).expect("it is open");
         let route = &self.settings.routes[usize::from(connection.route)];
         let mut message = std::mem::take(&mut self.encode_buffer);
-        let options = self.settings.options(route, connection.encoding);
-        let dialect = route.dialect;
+        let encoding = self.settings.encoding(connection.encoding);
+        let (dialect, framing) = (route.dialect, encoding.framing);
+        let options = encoding.options_on(route);
         let action = dialect.encode_outcome(correlation, outcome, options, &mut message);
         let result = match (action, outcome) {
             // Without a response the client would take itself for a member.
@@ -232,7 +234,7 @@ impl Shard {
             (ReplyAction::Skip, _) => Ok(()),
             (ReplyAction::Send(kind), _) => {
                 self.tap_reply(id, correlation, outcome);
-                self.enqueue_own(id, kind, &message)
+                self.enqueue_own(id, framing, (kind, &message))
             }
             (ReplyAction::Close(end), _) => Err(end),
         };
@@ -250,13 +252,13 @@ impl Shard {
     fn enqueue_own(
         &mut self,
         id: ConnectionId,
-        kind: MessageType,
-        message: &[u8],
+        framing: Framing,
+        (kind, message): (MessageType, &[u8]),
     ) -> Result<(), CloseCause> {
         let connection = self.connections.get_mut(id).expect("it is open");
         connection.messages_sent = connection.messages_sent.wrapping_add(1);
         connection.bytes_sent += message.len() as u64;
-        self.enqueue_message(id, kind, message, OUTBOX_BYTES_CEILING)
+        self.enqueue_message(id, framing, (kind, message), OUTBOX_BYTES_CEILING)
     }
 
     /// Keeps the buffer of outcomes for reuse, up to a size.
@@ -355,12 +357,14 @@ impl Shard {
         let route = &self.settings.routes[usize::from(connection.route)];
         let user = self.users.user_of(id.slot()).map(String::from_utf8_lossy);
         let mut message = std::mem::take(&mut self.encode_buffer);
-        let (dialect, options) = (
-            route.dialect,
-            self.settings.options(route, connection.encoding),
-        );
+        let encoding = self.settings.encoding(connection.encoding);
+        let (dialect, framing) = (route.dialect, encoding.framing);
+        let options = encoding.options_on(route);
         let greeting = dialect.encode_greeting(&facts, user.as_deref(), options, &mut message);
-        let result = greeting.map_or(Ok(()), |kind| self.enqueue_own(id, kind, &message));
+        let result = match greeting {
+            Some(kind) => self.enqueue_own(id, framing, (kind, &message)),
+            None => Ok(()),
+        };
         self.keep_encode_buffer(message);
         if let Err(end) = result {
             self.end(id, end);
@@ -411,11 +415,11 @@ impl Shard {
 
     /// Enqueues a ping, if the session's framing has one.
     pub(super) fn ping(&mut self, id: ConnectionId) {
-        self.counters.pings += 1;
         let (framing, bytes_max) = self.framing_and_limit(id);
         let limits = (framing.message_bytes(0), bytes_max);
-        if let Err(end) = self.enqueue(id, limits, |out| framing.put_ping(out)) {
-            self.end(id, end);
+        match self.enqueue(id, limits, |out| framing.put_ping(out)) {
+            Ok(is_sent) => self.counters.pings += u64::from(is_sent),
+            Err(end) => self.end(id, end),
         }
     }
 
@@ -436,20 +440,19 @@ impl Shard {
     fn enqueue_message(
         &mut self,
         id: ConnectionId,
-        kind: MessageType,
-        payload: &[u8],
+        framing: Framing,
+        (kind, payload): (MessageType, &[u8]),
         bytes_max: u32,
     ) -> Result<(), CloseCause> {
-        let connection = self.connections.get(id).expect("just seen");
-        let framing = self.settings.encoding(connection.encoding).framing;
         let bytes_needed = framing.message_bytes(payload.len());
         self.enqueue(id, (bytes_needed, bytes_max), |out| {
             framing.put_message(out, kind, payload);
         })
+        .map(drop)
     }
 
-    /// Enqueues the bytes that `write` appends, if any: about `bytes_needed`, within `bytes_max` of
-    /// the outbox.
+    /// Enqueues the bytes that `write` appends: about `bytes_needed`, within `bytes_max` of the
+    /// outbox. Returns `false` if it appends none.
     ///
     /// # Errors
     ///
@@ -459,16 +462,16 @@ impl Shard {
         id: ConnectionId,
         (bytes_needed, bytes_max): (usize, u32),
         write: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), CloseCause> {
+    ) -> Result<bool, CloseCause> {
         let Some(frame) = self.outboxes.batches.try_put(bytes_needed, write) else {
-            return Ok(());
+            return Ok(false);
         };
         let connection = self.connections.get_mut(id).expect("just seen");
         let pushed = self.outboxes.push(&mut connection.outbox, frame, bytes_max);
         pushed.map_err(|OutboxFullError| CloseCause::SlowConsumer)?;
         self.send_queues
             .queue_urgent(&mut connection.outbox, id.slot());
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -491,3 +494,6 @@ fn close_without_response(denial: Denial) -> Option<CloseCause> {
 
 /// Capacity of the outcome buffer that is kept for reuse, in bytes.
 const ENCODE_BUFFER_KEPT_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

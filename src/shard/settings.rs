@@ -173,9 +173,17 @@ impl RouteFormat {
     }
 }
 
+impl Encoding {
+    /// Returns a route's own options for its sessions of this encoding.
+    #[inline]
+    pub(super) fn options_on<'r>(&self, route: &'r RouteSettings) -> &'r Options {
+        &route.formats[usize::from(self.options.format)].options
+    }
+}
+
 impl ShardSettings {
-    /// Finds the distinct encodings of all routes' formats, and gives each format the id of its own.
-    /// Called after the last change of a dialect or its options.
+    /// Finds the distinct encodings of all routes' formats, and gives each format the id of its
+    /// encoding. Called after the last change of a dialect or its options.
     ///
     /// # Panics
     ///
@@ -205,16 +213,6 @@ impl ShardSettings {
     #[inline]
     pub(super) fn encoding(&self, id: EncodingId) -> &Encoding {
         &self.encodings[usize::from(id.0)]
-    }
-
-    /// Returns the options of a route for its sessions of an encoding.
-    pub(super) fn options<'r>(
-        &self,
-        route: &'r RouteSettings,
-        encoding: EncodingId,
-    ) -> &'r Options {
-        let format = self.encoding(encoding).options.format;
-        &route.formats[usize::from(format)].options
     }
 
     /// Applies the channel rules to a join by a client of `route`.

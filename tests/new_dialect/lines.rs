@@ -299,6 +299,12 @@ fn lines_are_the_same_however_they_are_split() {
         assert_eq!(whole, expected, "seed {seed}");
     }
     assert!((200..1_800).contains(&too_big), "{too_big}");
+
+    // So are lines that are no messages.
+    for (bytes_max, expected) in [(3, vec!["too big".to_owned()]), (4, Vec::new())] {
+        assert_eq!(events(b"quit\n", bytes_max, || usize::MAX), expected);
+        assert_eq!(events(b"quit\n", bytes_max, || 1), expected);
+    }
 }
 
 /// Reads bytes in chunks. Returns the messages, and at the end whether one is too big.
@@ -338,6 +344,6 @@ const ROUTE: &str = "\
     path = '/plain'\n\
     dialect = 'plain'\n\
     tokens = { secret = 'jack', guest = 'joe' }\n\
-    commands = { echo = 'echo', join = 'join', publish = { action = 'publish', event = 'news' } }\n";
+    commands = { echo = 'echo', join = 'join', publish = { action = 'publish', event = 'news' }}\n";
 const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nConnection: close\r\n\
     Content-Type: text/x-lines\r\n\r\n";

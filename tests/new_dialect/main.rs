@@ -14,9 +14,7 @@
 //!   |<-----------------------------|                           |
 //! ```
 
-#[path = "new_dialect/formats.rs"]
 mod formats;
-#[path = "new_dialect/lines.rs"]
 mod lines;
 
 use crate::formats::{put, read_command};

@@ -45,8 +45,8 @@ pub struct MemberCount {
     pub dropped: u64,
 }
 
-/// What is counted of a name on one shard: its sessions, and of a channel also the publications that
-/// its members missed.
+/// What is counted of a name on one shard: its sessions, and of a channel also the publications
+/// that its members missed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NameCounts {
     pub(crate) sessions: usize,

@@ -356,8 +356,7 @@ impl Host {
 
     /// Handles ended sessions: drops their states, and calls `on_close` when their tasks are done.
     pub(super) fn process_ended_sessions(&mut self) {
-        self.log_reports();
-        self.tap_closed_sessions();
+        self.pass_events(None);
         while let Some(session) = self.shard.poll_ended() {
             let slot = session.connection().index();
             let state = self.sessions.get_mut(slot).and_then(Option::take);

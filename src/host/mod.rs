@@ -9,6 +9,7 @@ mod calls;
 mod clients;
 mod commands;
 mod deferred_input;
+mod events;
 mod pushes;
 mod reports;
 mod requests;
@@ -33,7 +34,7 @@ use crate::mailbox::{MailboxEndpoint, ShardWaker};
 use crate::runtime::fault::Fault;
 use crate::shard::hash::HashSeed;
 use crate::shard::settings::ShardSettings;
-use crate::shard::{CloseStep, Shard};
+use crate::shard::{CloseStep, EventLevel, Shard};
 use crate::vocabulary::id::{ConnectionId, ShardId};
 use crate::vocabulary::metrics::Counters;
 use crate::vocabulary::time::{Tick, Ticks};
@@ -204,7 +205,9 @@ impl Host {
             seeds.hash,
             seeds.random,
         );
-        shard.set_reporting(context.wants_reports);
+        if context.wants_reports {
+            shard.set_event_level(EventLevel::Ends);
+        }
         Self {
             id,
             shard,
@@ -326,7 +329,7 @@ impl Host {
     pub fn handle_closed(&mut self, _now: &Moment, id: ConnectionId) {
         self.remove_http(id);
         self.shrank = true;
-        self.log_reports();
+        self.pass_events(None);
         self.remove_deferred(id);
         self.upgrades.remove(&id.slot());
         self.http_ends.remove(&id.slot());
@@ -373,6 +376,7 @@ impl Host {
 
     /// Sends the shard's messages to other shards and wakes them.
     pub fn flush_messages(&mut self) {
+        self.pass_events(None);
         self.post_messages();
         self.mailbox.flush();
     }

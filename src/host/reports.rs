@@ -1,7 +1,8 @@
-//! Reports of ended sessions and of rejections: always counted, and logged at `debug`.
+//! The log at `debug`: a listener for ends and rejections, which are always counted.
 
 use super::Host;
-use crate::shard::{Report, ReportedEvent};
+use crate::shard::{Event, EventPeer, EventSession};
+use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::metrics::{Counters, RejectionKind};
 use std::net::SocketAddr;
@@ -43,44 +44,52 @@ impl Host {
         self.shard.reject(session.connection(), rejected, reason);
     }
 
-    /// Logs the shard's reports.
-    pub(super) fn log_reports(&mut self) {
-        while let Some(report) = self.shard.poll_report() {
-            self.log_report(&report);
+    /// Logs an event, if it is an end or a rejection.
+    pub(super) fn log_event(&self, event: &Event) {
+        match *event {
+            Event::Ended { peer, cause, .. } => self.log_end(peer, cause),
+            Event::Rejected { peer, kind, reason } => self.log_rejection(peer, kind, reason),
+            Event::Opened(_)
+            | Event::Joined(..)
+            | Event::Left(..)
+            | Event::Called(..)
+            | Event::Replied(..)
+            | Event::Published { .. }
+            | Event::Dropped(..) => {}
         }
     }
 
-    fn log_report(&self, report: &Report) {
-        let address = self.context.peer(report.id).map(display);
-        let (public_id, route) = report.session.unzip();
-        let routes = self.handle.routes();
-        let route = route.and_then(|route| routes.get(usize::from(route)));
-        let route = route.map(|route| route.path.as_str());
-        let public_id = public_id.map(display);
-        match report.event {
-            ReportedEvent::Closed(end) => {
-                let reason = end.label();
-                let code = end.code();
-                let text = end.reason();
-                let text = Some(text.as_str()).filter(|text| !text.is_empty());
-                if report.session.is_some() {
-                    tracing::debug!(
-                        reason,
-                        code,
-                        text,
-                        route,
-                        address,
-                        public_id,
-                        "session ended"
-                    );
-                } else {
-                    tracing::debug!(reason, address, "connection ended before its upgrade");
-                }
-            }
-            ReportedEvent::Rejected(rejected, reason) => {
-                let what = rejected.as_str();
-                tracing::debug!(what, reason, route, address, public_id, "rejected");
-            }
+    fn log_end(&self, peer: EventPeer, cause: CloseCause) {
+        let (reason, code, text) = (cause.label(), cause.code(), cause.reason());
+        let text = Some(text.as_str()).filter(|text| !text.is_empty());
+        let address = self.context.peer(peer.connection).map(display);
+        if let Some(session) = peer.session {
+            let (route, public_id) = (self.path_of(session), display(session.public_id));
+            tracing::debug!(
+                reason,
+                code,
+                text,
+                route,
+                address,
+                public_id,
+                "session ended"
+            );
+        } else {
+            tracing::debug!(reason, address, "connection ended before its upgrade");
         }
+    }
+
+    fn log_rejection(&self, peer: EventPeer, kind: RejectionKind, reason: &str) {
+        let what = kind.as_str();
+        let address = self.context.peer(peer.connection).map(display);
+        let route = peer.session.and_then(|session| self.path_of(session));
+        let public_id = peer.session.map(|session| display(session.public_id));
+        tracing::debug!(what, reason, route, address, public_id, "rejected");
+    }
+
+    /// Returns the path of a session's route; `None` if it is that of a tap.
+    fn path_of(&self, session: EventSession) -> Option<&str> {
+        let route = self.handle.routes().get(usize::from(session.route));
+        route.map(|route| route.path.as_str())
     }
 }

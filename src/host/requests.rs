@@ -269,7 +269,8 @@ impl Host {
             self.shard.bind(id, user, ANY_EVENT);
         }
         self.shard.greet(id);
-        self.tap_opened_session(id, &admission.profile);
+        self.shard.report_opened(id);
+        self.pass_events(Some(&admission.profile));
         if is_kept {
             self.shard.count_host_bytes(id, admitted.kept_bytes());
         }

@@ -1,34 +1,48 @@
-//! Session reports to taps: sessions of a namespace that open and close.
+//! Taps: a listener that publishes the events of a namespace to its tap sessions.
 
 use super::Host;
 use crate::dialect::SessionReport;
 use crate::handler::Profile;
 use crate::runtime::wall_clock::rfc3339;
-use crate::shard::SessionSnapshot;
+use crate::shard::{Event, SessionSnapshot};
 use crate::vocabulary::content::{Content, Data};
-use crate::vocabulary::id::ConnectionId;
 
 impl Host {
-    /// Reports a session that has opened and has joined no channel yet.
-    pub(super) fn tap_opened_session(&mut self, id: ConnectionId, profile: &Profile) {
-        if let Some(snapshot) = self.shard.snapshot(id) {
-            self.tap_session(true, &snapshot, profile);
-        }
-    }
-
-    /// Reports sessions that have ended.
-    pub(super) fn tap_closed_sessions(&mut self) {
-        while let Some(snapshot) = self.shard.poll_ended_snapshot() {
-            let state = self.state_of(snapshot.session);
-            let profile = state.map_or_else(Profile::default, |state| state.profile.clone());
-            self.tap_session(false, &snapshot, &profile);
-        }
+    /// Publishes an event to the taps of its namespace. `opening` is the profile of a session that
+    /// is being opened.
+    pub(super) fn tap_event(&mut self, event: &Event, opening: Option<&Profile>) {
+        let (namespace, message) = match event {
+            Event::Opened(snapshot) => {
+                let profile = opening.cloned().unwrap_or_default();
+                return self.tap_session(true, snapshot, &profile);
+            }
+            Event::Ended {
+                snapshot: Some(snapshot),
+                ..
+            } => {
+                let state = self.state_of(snapshot.session.session);
+                let profile = state.map_or_else(Profile::default, |state| state.profile.clone());
+                return self.tap_session(false, snapshot, &profile);
+            }
+            Event::Called(session, message) | Event::Replied(session, message) => {
+                (session.namespace, message)
+            }
+            Event::Published { namespace, message } => (*namespace, message),
+            Event::Ended { snapshot: None, .. }
+            | Event::Rejected { .. }
+            | Event::Joined(..)
+            | Event::Left(..)
+            | Event::Dropped(..) => return,
+        };
+        self.publish_to_taps(namespace, &message.borrow());
     }
 
     fn tap_session(&mut self, is_open: bool, snapshot: &SessionSnapshot, profile: &Profile) {
         let mut routes = self.settings.routes.iter();
-        let tap = routes.find(|it| it.is_tap && it.namespace == snapshot.namespace);
-        let tap = tap.expect("what is watched has a tap");
+        let namespace = snapshot.session.namespace;
+        let Some(tap) = routes.find(|it| it.is_tap && it.namespace == namespace) else {
+            return;
+        };
         let statistics = &snapshot.statistics;
         let opened_ms = statistics.opened.begins_at_ms();
         let user = snapshot.user.as_deref().map(String::from_utf8_lossy);
@@ -38,7 +52,7 @@ impl Host {
             .collect();
         let report = SessionReport {
             is_open,
-            id: &snapshot.public_id.to_string(),
+            id: &snapshot.session.public_id.to_string(),
             user: user.as_deref(),
             name: &profile.name,
             fields: &fields,
@@ -57,6 +71,12 @@ impl Host {
             channel: channel.into(),
             ..Content::default()
         };
-        self.shard.publish_to_taps(snapshot.namespace, &content);
+        self.publish_to_taps(namespace, &content);
+    }
+
+    fn publish_to_taps(&mut self, namespace: u16, content: &Content<'_>) {
+        if self.shard.has_taps(namespace) {
+            self.shard.publish_to_taps(namespace, content);
+        }
     }
 }

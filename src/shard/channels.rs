@@ -194,6 +194,12 @@ impl Channels {
         &self.entries[channel.0 as usize].members
     }
 
+    /// Returns the name of a channel.
+    #[must_use]
+    pub fn name_of(&self, channel: ChannelIndex) -> &[u8] {
+        &self.entries[channel.0 as usize].name
+    }
+
     /// Returns the class of a channel.
     #[must_use]
     pub fn class_of(&self, channel: ChannelIndex) -> ClassId {

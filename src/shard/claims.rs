@@ -1,9 +1,10 @@
 //! The home's table of exclusive users: who holds each, and who waits for it.
 //!
 //! At most one session in the process may be bound to an exclusive user. Every user has a home
-//! shard, see [`home`](super::home), whose table decides. The sessions' own shards send claims and apply the
-//! decisions. This file knows names and session ids. It does not know whether a session is open,
-//! and it sends nothing: the caller sends each [`ClaimDecision`] to the shard of its session.
+//! shard, see [`home`](super::home), whose table decides. The sessions' own shards send claims and
+//! apply the decisions. This file knows names and session ids. It does not know whether a session
+//! is open, and it sends nothing: the caller sends each [`ClaimDecision`] to the shard of its
+//! session.
 //!
 //! ```text
 //!   shard of a          home of "jack"           shard of b

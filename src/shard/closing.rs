@@ -3,7 +3,6 @@
 use super::connection::{ConnectionFlags, Phase};
 use super::core::{CloseStep, Shard};
 use super::partial_messages::partial_bytes_of;
-use super::reports::ReportedEvent;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::{ConnectionId, SessionId};
 
@@ -140,14 +139,13 @@ impl Shard {
         self.leave_channels(id, end);
         self.users.unbind_all(id.slot());
         self.host_bytes.release(id.slot());
-        self.ended_snapshots.extend(snapshot);
         self.release_claim(id);
         if self.settings.routes[route].observes_ends {
             self.ended.push_back(SessionId::new(self.id, id));
         }
         self.sessions_count -= 1;
         self.counters.count_end(end);
-        self.report(id, ReportedEvent::Closed(end));
+        self.report_end(id, end, snapshot);
         self.schedule(id);
     }
 

@@ -5,6 +5,7 @@ use super::claims::ClaimTable;
 use super::connection::{Connection, ConnectionFlags, HttpPhase, Phase};
 use super::connection_table::ConnectionTable;
 use super::drain::Drain;
+use super::events::Events;
 use super::exclusive::{ClaimResult, Claimants};
 use super::hash::HashSeed;
 use super::host_request::{HostRequest, HostResponse};
@@ -12,8 +13,6 @@ use super::message::{ClaimMessage, CountRequestId, MailboxMessage};
 use super::names_budget::HostBytes;
 use super::outbox::{OutboxFlags, Outboxes};
 use super::partial_messages::{PartialMessage, partial_bytes_of};
-use super::presence::SessionSnapshot;
-use super::reports::Report;
 use super::send_queues::SendQueues;
 use super::settings::ShardSettings;
 use super::users::Users;
@@ -42,7 +41,7 @@ use std::sync::Arc;
 ///
 /// After each batch of the first three, the host empties the polls in this order: mailbox messages,
 /// sends, closes, host requests (each is followed by [`Shard::handle_host_response`], in any
-/// order), claim results, snapshots of ended sessions, ended sessions, counts, the next wake-up.
+/// order), claim results, events, ended sessions, counts, the next wake-up.
 /// After the sends are flushed, [`Shard::enforce_publication_limit`] limits what slow readers
 /// retain. [`Shard::handle_received`] may stop at a host request; pass the rest of the input after
 /// the response.
@@ -80,8 +79,6 @@ pub struct Shard {
     pub(super) host_bytes: HostBytes,
     /// Claim messages to be handled; the first one is being handled now.
     pub(super) claim_messages: VecDeque<ClaimMessage>,
-    /// By namespace: the number of tap sessions on all shards.
-    pub(super) taps: Vec<u32>,
     pub(super) random: ChaCha12Rng,
     pub(super) outboxes: Outboxes,
     pub(super) scratch: Scratch,
@@ -95,12 +92,8 @@ pub struct Shard {
     pub(super) host_requests: VecDeque<HostRequest>,
     pub(super) claim_results: VecDeque<ClaimResult>,
     pub(super) ended: VecDeque<SessionId>,
-    /// Ended sessions of namespaces that have taps.
-    pub(super) ended_snapshots: VecDeque<SessionSnapshot>,
     pub(super) counts: VecDeque<(CountRequestId, u32)>,
-    pub(super) reports: VecDeque<Report>,
-    /// Whether `reports` is filled.
-    pub(super) reporting: bool,
+    pub(super) events: Events,
     pub(super) slots: Vec<u32>,
     /// Slots of slow consumers that are still to be closed.
     pub(super) slow: VecDeque<u32>,
@@ -171,7 +164,7 @@ impl Shard {
         random_seed: [u8; 32],
     ) -> Self {
         assert!(id.index() < shards);
-        let taps = vec![0; settings.namespaces.len()];
+        let events = Events::new(settings.namespaces.len());
         let classes = Arc::clone(&settings.classes);
         let claims_waiting_max = settings.claims_waiting_max as usize;
         let outboxes = Outboxes::new(settings.batch_bytes_max, settings.gather_bytes_max);
@@ -192,7 +185,6 @@ impl Shard {
             claimants: Claimants::default(),
             host_bytes: HostBytes::default(),
             claim_messages: VecDeque::new(),
-            taps,
             random: ChaCha12Rng::from_seed(random_seed),
             outboxes,
             scratch: Scratch::new(),
@@ -204,10 +196,8 @@ impl Shard {
             host_requests: VecDeque::new(),
             claim_results: VecDeque::new(),
             ended: VecDeque::new(),
-            ended_snapshots: VecDeque::new(),
             counts: VecDeque::new(),
-            reports: VecDeque::new(),
-            reporting: false,
+            events,
             slots: Vec::new(),
             slow: VecDeque::new(),
             unacknowledged: BTreeMap::new(),
@@ -443,10 +433,13 @@ impl Shard {
         Some((id, self.outboxes.begin_send(outbox)))
     }
 
-    /// Returns whether there are mailbox messages, claim results or counts to poll.
+    /// Returns whether there are mailbox messages, claim results, events or counts to poll.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.messages.is_empty() || !self.claim_results.is_empty() || !self.counts.is_empty()
+        !self.messages.is_empty()
+            || !self.claim_results.is_empty()
+            || !self.events.is_empty()
+            || !self.counts.is_empty()
     }
 
     /// Returns whether a session is queued for sending. [`Shard::poll_send`] may still return
@@ -469,11 +462,6 @@ impl Shard {
     /// Returns the next result of a claim to an exclusive user.
     pub fn poll_claim_result(&mut self) -> Option<ClaimResult> {
         self.claim_results.pop_front()
-    }
-
-    /// Returns the snapshot of the next ended session of a namespace with taps.
-    pub fn poll_ended_snapshot(&mut self) -> Option<SessionSnapshot> {
-        self.ended_snapshots.pop_front()
     }
 
     /// Returns the next ended session of a route with `observes_ends`.

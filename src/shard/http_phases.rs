@@ -11,7 +11,6 @@
 
 use super::connection::{HttpPhase, Phase};
 use super::core::{CloseStep, Shard};
-use super::reports::ReportedEvent;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::id::ConnectionId;
 
@@ -89,7 +88,7 @@ impl Shard {
         };
         if let Some(end) = end {
             self.counters.count_end(end);
-            self.report(id, ReportedEvent::Closed(end));
+            self.report_end(id, end, None);
         }
         self.expired.push_back((id, phase));
     }

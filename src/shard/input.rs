@@ -8,9 +8,7 @@ use super::settings::TokenLookup;
 use super::users::BindUserError;
 use crate::dialect::{Call, Framing, Intent, Intents, OnInvalid, ReplyAction};
 use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::content::{
-    ChannelName, Content, Correlation, Data, Denial, Outcome, SessionFacts,
-};
+use crate::vocabulary::content::{Correlation, Denial, Outcome, SessionFacts};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::limits::OUTBOX_BYTES_CEILING;
 use crate::vocabulary::metrics::RejectionKind;
@@ -160,7 +158,7 @@ impl Shard {
     }
 
     fn call(&mut self, id: ConnectionId, call: Call<'_>) {
-        self.tap_call(id, &call);
+        self.report_call(id, &call);
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
         let correlation = Correlation {
@@ -183,29 +181,6 @@ impl Shard {
                 data: call.data.map(Bytes::copy_from_slice),
             }),
         });
-    }
-
-    /// Copies a client's call to the taps of its namespace.
-    fn tap_call(&mut self, id: ConnectionId, call: &Call<'_>) {
-        let namespace = self.namespace_of(id);
-        if !self.has_taps(namespace) {
-            return;
-        }
-        let connection = self.connections.get(id).expect("just seen");
-        let route = &self.settings.routes[usize::from(connection.route)];
-        let data = match call.data {
-            None => Data::None,
-            Some(json) if route.dialect.spec().json_data => Data::Json(json),
-            Some(bytes) => str::from_utf8(bytes).map_or(Data::Bytes(bytes), Data::Text),
-        };
-        let content = Content {
-            event: call.command,
-            data,
-            from: call.from,
-            channel: ChannelName::Given(call.channel),
-            ..Content::default()
-        };
-        self.publish_to_taps(namespace, &content);
     }
 
     /// Enqueues an outcome, encoded in the session's dialect. Has no effect on a session that is
@@ -233,7 +208,7 @@ impl Shard {
             }
             (ReplyAction::Skip, _) => Ok(()),
             (ReplyAction::Send(kind), _) => {
-                self.tap_reply(id, correlation, outcome);
+                self.report_reply(id, correlation, outcome);
                 self.enqueue_own(id, framing, (kind, &message))
             }
             (ReplyAction::Close(end), _) => Err(end),
@@ -266,25 +241,6 @@ impl Shard {
         message.clear();
         message.shrink_to(ENCODE_BUFFER_KEPT_MAX);
         self.encode_buffer = message;
-    }
-
-    /// Copies a handler's reply to the taps of its namespace.
-    fn tap_reply(&mut self, id: ConnectionId, correlation: &Correlation, outcome: &Outcome) {
-        let namespace = self.namespace_of(id);
-        let Outcome::Replied(reply) = outcome else {
-            return;
-        };
-        if !self.has_taps(namespace) {
-            return;
-        }
-        let content = Content {
-            event: reply.event().unwrap_or(&correlation.command),
-            data: reply.data(),
-            channel: ChannelName::Given(&correlation.channel),
-            correlation: &correlation.id,
-            ..Content::default()
-        };
-        self.publish_to_taps(namespace, &content);
     }
 
     fn identify(&mut self, id: ConnectionId, token: &str, event: &str, correlation: Correlation) {

@@ -1,14 +1,13 @@
-//! Joining and leaving channels, with presence announcements, and taps.
+//! Joining and leaving channels, with presence announcements; the channel of taps.
 
 use super::channels::JoinError;
-use super::core::{SessionStatistics, Shard};
-use super::message::MailboxMessage;
+use super::core::Shard;
+use super::events::Event;
 use super::names_budget::{NamesBudget, NamesLimit};
 use crate::dialect::Presence;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Content, Data, Denial};
 use crate::vocabulary::id::{ConnectionId, SessionId};
-use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::publication::Audience;
 use rand_core::RngCore;
 use std::sync::Arc;
@@ -26,21 +25,6 @@ pub enum JoinResult {
     NamesLimit(NamesLimit),
     /// The channel's name is empty or too long, or the session has ended.
     Invalid,
-}
-
-/// A snapshot of a session, for the taps of its namespace.
-#[derive(Clone, Debug)]
-pub struct SessionSnapshot {
-    /// The session.
-    pub session: SessionId,
-    /// The session's public id.
-    pub public_id: PublicId,
-    /// The session's namespace.
-    pub namespace: u16,
-    /// The first user that the session was bound to; `None` if it is bound to none.
-    pub user: Option<Box<[u8]>>,
-    /// The session's traffic counters.
-    pub statistics: SessionStatistics,
 }
 
 impl JoinResult {
@@ -83,6 +67,11 @@ impl Shard {
             Err(JoinError::TooManyChannels) => return JoinResult::TooManyChannels,
             Err(JoinError::NamesLimit(limit)) => return JoinResult::NamesLimit(limit),
         };
+        if outcome == JoinResult::Joined {
+            self.report(id, |session| {
+                Event::Joined(session, channel.as_bytes().into())
+            });
+        }
         self.announce(id, channel.as_bytes(), true);
         outcome
     }
@@ -99,6 +88,9 @@ impl Shard {
             .leave(id.slot(), namespace, channel.as_bytes());
         if left {
             self.announce(id, channel.as_bytes(), false);
+            self.report(id, |session| {
+                Event::Left(session, channel.as_bytes().into())
+            });
         }
         left
     }
@@ -118,16 +110,19 @@ impl Shard {
         let is_tap = route.is_tap;
         let is_announced = route.dialect.spec().announces && !is_stopping;
         if is_tap {
-            self.change_taps(id, false);
+            self.change_taps(self.namespace_of(id), false);
         }
-        let channels: Vec<Box<[u8]>> = if is_announced {
+        let channels: Vec<Box<[u8]>> = if is_announced || self.wanted_session(id).is_some() {
             self.channels.of_slot(id.slot()).map(Into::into).collect()
         } else {
             Vec::new()
         };
         self.channels.leave_all(id.slot());
         for channel in channels {
-            self.announce(id, &channel, false);
+            if is_announced {
+                self.announce(id, &channel, false);
+            }
+            self.report(id, |session| Event::Left(session, channel));
         }
     }
 
@@ -177,8 +172,8 @@ impl Shard {
 
     /// Makes a new session a tap of its namespace.
     pub(super) fn open_tap(&mut self, id: ConnectionId) {
-        self.change_taps(id, true);
         let namespace = self.namespace_of(id);
+        self.change_taps(namespace, true);
         let joined = self.channels.join(
             id.slot(),
             namespace,
@@ -187,51 +182,6 @@ impl Shard {
             NamesBudget::UNLIMITED,
         );
         joined.expect("a new session is on no channel");
-    }
-
-    fn change_taps(&mut self, id: ConnectionId, more: bool) {
-        let namespace = self.namespace_of(id);
-        self.count_taps(namespace, more);
-        self.send_to_other_shards(|| MailboxMessage::Taps { namespace, more });
-    }
-
-    pub(super) fn count_taps(&mut self, namespace: u16, more: bool) {
-        let count = &mut self.taps[usize::from(namespace)];
-        *count = if more { *count + 1 } else { *count - 1 };
-    }
-
-    /// Returns whether a namespace has taps on any shard.
-    #[must_use]
-    pub fn has_taps(&self, namespace: u16) -> bool {
-        self.taps[usize::from(namespace)] > 0
-    }
-
-    /// Returns a snapshot of an open session for taps. Returns `None` if its namespace has no taps
-    /// or it is a tap itself.
-    #[must_use]
-    pub fn snapshot(&self, id: ConnectionId) -> Option<SessionSnapshot> {
-        let connection = self.connections.get(id)?;
-        let route = &self.settings.routes[usize::from(connection.route)];
-        if route.is_tap || !self.has_taps(route.namespace) {
-            return None;
-        }
-        Some(SessionSnapshot {
-            session: SessionId::new(self.id, id),
-            public_id: self.public_id(id)?,
-            namespace: route.namespace,
-            user: self.users.user_of(id.slot()).map(Into::into),
-            statistics: self.statistics(id)?,
-        })
-    }
-
-    /// Publishes to the taps of a namespace.
-    pub fn publish_to_taps(&mut self, namespace: u16, content: &Content<'_>) {
-        let audience = Audience::Channel {
-            namespace,
-            name: TAP_CHANNEL,
-            except: &[],
-        };
-        self.publish(audience, content, None);
     }
 
     /// Returns `count` random ASCII letters and digits.

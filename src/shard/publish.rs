@@ -27,8 +27,8 @@
 
 use super::channels::ChannelIndex;
 use super::core::Shard;
+use super::events::Event;
 use super::message::{CountRequestId, MailboxMessage};
-use super::presence::TAP_CHANNEL;
 use crate::vocabulary::channel_rules::SlowMembers;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{ChannelName, Content};
@@ -52,7 +52,7 @@ impl Shard {
         let (publication, channel) = self.accept(audience, content);
         self.spread(&publication, count_request);
         let reached = self.deliver(&publication, channel);
-        self.tap_publication(&publication);
+        self.report_publication(&publication);
         reached
     }
 
@@ -134,6 +134,11 @@ impl Shard {
             SlowMembers::DropNewest => {
                 for &slot in slots {
                     self.channels.count_dropped(channel, slot);
+                    let id = self.connections.id_of(slot).expect("members are open");
+                    if let Some(session) = self.wanted_session(id) {
+                        let name = self.channels.name_of(channel).into();
+                        self.events.push(Event::Dropped(session, name));
+                    }
                 }
                 self.counters.publications_dropped += slots.len() as u64;
             }
@@ -157,30 +162,6 @@ impl Shard {
             }
             self.slow.pop_front();
         }
-    }
-
-    /// Copies a publication to the taps of its namespace.
-    fn tap_publication(&mut self, publication: &Publication<'_>) {
-        let (namespace, channel): (u16, &[u8]) = match publication.audience {
-            Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
-                (namespace, b"")
-            }
-            Audience::Channel {
-                namespace, name, ..
-            } => (namespace, name),
-            Audience::Session(session) => match self.connections.get(session.connection()) {
-                Some(_) => (self.namespace_of(session.connection()), b""),
-                None => return,
-            },
-        };
-        if !self.has_taps(namespace) || channel == TAP_CHANNEL {
-            return;
-        }
-        let mut content = publication.content;
-        if content.channel.given().is_empty() {
-            content.channel = str::from_utf8(channel).unwrap_or_default().into();
-        }
-        self.publish_to_taps(namespace, &content);
     }
 }
 

@@ -7,16 +7,14 @@
 
 use crate::client::{ClientKind, ReceivedResponse, Request, SentRequest};
 use crate::link::Link;
+use crate::missed::check_full;
 use crate::scenario::{
-    CHANNELS, CLOSE_GRACE, FRAME_BYTES_MAX, HEADROOM_BYTES, IDLE_TIMEOUT, LOSSY,
-    PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT, Scenario,
+    CHANNELS, CLOSE_GRACE, IDLE_TIMEOUT, LOSSY, PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT, Scenario,
 };
 use crate::session_history::{
     PublicationRecord, PublicationState, Publisher, SessionHistory, Target, Window,
 };
 use crate::simulator::Simulator;
-use campanile::handler::SessionInfo;
-use campanile::host::Host;
 use std::collections::BTreeMap;
 
 /// Counts of events in a simulation, so that tests can assert that enough happened.
@@ -71,9 +69,9 @@ impl Coverage {
 }
 
 /// The log of one shard: the ids of its publications, and the position of each.
-struct Log<'w> {
-    ids: &'w [usize],
-    places: BTreeMap<usize, usize>,
+pub(crate) struct Log<'w> {
+    pub(crate) ids: &'w [usize],
+    pub(crate) places: BTreeMap<usize, usize>,
 }
 
 /// Verifies an idle simulation.
@@ -329,65 +327,6 @@ fn check_places(
         }
     }
     None
-}
-
-/// Verifies that the outbox of a session that missed the publication at `place` was full then.
-/// Everything that was pending has been received before the next publication, if there was one.
-fn check_full(at: usize, simulator: &Simulator, log: &Log<'_>, place: usize) {
-    let link = &simulator.links[at];
-    let received = link.client.received.iter().zip(&link.client.received_after);
-    let mut later = received.filter(|(id, _)| log.places.get(id).is_some_and(|it| *it > place));
-    let end = later.next().map(|(_, bytes)| *bytes);
-    let end = end.unwrap_or_else(|| link.client.received_bytes());
-    let pending_max = end - link.received_at[&place];
-    let outbox_bytes = u64::from(simulator.scenario.outbox_bytes);
-    assert!(
-        pending_max > HEADROOM_BYTES && pending_max + FRAME_BYTES_MAX > outbox_bytes,
-        "session {at} missed {} with at most {pending_max} bytes pending",
-        log.ids[place]
-    );
-}
-
-/// Verifies, in an idle simulation, the numbers of publications that members of a channel missed.
-/// `members` are those of the channel, `on_shards` is the sum of its counts.
-pub(crate) fn verify_missed(simulator: &Simulator, members: &[SessionInfo], on_shards: u64) {
-    let hosts = simulator.hosts.iter().map(Host::counters);
-    let counted: u64 = hosts.map(|counters| counters.publications_dropped).sum();
-    assert_eq!(on_shards, counted, "the witnesses keep the channel");
-    for member in members {
-        let is_its = |link: &Link| link.public_id == Some(member.id);
-        let Some(at) = simulator.links.iter().position(is_its) else {
-            assert_eq!(member.dropped, [], "it is a witness");
-            continue;
-        };
-        let Link {
-            shard,
-            client,
-            history,
-            ..
-        } = &simulator.links[at];
-        let ids = &simulator.links[*shard].client.received;
-        let joined = history.membership_changes(LOSSY).last();
-        let joined = joined.expect("it is a member").window.start;
-        let (mut least, mut most) = (0, 0);
-        for (place, &id) in ids.iter().enumerate().skip(joined) {
-            let push = &simulator.pushes[id];
-            if push.is_lossy() && !client.received.contains(&id) {
-                let reaches = history.reaches(at, push, place);
-                least += u32::from(reaches == Some(true));
-                most += u32::from(reaches != Some(false));
-            }
-        }
-        let dropped = member.dropped.iter().map(|(channel, count)| {
-            assert_eq!(channel, LOSSY);
-            *count
-        });
-        let dropped: u32 = dropped.sum();
-        assert!(
-            (least..=most).contains(&dropped),
-            "session {at} missed {least} to {most}, not {dropped}"
-        );
-    }
 }
 
 /// Returns for each publication to a channel within a window whether the session received it.

@@ -10,6 +10,7 @@ use crate::actions::PendingTotal;
 use crate::client::{Client, ClientKind, ReceivedResponse, Request, SentRequest};
 use crate::embedder::{self, Embedder};
 use crate::link::Link;
+use crate::missed;
 use crate::model;
 use crate::scenario::{
     CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, LOSSY, Scenario, USERS, config, event_of, user_name,
@@ -235,7 +236,7 @@ impl Simulator {
         let channels = MemberCount::merge(channels.expect("listed"));
         let lossy = channels.iter().find(|channel| channel.name == LOSSY);
         let dropped = lossy.expect("the witnesses are on it").dropped;
-        model::verify_missed(self, &members.expect("listed"), dropped);
+        missed::verify_missed(self, &members.expect("listed"), dropped);
     }
 
     /// Disconnects all clients except the witnesses, and asserts that nothing of them remains.

@@ -460,15 +460,33 @@ const COLUMNS_MAX: usize = 100;
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
+/// Asserts that a rule finds violations on these lines.
+#[track_caller]
+fn check(rule: Rule, name: &str, text: &str, lines: &[usize]) {
+    let found = rule(&Source { name, text });
+    let found: Vec<usize> = found.into_iter().map(|(line, _)| line).collect();
+    assert_eq!(found, lines, "{name}: {text}");
+}
+
+#[test]
+fn an_enqueue_outside_the_steps_is_found() {
+    let calls = "self.fan_out(a);\nself.fan_out_to(b);\n";
+    check(
+        publications_take_the_steps,
+        "src/shard/a.rs",
+        calls,
+        &[1, 2],
+    );
+    check(
+        publications_take_the_steps,
+        "src/shard/publish.rs",
+        calls,
+        &[2],
+    );
+}
+
 #[test]
 fn violations_of_every_rule_are_found() {
-    #[track_caller]
-    fn check(rule: Rule, name: &str, text: &str, lines: &[usize]) {
-        let found = rule(&Source { name, text });
-        let found: Vec<usize> = found.into_iter().map(|(line, _)| line).collect();
-        assert_eq!(found, lines, "{name}: {text}");
-    }
-
     check(starts_with_a_module_comment, "src/a.rs", "use b;\n", &[1]);
     check(lines_are_plain, "src/a.rs", "a\nb \n\u{e9}\n", &[2, 3]);
     check(lines_are_plain, "src/a.rs", &"x".repeat(101), &[1, 1]);
@@ -508,20 +526,6 @@ fn violations_of_every_rule_are_found() {
     );
     let tested = "a\n#[cfg(test)]\nmod tests {\nwsrv();\n}\n";
     check(dialects_have_their_places, "src/a.rs", tested, &[]);
-
-    let calls = "self.fan_out(a);\nself.fan_out_to(b);\n";
-    check(
-        publications_take_the_steps,
-        "src/shard/a.rs",
-        calls,
-        &[1, 2],
-    );
-    check(
-        publications_take_the_steps,
-        "src/shard/publish.rs",
-        calls,
-        &[2],
-    );
 
     let body = "    a();\n".repeat(69);
     check(stays_small, "a.rs", &format!("fn a() {{\n{body}}}\n"), &[1]);

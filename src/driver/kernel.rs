@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Nothing completes inside the call that starts it: the loop takes completions where it handles
-//! events, and nowhere else. `uring/` implements the trait with `io_uring`, the tests of this folder
-//! with a machine of their own that fails in every allowed way, on a seed.
+//! events, and nowhere else. `uring/` implements the trait with `io_uring`, the tests of this
+//! folder with a machine of their own that fails in every allowed way, on a seed.
 
 #![expect(unsafe_code, reason = "a send lends memory to the kernel")]
 

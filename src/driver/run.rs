@@ -271,8 +271,8 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
     fn send(&mut self, id: ConnectionId, bytes: LentBytes) -> io::Result<()> {
         let token = self.state.sockets.begin_send(id);
         // SAFETY: what `Host::poll_send` and `Host::poll_http_send` lend stays where it is until
-        // `Host::handle_sent`, which is called when the completion has been taken; and the kernel is
-        // dropped before the host.
+        // `Host::handle_sent`, which is called when the completion has been taken; and the kernel
+        // is dropped before the host.
         unsafe { self.kernel.send(token, bytes) }
     }
 

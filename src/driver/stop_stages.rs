@@ -105,7 +105,7 @@ impl StopStages {
     }
 
     /// Returns whether a begun stop has a next step that waits neither for time nor for arrivals.
-    pub(super) fn can_advance(&self, facts: &StopFacts) -> bool {
+    pub(super) fn can_advance(&self, facts: StopFacts) -> bool {
         match self.stage {
             Stage::Waiting { .. } => facts.all_work_finished,
             Stage::Draining => facts.all_idle || facts.is_idle,
@@ -121,7 +121,7 @@ impl StopStages {
         &mut self,
         plan: &StopPlan,
         now: Instant,
-        facts: &StopFacts,
+        facts: StopFacts,
         finish_accepted: impl FnOnce() -> bool,
     ) -> Option<StopStep> {
         let (stage, step) = match self.stage {
@@ -193,13 +193,13 @@ mod tests {
     };
 
     fn next(stages: &mut StopStages, now: Instant, facts: StopFacts) -> Option<StopStep> {
-        stages.next_step(&PLAN, now, &facts, || false)
+        stages.next_step(&PLAN, now, facts, || false)
     }
 
     #[test]
     fn a_stop_goes_from_stage_to_stage_as_work_is_finished() {
         let (began, mut stages) = (any_instant(), StopStages::default());
-        assert!(stages.is_running() && !stages.can_advance(&NOTHING));
+        assert!(stages.is_running() && !stages.can_advance(NOTHING));
         assert_eq!(next(&mut stages, began, NOTHING), Some(StopStep::Announce));
         assert_eq!(next(&mut stages, began, NOTHING), None);
         assert_eq!(stages.wake_at(), Some(began + PLAN.delay));
@@ -210,15 +210,15 @@ mod tests {
         assert_eq!(step, Some(StopStep::CloseListeners));
         assert!(stages.closes_listeners() && !stages.has_begun_to_close());
         assert_eq!(next(&mut stages, closed, NOTHING), None, "work goes on");
-        let step = stages.next_step(&PLAN, closed, &NOTHING, || true);
+        let step = stages.next_step(&PLAN, closed, NOTHING, || true);
         assert_eq!(step, Some(StopStep::ReportFinished));
 
-        assert!(!stages.can_advance(&NOTHING));
+        assert!(!stages.can_advance(NOTHING));
         let finished = StopFacts {
             all_work_finished: true,
             ..NOTHING
         };
-        assert!(stages.can_advance(&finished));
+        assert!(stages.can_advance(finished));
         let spent = Duration::from_millis(10);
         let step = next(&mut stages, closed + spent, finished);
         assert_eq!(step, Some(StopStep::Drain { spent }));
@@ -228,7 +228,7 @@ mod tests {
             is_idle: true,
             ..finished
         };
-        assert!(stages.asks_whether_idle() && stages.can_advance(&idle));
+        assert!(stages.asks_whether_idle() && stages.can_advance(idle));
         let step = next(&mut stages, closed + spent, idle);
         assert_eq!(step, Some(StopStep::ReportIdle));
         assert!(!stages.asks_whether_idle(), "it is reported once");

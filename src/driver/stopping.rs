@@ -15,7 +15,7 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
             return self.stop.plan().is_some();
         }
         let facts = self.stop_facts();
-        self.state.stopping.can_advance(&facts)
+        self.state.stopping.can_advance(facts)
     }
 
     /// Does all steps that can be done at `now`, and aborts connections when the grace is over.
@@ -27,7 +27,7 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
             let facts = self.stop_facts();
             let finish_accepted = || self.host.finish_accepted();
             let stages = &mut self.state.stopping;
-            let Some(step) = stages.next_step(&plan, now, &facts, finish_accepted) else {
+            let Some(step) = stages.next_step(&plan, now, facts, finish_accepted) else {
                 break;
             };
             self.do_stop_step(step, &plan)?;

@@ -144,10 +144,14 @@ impl DialectMessage {
 pub(crate) fn text_of(intent: &Intent<'_>) -> Vec<u8> {
     match intent {
         Intent::Heartbeat => Vec::new(),
-        Intent::Identify { token, event } => [*token, *event].join("\n").into_bytes(),
-        Intent::Join {
-            channel, command, ..
-        } => [*channel, *command].join("\n").into_bytes(),
+        Intent::Identify { token, event, .. } => [*token, *event].join("\n").into_bytes(),
+        Intent::Join(request) | Intent::Leave(request) => {
+            [request.channel, request.command].join("\n").into_bytes()
+        }
+        Intent::Publish(publish) => {
+            let texts = [publish.request.channel, publish.event].join("\n");
+            [texts.as_bytes(), b"\n", publish.data.bytes()].concat()
+        }
         Intent::Call(call) => {
             let texts = [call.command, call.id, call.channel, call.from];
             let texts = texts.join("\n").into_bytes();
@@ -161,8 +165,9 @@ pub(crate) fn text_of(intent: &Intent<'_>) -> Vec<u8> {
 pub(crate) fn length_of(intent: &Intent<'_>) -> usize {
     match intent {
         Intent::Heartbeat => 0,
-        Intent::Identify { token, event } => token.len() + event.len(),
-        Intent::Join { channel, .. } => channel.len(),
+        Intent::Identify { token, event, .. } => token.len() + event.len(),
+        Intent::Join(request) | Intent::Leave(request) => request.channel.len(),
+        Intent::Publish(publish) => publish.event.len() + publish.data.bytes().len(),
         Intent::Call(call) => call.command.len() + call.data.map_or(0, <[u8]>::len),
         Intent::Reply { payload, .. } => payload.len(),
     }

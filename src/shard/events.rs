@@ -391,7 +391,7 @@ mod tests {
 
     fn open(shard: &mut Shard, route: u16) -> ConnectionId {
         let id = shard.handle_accepted().expect("there is room");
-        shard.handle_upgraded(id, route, b"greeting", false);
+        shard.handle_upgraded(id, route, 0, b"greeting", false);
         shard.bind(id, "jack", b"e");
         shard.report_opened(id);
         id

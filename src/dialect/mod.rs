@@ -388,8 +388,8 @@ impl Rejection {
     }
 }
 
-/// The intents of one message, nearly always one. An intent that waits for the host holds up the next
-/// message, not the intents behind it.
+/// The intents of one message, nearly always one. An intent that waits for the host delays the next
+/// message, but not the intents behind it.
 pub type Intents<'m> = SmallVec<[Intent<'m>; 1]>;
 
 /// A client's request to the gateway, independent of the dialect.

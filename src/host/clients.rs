@@ -158,7 +158,7 @@ impl Host {
     /// Returns the result of an operation for its handler. A denial was counted, so the outcome of
     /// the handler's call is not counted again.
     fn client_result(
-        &mut self,
+        &self,
         session: SessionId,
         result: Result<(), ClientError>,
     ) -> Result<(), HandleError> {

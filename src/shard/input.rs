@@ -278,12 +278,11 @@ impl Shard {
         event: &str,
         correlation: &Correlation,
     ) {
-        let bound = match user {
-            Some(user) => self.try_bind(id, user, event.as_bytes()),
-            None => {
-                self.reject(id, RejectionKind::Token, "unknown");
-                Err(Denial::InvalidToken)
-            }
+        let bound = if let Some(user) = user {
+            self.try_bind(id, user, event.as_bytes())
+        } else {
+            self.reject(id, RejectionKind::Token, "unknown");
+            Err(Denial::InvalidToken)
         };
         let outcome = match (bound, self.facts_of(id)) {
             (Ok(()), Some(facts)) => Outcome::Identified(facts),

@@ -171,7 +171,9 @@ fn shards_share_what_clients_publish() {
     let gateway = builder(&BARE.replace("shards = 1", "shards = 2"));
     let gateway = gateway.start().expect("it starts");
     let mut clients: Vec<Client> = (0..8).map(|_| open(gateway.local_addr(), "/x").0).collect();
-    clients.iter_mut().for_each(|client| join(client, "room"));
+    for client in &mut clients {
+        join(client, "room");
+    }
     send(&mut clients[0], &["tell 1 room chat hi"]);
     for client in &mut clients[1..] {
         assert!(read_text(client).ends_with(" hi"));

@@ -204,10 +204,8 @@ fn matches_intent(
         }
         (Contents::Easyws { command, content }, Intent::Join(request)) => {
             assert_eq!(command, "listen");
-            assert_eq!(
-                request.channel,
-                str::from_utf8(content).unwrap_or("\u{fffd}")
-            );
+            let channel = str::from_utf8(content).unwrap_or("\u{fffd}");
+            assert_eq!(request.channel, channel);
         }
         (Contents::Easyws { command, content }, Intent::Call(call)) => {
             assert_eq!(

@@ -109,8 +109,8 @@ assert.deepEqual(seen, [
 for (const cmd of ["news", "news", "message"]) assert.equal((await forge.nextJson()).cmd, cmd);
 const channels = (await get("channels?route=/forge")).body;
 assert.deepEqual(channels.items, [
-  { name: "declared", sessions: 0, routes: ["/forge", "/wsrv"] },
-  { name: "room", sessions: 2, routes: ["/forge", "/wsrv"] },
+  { name: "declared", sessions: 0, dropped: 0, routes: ["/forge", "/wsrv"] },
+  { name: "room", sessions: 2, dropped: 0, routes: ["/forge", "/wsrv"] },
 ]);
 const users = (await get("users")).body.items;
 assert.deepEqual(users, [{ name: "jack", sessions: 1, routes: ["/forge", "/wsrv"] }]);

@@ -89,7 +89,7 @@ fn number(message: &MailboxMessage) -> u64 {
         | MailboxMessage::Drop { count_request, .. } => {
             count_request.map_or(0, |count_request| count_request.index.into())
         }
-        MailboxMessage::Claim(_) | MailboxMessage::Taps { .. } => 0,
+        MailboxMessage::Claim(_) | MailboxMessage::Taps { .. } | MailboxMessage::Moved { .. } => 0,
     }
 }
 

@@ -259,6 +259,43 @@ impl MessageReader {
     }
 }
 
+/// What a [`MessageReader`] holds, as plain data.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum PartialInput {
+    /// The decoder of frames.
+    WebSocket(Decoder),
+    /// The bytes of an item that is not complete.
+    Stream(Vec<u8>),
+}
+
+impl MessageReader {
+    /// Copies what the reader holds.
+    #[must_use]
+    pub fn export(&self) -> PartialInput {
+        match self {
+            Self::WebSocket(decoder) => PartialInput::WebSocket(decoder.clone()),
+            Self::Stream(_, held) => PartialInput::Stream(held.clone()),
+        }
+    }
+
+    /// Creates a reader that goes on with what another one of the same framing held.
+    ///
+    /// # Panics
+    ///
+    /// If the framing differs.
+    #[must_use]
+    pub fn adopt(framing: Framing, input: PartialInput) -> Self {
+        match (framing, input) {
+            (Framing::WebSocket, PartialInput::WebSocket(decoder)) => Self::WebSocket(decoder),
+            (Framing::Stream(framing), PartialInput::Stream(held)) => Self::Stream(framing, held),
+            (Framing::WebSocket, PartialInput::Stream(_))
+            | (Framing::Stream(_), PartialInput::WebSocket(_)) => {
+                panic!("a session keeps its framing")
+            }
+        }
+    }
+}
+
 /// Reads the first item of `held` and `input` together.
 fn read_stream<'m>(
     framing: &dyn StreamFraming,

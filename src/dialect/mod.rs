@@ -18,7 +18,7 @@ pub mod tap;
 pub mod wserver;
 pub mod wsrv;
 
-pub use self::framing::{Framing, MessageReader, StreamFraming, StreamItem};
+pub use self::framing::{Framing, MessageReader, PartialInput, StreamFraming, StreamItem};
 pub use self::request::{Publish, Request};
 pub use self::spec::{
     DefaultRoute, DropRequest, Playground, PushRequest, RouteFacts, RouteSpec, SessionReport,

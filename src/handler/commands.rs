@@ -4,12 +4,13 @@
 //! commands. When a shard ends, its queued commands are dropped and their callers receive
 //! [`HandleError::Stopped`].
 
+use super::context::CloseRequest;
 use super::handle_error::HandleError;
 use super::info::{NameCounts, SessionInfo};
 use crate::mailbox::Exchange;
-use crate::shard::JoinResult;
 use crate::shard::message::DropTarget;
-use crate::vocabulary::content::{Message, Reply};
+use crate::shard::{HostResponse, JoinResult, Location, OwnedPublish};
+use crate::vocabulary::content::{Correlation, Message, Outcome, Reply};
 use crate::vocabulary::id::{SessionId, ShardId};
 use crate::vocabulary::metrics::Counters;
 use crate::vocabulary::public_id::PublicId;
@@ -36,8 +37,22 @@ pub(crate) trait ShardCommands {
     /// Runs the completion of the task that ended first.
     fn run_next_completion(&mut self);
 
-    /// Returns the session with this public id; `None` if it has ended.
-    fn find(&self, session: PublicId) -> Option<SessionId>;
+    /// Returns the session with this public id, and where it is; `None` if it has ended.
+    fn locate(&self, session: PublicId) -> Option<(SessionId, Location)>;
+
+    /// Enqueues a command about a session that is on another shard. It follows all messages that
+    /// this shard has sent there.
+    fn forward(&mut self, to: ShardId, command: Command);
+
+    /// Handles the messages that were in the shard's mailbox before a command that another shard has
+    /// forwarded.
+    fn handle_sent_before(&mut self);
+
+    /// Applies what a function of an embedder's decided about a session, if the session is here.
+    fn respond_here(&mut self, session: SessionId, response: SessionResponse, pass: Pass);
+
+    /// Ends an action in a client's name on which its channel's rule has decided.
+    fn end_action(&mut self, session: SessionId, action: ClientAction, pass: Pass);
 
     /// Returns a session's info; `None` if the session has ended or is a tap.
     fn session_info(&self, session: SessionId) -> Option<SessionInfo>;
@@ -103,6 +118,54 @@ pub(crate) trait ShardCommands {
 
     /// Closes a session after its pending bytes.
     fn close(&mut self, session: SessionId, code: u16, reason: &str);
+}
+
+/// A decision of an embedder's function about a session.
+#[derive(Debug)]
+pub(crate) struct SessionResponse {
+    /// A message that precedes the response; `None` for none.
+    pub(crate) greeting: Option<(Correlation, Outcome)>,
+    pub(crate) response: HostResponse,
+    /// The close behind the response; `None` for none.
+    pub(crate) close_request: Option<CloseRequest>,
+}
+
+/// An action on a channel in a client's name, on which the channel's rule has decided.
+#[derive(Debug)]
+pub(crate) enum ClientAction {
+    /// A join; `allowed` is `None` if it is denied.
+    Join {
+        channel: Box<str>,
+        allowed: Option<Reply>,
+        reply: ReplyTo<Reply>,
+    },
+    /// A publication.
+    Publish {
+        channel: Box<str>,
+        publish: Box<OwnedPublish>,
+        is_allowed: bool,
+        reply: ReplyTo<()>,
+    },
+}
+
+/// How something that is addressed to a session has come to a shard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Pass {
+    /// Not from the shard on which the session opened. If the session is elsewhere, it goes there.
+    First,
+    /// From the shard on which the session opened. If the session is not here, it has ended.
+    Last,
+}
+
+impl Pass {
+    /// Returns how a shard passes on what is addressed to a session.
+    pub(crate) fn by(shard: ShardId, session: SessionId) -> Self {
+        if shard == session.shard() {
+            Self::Last
+        } else {
+            Self::First
+        }
+    }
 }
 
 /// A value that a session shares with other threads.

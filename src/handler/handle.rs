@@ -4,13 +4,13 @@
 //! for its result ([`Pending`]). A handle publishes through one shard, so its publications to one
 //! channel, user or session arrive in order.
 
-use super::commands::{Command, CommandQueues, NamesOf, ReplyTo, SessionsOf, ShardCommands};
+use super::commands::{Command, CommandQueues, NamesOf, Pass, ReplyTo, SessionsOf, ShardCommands};
 use super::handle_error::HandleError;
 use super::info::{MemberCount, SessionInfo};
 use super::pending::{Gathered, Pending};
 use super::route_handle::{RouteHandle, RouteInfo};
 use crate::mailbox::Exchange;
-use crate::shard::JoinResult;
+use crate::shard::{JoinResult, Location};
 use crate::vocabulary::close::may_close;
 use crate::vocabulary::content::{Denial, Message, Reply};
 use crate::vocabulary::id::{SessionId, ShardId};
@@ -27,6 +27,10 @@ use tokio::sync::oneshot;
 pub struct Handle {
     pub(super) core: Arc<HandleCore>,
     pub(super) home: ShardId,
+    /// Whether commands about a session go to `home`, which passes them on: those of a session's
+    /// handlers on a shard that has adopted the session. They and the handlers' outcomes then take
+    /// the same way.
+    asks_home: bool,
 }
 
 /// The state shared by all handles of one gateway.
@@ -46,7 +50,11 @@ pub(crate) struct HandleCore {
 
 impl Handle {
     pub(crate) fn new(core: Arc<HandleCore>, home: ShardId) -> Self {
-        Self { core, home }
+        Self {
+            core,
+            home,
+            asks_home: false,
+        }
     }
 
     /// Creates a handle for a thread that is not a shard's. Each one publishes through the next
@@ -70,6 +78,14 @@ impl Handle {
     pub fn route(&self, path: &str) -> Option<RouteHandle> {
         let index = self.core.routes.iter().position(|info| info.path == path)?;
         Some(self.route_at(index))
+    }
+
+    /// Returns a handle for the handlers of a session that its shard has adopted.
+    pub(crate) fn for_adopted(&self) -> Self {
+        Self {
+            asks_home: true,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn route_at(&self, index: usize) -> RouteHandle {
@@ -244,8 +260,10 @@ impl Handle {
         session: PublicId,
         act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
-        match self.shard_of(session) {
-            Some(shard) => self.enqueue_change(shard, on_found(session, act)),
+        match self.first_shard(session) {
+            Some(shard) => self.enqueue_change(shard, move |shard, reply| {
+                run_at(shard, session, act, reply, Pass::First);
+            }),
             None => Pending::failed(HandleError::NoSession),
         }
     }
@@ -256,13 +274,22 @@ impl Handle {
         session: PublicId,
         act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>) + Send + 'static,
     ) -> Pending<T> {
-        match self.shard_of(session) {
-            Some(shard) => self.enqueue(shard, on_found(session, act)),
+        match self.first_shard(session) {
+            Some(shard) => self.enqueue(shard, move |shard, reply| {
+                run_at(shard, session, act, reply, Pass::First);
+            }),
             None => Pending::failed(HandleError::NoSession),
         }
     }
 
-    /// Returns the shard of a session; `None` if this gateway did not issue the id.
+    /// Returns the shard to which commands about a session go; `None` if this gateway did not issue
+    /// the id.
+    fn first_shard(&self, id: PublicId) -> Option<ShardId> {
+        let shard = self.shard_of(id)?;
+        Some(if self.asks_home { self.home } else { shard })
+    }
+
+    /// Returns the shard on which a session opened; `None` if this gateway did not issue the id.
     pub(crate) fn shard_of(&self, id: PublicId) -> Option<ShardId> {
         self.session_of(id).map(SessionId::shard)
     }
@@ -344,14 +371,22 @@ impl Handle {
     }
 }
 
-/// Wraps `act` so that it runs if the session exists, and replies [`HandleError::NoSession`] if
-/// not.
-fn on_found<T>(
+/// Runs `act` if the session exists, on the session's shard, and replies
+/// [`HandleError::NoSession`] if not.
+fn run_at<T: Send + 'static>(
+    shard: &mut dyn ShardCommands,
     session: PublicId,
-    act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>),
-) -> impl FnOnce(&mut dyn ShardCommands, ReplyTo<T>) {
-    move |shard, reply| match shard.find(session) {
-        Some(id) => act(shard, id, reply),
-        None => reply.send(Err(HandleError::NoSession)),
+    act: impl FnOnce(&mut dyn ShardCommands, SessionId, ReplyTo<T>) + Send + 'static,
+    reply: ReplyTo<T>,
+    pass: Pass,
+) {
+    match shard.locate(session) {
+        Some((id, Location::Here(_))) => act(shard, id, reply),
+        Some((id, Location::There(to))) if pass == Pass::First => {
+            let pass = Pass::by(shard.shard_id(), id);
+            let command: Command = Box::new(move |shard| run_at(shard, session, act, reply, pass));
+            shard.forward(to, command);
+        }
+        Some(_) | None => reply.send(Err(HandleError::NoSession)),
     }
 }

@@ -67,7 +67,8 @@ pub(crate) use access_rules::{Permission, ValidateFn};
 pub(crate) use admission::Admitted;
 pub(crate) use chain::Registered;
 pub(crate) use commands::{
-    CommandQueues, NamesOf, ReplyTo, SessionsOf, ShardCommands, SharedValue,
+    ClientAction, Command, CommandQueues, NamesOf, Pass, ReplyTo, SessionResponse, SessionsOf,
+    ShardCommands, SharedValue,
 };
 pub(crate) use context::CloseRequest;
 pub(crate) use handle::HandleCore;

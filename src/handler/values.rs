@@ -67,6 +67,11 @@ impl Values {
         Some(value.downcast().expect("stored under its type"))
     }
 
+    /// Returns whether there are no values.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.own.borrow().is_empty() && self.shared.borrow().is_empty()
+    }
+
     pub(crate) fn shared_by_type(&self, of_type: TypeId) -> Option<Arc<dyn Any + Send + Sync>> {
         self.shared.borrow().get(&of_type).cloned()
     }

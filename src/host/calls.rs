@@ -5,12 +5,13 @@
 
 use super::Host;
 use crate::handler::{
-    Admitted, CallChain, CloseRequest, Context, Guarded, Joining, Label, LocalFuture, Next,
-    Registered, Session, SessionFn, SessionState, ShardCommands as _, ValidateFn, Watch,
+    Admitted, CallChain, CloseRequest, Context, Guarded, Joining, Label, LocalFuture, Next, Pass,
+    Registered, Session, SessionFn, SessionResponse, SessionState, ShardCommands, ValidateFn,
+    Watch,
 };
 use crate::logging::limited;
 use crate::runtime::panic::Panicked;
-use crate::shard::{HostRequest, HostRequestKind, HostResponse, OwnedCall};
+use crate::shard::{HostRequest, HostRequestKind, HostResponse, Location, OwnedCall};
 use crate::vocabulary::content::{Cause, Correlation, Failure, Outcome, Reply};
 use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::metrics::RejectionKind;
@@ -83,7 +84,7 @@ impl Host {
                 event,
                 correlation,
             };
-            host.respond(session, &response);
+            host.finish(session, response);
             if let Some(tasks) = tasks {
                 tasks.end(host);
             }
@@ -171,13 +172,13 @@ impl Host {
         match future.as_mut().poll(&mut cx) {
             Poll::Pending => self.spawn(future, move |host, call_result| {
                 done(host, call_result);
-                host.resume(session.connection());
+                host.resume_session(session);
             }),
             Poll::Ready(call_result) if self.handle.commands().has_commands(self.id) => {
                 // Commands that its handlers issued run first.
                 self.finish_behind(move |host| {
                     done(host, call_result);
-                    host.resume(session.connection());
+                    host.resume_session(session);
                 });
             }
             Poll::Ready(call_result) => done(self, call_result),
@@ -191,17 +192,64 @@ impl Host {
             correlation,
             close_request,
         } = call_result;
-        if let (Outcome::Denied(denial), Some(state)) = (&outcome, self.state_of(session))
-            && !state.take_denial()
+        let response = SessionResponse {
+            greeting: None,
+            response: HostResponse::Call {
+                outcome,
+                correlation,
+            },
+            close_request,
+        };
+        self.respond(session, response, Pass::First);
+    }
+
+    /// Applies a response, or passes it on to the shard of its session.
+    pub(super) fn respond(&mut self, session: SessionId, response: SessionResponse, pass: Pass) {
+        let id = match self.shard.locate(session) {
+            Some(Location::Here(id)) => id,
+            Some(Location::There(to)) if pass == Pass::First => {
+                let pass = Pass::by(self.id, session);
+                let command = move |shard: &mut dyn ShardCommands| {
+                    shard.respond_here(session, response, pass);
+                };
+                self.pass_on(to, Box::new(command));
+                return;
+            }
+            Some(Location::There(_)) | None => return,
+        };
+        let SessionResponse {
+            greeting,
+            response,
+            close_request,
+        } = response;
+        if let HostResponse::Call {
+            outcome: Outcome::Denied(denial),
+            ..
+        } = &response
+            && self
+                .state_of(session)
+                .is_some_and(|state| !state.take_denial())
         {
             self.reject(session, RejectionKind::Command, denial.label());
         }
-        let response = HostResponse::Call {
-            outcome,
-            correlation,
-        };
+        if let Some((correlation, outcome)) = greeting {
+            self.shard.enqueue_outcome(id, &correlation, &outcome);
+        }
         self.shard.handle_host_response(session, &response);
-        self.close_behind(session, close_request);
+        if let Some((code, reason)) = close_request {
+            self.close(session, code, &reason);
+        }
+    }
+
+    /// Applies a response and resumes the session's input.
+    pub(super) fn finish(&mut self, session: SessionId, response: HostResponse) {
+        let response = SessionResponse {
+            greeting: None,
+            response,
+            close_request: None,
+        };
+        self.respond(session, response, Pass::First);
+        self.resume_session(session);
     }
 
     /// Runs `then` after the commands queued so far.
@@ -337,19 +385,17 @@ impl Host {
             }
         });
         self.spawn(future, move |host, opened| {
-            let close_request = opened.and_then(|call_result| {
-                let connection = session.connection();
-                host.shard.enqueue_outcome(
-                    connection,
-                    &call_result.correlation,
-                    &call_result.outcome,
-                );
-                call_result.close_request
-            });
-            host.shard
-                .handle_host_response(session, &HostResponse::Opened);
-            host.close_behind(session, close_request);
-            host.resume(session.connection());
+            let (greeting, close_request) = match opened {
+                Some(it) => (Some((it.correlation, it.outcome)), it.close_request),
+                None => (None, None),
+            };
+            let response = SessionResponse {
+                greeting,
+                response: HostResponse::Opened,
+                close_request,
+            };
+            host.respond(session, response, Pass::First);
+            host.resume_session(session);
             tasks.end(host);
         });
     }
@@ -358,7 +404,8 @@ impl Host {
     pub(super) fn process_ended_sessions(&mut self) {
         self.pass_events(None);
         while let Some(session) = self.shard.poll_ended() {
-            let slot = session.connection().index();
+            let id = self.shard.find_session(session);
+            let slot = id.expect("its socket is not closed yet").index();
             let state = self.sessions.get_mut(slot).and_then(Option::take);
             let Some(state) = state else { continue };
             assert_eq!(state.session, session, "one at a time in a slot");
@@ -413,22 +460,10 @@ impl Host {
         }));
     }
 
-    /// Gives a response to the shard and resumes the session's input.
-    pub(super) fn respond(&mut self, session: SessionId, response: &HostResponse) {
-        self.shard.handle_host_response(session, response);
-        self.resume(session.connection());
-    }
-
-    /// Closes a session behind its reply, if a handler asked for that. Later input is not read.
-    fn close_behind(&mut self, session: SessionId, close_request: Option<CloseRequest>) {
-        if let Some((code, reason)) = close_request {
-            self.close(session, code, &reason);
-        }
-    }
-
     /// Returns a session's state; `None` if it has ended or its route has no handlers.
     pub(super) fn state_of(&self, session: SessionId) -> Option<Rc<SessionState>> {
-        let state = self.sessions.get(session.connection().index())?.as_ref()?;
+        let id = self.shard.find_session(session)?;
+        let state = self.sessions.get(id.index())?.as_ref()?;
         (state.session == session).then(|| Rc::clone(state))
     }
 }

@@ -4,9 +4,9 @@
 //! A handler's operations in a client's name need that client's permission; its own do not.
 
 use super::Host;
-use crate::handler::{HandleError, ReplyTo, SessionState};
-use crate::shard::{ClientError, HostResponse, OwnedPublish};
-use crate::vocabulary::content::{Correlation, Reply};
+use crate::handler::{ClientAction, HandleError, Pass, ReplyTo, SessionState};
+use crate::shard::{ClientError, HostResponse, Location, OwnedPublish};
+use crate::vocabulary::content::{Correlation, Denial, Reply};
 use crate::vocabulary::id::SessionId;
 use std::rc::Rc;
 
@@ -35,7 +35,7 @@ impl Host {
                 allowed,
                 correlation,
             };
-            host.respond(session, &response);
+            host.finish(session, response);
         });
     }
 
@@ -67,7 +67,7 @@ impl Host {
                 publish,
                 correlation,
             };
-            host.respond(session, &response);
+            host.finish(session, response);
             host.process_ended_sessions();
         });
     }
@@ -80,30 +80,28 @@ impl Host {
         channel: Box<str>,
         reply: ReplyTo<Reply>,
     ) {
-        let id = state.session.connection();
-        let joined = self.shard.join_as_client(id, &channel, None);
+        let session = state.session;
+        let joined = self.try_join(session, &channel, None);
         if joined != Err(ClientError::AskHost) {
-            let result = self.client_result(state.session, joined);
+            let result = self.client_result(session, joined);
             reply.send(result.map(|()| Reply::default()));
             return;
         }
         let namespace = self.settings.routes[state.route.index()].namespace;
         let validator = self.registry.join_validator(namespace, &channel);
-        let session = state.session;
-        let finish = move |host: &mut Self, allowed: Option<Reply>, channel: &str| {
-            let is_allowed = allowed.is_some();
-            let joined = host.shard.join_as_client(id, channel, Some(is_allowed));
-            let result = host.client_result(session, joined);
-            reply.send(result.map(|()| allowed.unwrap_or_default()));
+        let action = move |allowed, channel| ClientAction::Join {
+            channel,
+            allowed,
+            reply,
         };
         match validator {
             Some(validator) => {
                 let subject = (channel.clone(), 0);
                 self.authorize(state, validator, subject, move |host, allowed| {
-                    finish(host, allowed, &channel);
+                    host.end_client_action(session, action(allowed, channel), Pass::First);
                 });
             }
-            None => finish(self, None, &channel),
+            None => self.end_client_action(session, action(None, channel), Pass::First),
         }
     }
 
@@ -124,18 +122,72 @@ impl Host {
         }
         let namespace = self.settings.routes[state.route.index()].namespace;
         let validator = self.registry.publish_validator(namespace, &channel);
-        let finish = move |host: &mut Self, is_allowed: bool, channel: &str| {
-            let published = host.try_publish(session, channel, &publish, Some(is_allowed));
-            reply.send(host.client_result(session, published));
+        let action = move |is_allowed, channel| ClientAction::Publish {
+            channel,
+            publish,
+            is_allowed,
+            reply,
         };
         match validator {
             Some(validator) => {
                 let subject = (channel.clone(), 0);
                 self.authorize(state, validator, subject, move |host, allowed| {
-                    finish(host, allowed.is_some(), &channel);
+                    let action = action(allowed.is_some(), channel);
+                    host.end_client_action(session, action, Pass::First);
                 });
             }
-            None => finish(self, false, &channel),
+            None => self.end_client_action(session, action(false, channel), Pass::First),
+        }
+    }
+
+    /// Ends an action on which its channel's rule has decided, on the shard of its session.
+    pub(super) fn end_client_action(
+        &mut self,
+        session: SessionId,
+        action: ClientAction,
+        pass: Pass,
+    ) {
+        if let Some(Location::There(to)) = self.shard.locate(session)
+            && pass == Pass::First
+        {
+            let pass = Pass::by(self.id, session);
+            self.pass_on(
+                to,
+                Box::new(move |shard| shard.end_action(session, action, pass)),
+            );
+            return;
+        }
+        match action {
+            ClientAction::Join {
+                channel,
+                allowed,
+                reply,
+            } => {
+                let joined = self.try_join(session, &channel, Some(allowed.is_some()));
+                let result = self.client_result(session, joined);
+                reply.send(result.map(|()| allowed.unwrap_or_default()));
+            }
+            ClientAction::Publish {
+                channel,
+                publish,
+                is_allowed,
+                reply,
+            } => {
+                let published = self.try_publish(session, &channel, &publish, Some(is_allowed));
+                reply.send(self.client_result(session, published));
+            }
+        }
+    }
+
+    fn try_join(
+        &mut self,
+        session: SessionId,
+        channel: &str,
+        allowed: Option<bool>,
+    ) -> Result<(), ClientError> {
+        match self.shard.find_session(session) {
+            Some(id) => self.shard.join_as_client(id, channel, allowed),
+            None => Err(ClientError::Denied(Denial::NoSuchChannel)),
         }
     }
 
@@ -146,8 +198,10 @@ impl Host {
         publish: &OwnedPublish,
         allowed: Option<bool>,
     ) -> Result<(), ClientError> {
-        let (id, content) = (session.connection(), publish.message.borrow());
-        let to_others = publish.to_others;
+        let Some(id) = self.shard.find_session(session) else {
+            return Err(ClientError::Denied(Denial::NotJoined));
+        };
+        let (content, to_others) = (publish.message.borrow(), publish.to_others);
         let published = self
             .shard
             .publish_as_client(id, channel, &content, to_others, allowed);
@@ -165,7 +219,7 @@ impl Host {
         match result {
             Ok(()) => Ok(()),
             Err(ClientError::BadEvent(why)) => Err(HandleError::BadEvent(why)),
-            Err(ClientError::Denied(_)) if !self.shard.is_open(session.connection()) => {
+            Err(ClientError::Denied(_)) if !self.is_open_here(session) => {
                 Err(HandleError::NoSession)
             }
             Err(ClientError::Denied(denial)) => {
@@ -176,5 +230,10 @@ impl Host {
             }
             Err(ClientError::AskHost) => unreachable!("the host has decided"),
         }
+    }
+
+    fn is_open_here(&self, session: SessionId) -> bool {
+        let id = self.shard.find_session(session);
+        id.is_some_and(|id| self.shard.is_open(id))
     }
 }

@@ -3,10 +3,11 @@
 use super::Host;
 use super::pushes::{TotalReceiver, TotalSum};
 use crate::handler::{
-    HandleError, NameCounts, NamesOf, ReplyTo, SessionInfo, SessionsOf, ShardCommands, SharedValue,
+    ClientAction, Command, HandleError, NameCounts, NamesOf, Pass, ReplyTo, SessionInfo,
+    SessionResponse, SessionsOf, ShardCommands, SharedValue,
 };
 use crate::shard::message::DropTarget;
-use crate::shard::{JoinResult, OwnedPublish};
+use crate::shard::{JoinResult, Location, OwnedPublish};
 use crate::vocabulary::content::{Message, Reply};
 use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
 use crate::vocabulary::metrics::Counters;
@@ -18,16 +19,33 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 impl ShardCommands for Host {
-    fn find(&self, session: PublicId) -> Option<SessionId> {
-        let id = self.shard.find(session)?;
-        Some(SessionId::new(self.id, id))
+    fn locate(&self, session: PublicId) -> Option<(SessionId, Location)> {
+        self.shard.locate_public(session)
+    }
+
+    fn forward(&mut self, to: ShardId, command: Command) {
+        self.pass_on(to, command);
+    }
+
+    fn handle_sent_before(&mut self) {
+        self.handle_messages_so_far();
+    }
+
+    fn respond_here(&mut self, session: SessionId, response: SessionResponse, pass: Pass) {
+        self.respond(session, response, pass);
+        self.resume_session(session);
+    }
+
+    fn end_action(&mut self, session: SessionId, action: ClientAction, pass: Pass) {
+        self.end_client_action(session, action, pass);
     }
 
     fn publish(&mut self, audience: &OwnedAudience, message: &Message, reply: ReplyTo<u64>) {
         let mut is_counted_here = !reply.is_awaited();
         if let OwnedAudience::Session(session) = audience {
             is_counted_here = true;
-            let route = self.shard.route_of(session.connection());
+            let id = self.shard.find_session(*session);
+            let route = id.and_then(|id| self.shard.route_of(id));
             let route = route.map(|route| &self.settings.routes[usize::from(route)]);
             let checked = route.map_or(Ok(()), |route| route.dialect.check_event(&message.event));
             if let Err(why) = checked {
@@ -50,21 +68,26 @@ impl ShardCommands for Host {
     }
 
     fn join(&mut self, session: SessionId, channel: &str) -> JoinResult {
-        self.shard.join(session.connection(), channel)
+        match self.shard.find_session(session) {
+            Some(id) => self.shard.join(id, channel),
+            None => JoinResult::Invalid,
+        }
     }
 
     fn leave(&mut self, session: SessionId, channel: &str) -> bool {
-        self.shard.leave_channel(session.connection(), channel)
+        let id = self.shard.find_session(session);
+        id.is_some_and(|id| self.shard.leave_channel(id, channel))
     }
 
     fn close(&mut self, session: SessionId, code: u16, reason: &str) {
-        self.shard
-            .close_session_with(session.connection(), code, reason);
+        if let Some(id) = self.shard.find_session(session) {
+            self.shard.close_session_with(id, code, reason);
+        }
         self.process_ended_sessions();
     }
 
     fn session_info(&self, session: SessionId) -> Option<SessionInfo> {
-        self.info_of(session.connection())
+        self.info_of(self.shard.find_session(session)?)
     }
 
     fn shared_values(&self, route: u16, of_type: TypeId) -> Vec<(PublicId, SharedValue)> {
@@ -234,7 +257,7 @@ impl Host {
         let route = self.handle.routes().get(route)?;
         let statistics = self.shard.statistics(id)?;
         let opened_ms = statistics.opened.begins_at_ms();
-        let state = self.state_of(SessionId::new(self.id, id));
+        let state = self.state_of(self.shard.session_id(id));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Some(SessionInfo {
             id: self.shard.public_id(id)?,

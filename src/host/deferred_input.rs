@@ -2,7 +2,7 @@
 
 use super::Host;
 use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::id::ConnectionId;
+use crate::vocabulary::id::{ConnectionId, SessionId};
 
 /// Input of a session that waits for a response.
 #[derive(Debug)]
@@ -23,6 +23,19 @@ impl DeferredInput {
             read: 0,
             ended: false,
         }
+    }
+
+    /// Creates the deferred input of an adopted session.
+    pub(super) fn adopted(id: ConnectionId, bytes: &[u8], ended: bool) -> Self {
+        Self {
+            ended,
+            ..Self::new(id, bytes)
+        }
+    }
+
+    /// Returns the bytes that the session has not read.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.bytes[self.read..]
     }
 
     /// Returns the bytes of memory used. Counts the struct twice, since a map's nodes may be half
@@ -53,15 +66,20 @@ impl Host {
         } else {
             let at = self.feed(id, bytes);
             if at < bytes.len() {
-                let deferred = DeferredInput::new(id, &bytes[at..]);
-                self.deferred_bytes += deferred.input_bytes();
-                let before = self.deferred.insert(id.slot(), deferred);
-                assert!(before.is_none(), "the slot had no deferred input");
-                self.readings.push_back((id, false));
+                self.insert_deferred(DeferredInput::new(id, &bytes[at..]));
             }
         }
         self.enforce_deferred_limit(id);
         self.enforce_partial_limit();
+    }
+
+    /// Keeps a session's input and pauses its socket.
+    pub(super) fn insert_deferred(&mut self, deferred: DeferredInput) {
+        let id = deferred.id;
+        self.deferred_bytes += deferred.input_bytes();
+        let before = self.deferred.insert(id.slot(), deferred);
+        assert!(before.is_none(), "the slot had no deferred input");
+        self.readings.push_back((id, false));
     }
 
     /// Hands bytes to a session until it must wait; returns the number of bytes that it has read.
@@ -112,6 +130,13 @@ impl Host {
         }
     }
 
+    /// Hands a session its deferred input as [`Host::resume`] does, if it is on this shard.
+    pub(super) fn resume_session(&mut self, session: SessionId) {
+        if let Some(id) = self.shard.find_session(session) {
+            self.resume(id);
+        }
+    }
+
     /// Resumes all sessions with deferred input, if calls have ended that made sessions wait;
     /// returns the number of sessions.
     pub(super) fn resume_all(&mut self) -> usize {
@@ -137,7 +162,7 @@ impl Host {
         let state = self.sessions.get(id.index()).and_then(Option::as_ref);
         state.is_some_and(|state| {
             let route = &self.settings.routes[state.route.index()];
-            state.session.connection() == id
+            state.session == self.shard.session_id(id)
                 && (state.calls_bytes.get() >= route.message_bytes_max || self.is_overloaded())
         })
     }

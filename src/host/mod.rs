@@ -10,6 +10,7 @@ mod clients;
 mod commands;
 mod deferred_input;
 mod events;
+mod export;
 mod pushes;
 mod reports;
 mod requests;
@@ -19,6 +20,7 @@ mod time;
 mod upgrades;
 
 use self::deferred_input::DeferredInput;
+pub use self::export::{HandlersExport, HostedSession};
 use self::pushes::TotalReceiver;
 pub(crate) use self::stopping::Pace;
 pub use self::time::Moment;
@@ -372,6 +374,15 @@ impl Host {
             count += 1;
         }
         count
+    }
+
+    /// Handles the messages that are there now: other shards may keep sending.
+    fn handle_messages_so_far(&mut self) {
+        let mut left = self.mailbox.exchange().inbox(self.id).messages_count();
+        while left > 0 {
+            let count = self.handle_messages();
+            left = left.saturating_sub(count.max(1));
+        }
     }
 
     /// Sends the shard's messages to other shards and wakes them.

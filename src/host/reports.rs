@@ -41,7 +41,12 @@ impl Host {
         rejected: RejectionKind,
         reason: &'static str,
     ) {
-        self.shard.reject(session.connection(), rejected, reason);
+        // Of a session that has ended, its first connection, which is gone, is as good.
+        let id = self.shard.find_session(session);
+        if let Some(id) = id.or_else(|| (session.shard() == self.id).then(|| session.connection()))
+        {
+            self.shard.reject(id, rejected, reason);
+        }
     }
 
     /// Logs an event, if it is an end or a rejection.

@@ -53,12 +53,7 @@ impl Host {
     /// Delivers messages from other shards, then begins to close the sessions.
     pub(crate) fn begin_drain(&mut self, pace: Pace) {
         self.commands_before_stop = 0; // commands that found no room in time are dropped
-        // Only the messages that are there now: other shards may keep sending.
-        let mut left = self.mailbox.exchange().inbox(self.id).messages_count();
-        while left > 0 {
-            let count = self.handle_messages();
-            left = left.saturating_sub(count.max(1));
-        }
+        self.handle_messages_so_far();
         self.shard.drain(pace.at_once, pace.over);
         self.process_ended_sessions();
     }

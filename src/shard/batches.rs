@@ -246,6 +246,29 @@ impl Batches {
         }
     }
 
+    /// Copies bytes of frames that end at `ends` into a sealed batch. The caller retains that batch.
+    pub fn put_sealed(&mut self, bytes: &[u8], ends: &[u32]) -> Span {
+        assert_eq!(ends.last(), Some(&offset(bytes.len())));
+        let index = self.gathering_with_room_for(bytes.len(), &[]);
+        let target = &mut self.entries[index as usize];
+        let start = offset(target.bytes.len());
+        target.bytes.extend_from_slice(bytes);
+        target.ends.extend(ends.iter().map(|end| start + end));
+        Span {
+            batch: index,
+            start,
+            len: offset(bytes.len()),
+        }
+    }
+
+    /// Returns the ends of a span's frames, as offsets in the span.
+    pub fn frame_ends(&self, span: Span) -> impl Iterator<Item = u32> {
+        let ends = &self.entries[span.batch as usize].ends;
+        let inside = ends[ends.partition_point(|&end| end <= span.start)..].iter();
+        let inside = inside.take_while(move |&&end| end <= span.end());
+        inside.map(move |end| end - span.start)
+    }
+
     /// Returns the memory of all batches in use, in bytes of capacity.
     #[must_use]
     pub fn bytes_held(&self) -> usize {

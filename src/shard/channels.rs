@@ -237,6 +237,23 @@ impl Channels {
             .is_some_and(|channel| self.find_membership(slot, channel).is_some())
     }
 
+    /// Returns the channels of `slot` in the order of joining, each with the number of publications
+    /// that were dropped for it.
+    pub fn memberships_of_slot(&self, slot: u32) -> impl Iterator<Item = (&[u8], u32)> {
+        let memberships = self.memberships_of(slot);
+        memberships.map(|it| (&*self.entries[it.channel as usize].name, it.dropped))
+    }
+
+    /// Sets the number of publications that were dropped for the channel that `slot` joined last.
+    ///
+    /// # Panics
+    ///
+    /// If it is on none.
+    pub fn set_dropped_of_last(&mut self, slot: u32, dropped: u32) {
+        let last = self.of(slot).last;
+        self.memberships[last as usize].dropped = dropped;
+    }
+
     /// Returns the names of the channels of `slot`, in the order of joining.
     pub fn of_slot(&self, slot: u32) -> impl Iterator<Item = &[u8]> {
         self.memberships_of(slot)

@@ -10,7 +10,7 @@ use super::host_request::{HostRequest, HostRequestKind, OwnedPublish};
 use super::settings::AccessDecision;
 use crate::dialect::{Publish, Request};
 use crate::vocabulary::content::{Content, Correlation, Denial, Failure, Message, Outcome, Reply};
-use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::metrics::RejectionKind;
 use crate::vocabulary::publication::Audience;
 
@@ -119,7 +119,7 @@ impl Shard {
             from: name.as_deref().unwrap_or(content.from),
             ..*content
         };
-        let except = [SessionId::new(self.id, id)];
+        let except = [self.session_id(id)];
         let audience = Audience::Channel {
             namespace,
             name: channel.as_bytes(),
@@ -243,10 +243,11 @@ impl Shard {
 
     /// Enqueues a request to the host. The session's input waits for the response.
     pub(super) fn ask_host(&mut self, id: ConnectionId, kind: HostRequestKind) {
+        let session = self.session_id(id);
         let connection = self.connections.get_mut(id).expect("just seen");
         connection.flags.set(ConnectionFlags::WAITING, true);
         self.host_requests.push_back(HostRequest {
-            session: SessionId::new(self.id, id),
+            session,
             route: connection.route,
             kind,
         });

@@ -4,7 +4,7 @@ use super::connection::{ConnectionFlags, Phase};
 use super::core::{CloseStep, Shard};
 use super::partial_messages::partial_bytes_of;
 use crate::vocabulary::close::CloseCause;
-use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::id::ConnectionId;
 
 impl Shard {
     /// Closes a session. Does nothing if it is not open.
@@ -141,7 +141,7 @@ impl Shard {
         self.host_bytes.release(id.slot());
         self.release_claim(id);
         if self.settings.routes[route].observes_ends {
-            self.ended.push_back(SessionId::new(self.id, id));
+            self.ended.push_back(self.session_id(id));
         }
         self.sessions_count -= 1;
         self.counters.count_end(end);

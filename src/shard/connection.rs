@@ -83,7 +83,7 @@ impl Connection {
             encoding: EncodingId(0),
             calls_in_flight: 0,
             phase: Phase::Http(HttpPhase::Head),
-            flags: ConnectionFlags(0),
+            flags: ConnectionFlags::NONE,
         }
     }
 
@@ -163,6 +163,7 @@ impl Connection {
 }
 
 impl ConnectionFlags {
+    pub(super) const NONE: Self = Self(0);
     /// The peer has ended its input.
     pub(super) const PEER_ENDED: Self = Self(1);
     /// A host request is open whose response must precede the next message.

@@ -4,8 +4,12 @@
 //! copy of the old [`ConnectionId`] (in a completion, a host request, a waiting HTTP request)
 //! misses from then on, at the cost of one compare. Id and connection share a cache line, since a
 //! lookup needs both.
+//!
+//! A session is named by the connection that it opened on, and keeps that name when it moves to
+//! another connection (`moves.rs`). The table finds such sessions by a map that is empty otherwise.
 
-use crate::vocabulary::id::{ConnectionId, SLOTS_MAX};
+use crate::vocabulary::id::{ConnectionId, SLOTS_MAX, SessionId, ShardId};
+use std::collections::BTreeMap;
 
 /// The connections of one shard, by [`ConnectionId`]. Lookups take constant time.
 ///
@@ -13,11 +17,16 @@ use crate::vocabulary::id::{ConnectionId, SLOTS_MAX};
 ///
 /// - `entries[slot].id` is the id of the connection now in `slot`, or of the next one.
 /// - `free` contains the slots without a connection, each once.
+/// - `names` has the names of the adopted sessions and no others, each with its connection's slot.
 #[derive(Debug)]
 pub struct ConnectionTable<C> {
     /// One per slot ever used. Never shrinks: a forgotten generation could be issued twice.
     entries: Vec<Entry<C>>,
     free: Vec<u32>,
+    /// The connections of sessions that opened on another connection.
+    adopted: BTreeMap<SessionId, ConnectionId>,
+    /// By slot: the names of those sessions.
+    names: BTreeMap<u32, SessionId>,
 }
 
 #[derive(Debug)]
@@ -41,6 +50,8 @@ impl<C> ConnectionTable<C> {
         Self {
             entries: Vec::new(),
             free: Vec::new(),
+            adopted: BTreeMap::new(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -101,6 +112,50 @@ impl<C> ConnectionTable<C> {
         entry.connection.as_ref()
     }
 
+    /// Returns the connection of a session, if this is the table of `shard` and the session is
+    /// there; `None` if not.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, shard: ShardId, session: SessionId) -> Option<ConnectionId> {
+        let id = session.connection();
+        if session.shard() == shard && self.get(id).is_some() {
+            return Some(id);
+        }
+        if self.adopted.is_empty() {
+            return None;
+        }
+        self.adopted.get(&session).copied()
+    }
+
+    /// Returns the name of the session on a connection of `shard`.
+    #[must_use]
+    #[inline]
+    pub fn session(&self, shard: ShardId, id: ConnectionId) -> SessionId {
+        if self.names.is_empty() {
+            return SessionId::new(shard, id);
+        }
+        let adopted = self.names.get(&id.slot()).copied();
+        adopted.unwrap_or_else(|| SessionId::new(shard, id))
+    }
+
+    /// Makes `session`, which opened on another connection, the session on `id`.
+    pub fn adopt(&mut self, id: ConnectionId, session: SessionId) {
+        self.adopted.insert(session, id);
+        let before = self.names.insert(id.slot(), session);
+        assert!(before.is_none(), "a connection has one session");
+    }
+
+    /// Forgets that the session on `id` opened on another connection. Returns its name; `None` if it
+    /// opened on this one.
+    pub fn disown(&mut self, id: ConnectionId) -> Option<SessionId> {
+        let session = self.names.remove(&id.slot())?;
+        // It may have moved to another connection of this table.
+        if self.adopted.get(&session) == Some(&id) {
+            self.adopted.remove(&session);
+        }
+        Some(session)
+    }
+
     /// Returns all slots.
     #[inline]
     pub fn slots_mut(&mut self) -> SlotsMut<'_, C> {
@@ -155,6 +210,11 @@ impl<C> ConnectionTable<C> {
         let is_free = |slot: &usize| self.entries[*slot].connection.is_none();
         let vacant = (0..self.entries.len()).filter(is_free);
         assert!(vacant.eq(free.iter().map(|&slot| slot as usize)));
+        assert_eq!(self.adopted.len(), self.names.len());
+        for (session, &id) in &self.adopted {
+            assert_eq!(self.names.get(&id.slot()), Some(session));
+            assert!(self.get(id).is_some(), "{session} is on a connection");
+        }
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Shard {
     /// By slot: the unacknowledged bytes measured when the last close grace of a closing connection
     /// ended.
     pub(super) unacknowledged: BTreeMap<u32, u32>,
+    /// Sessions that opened here and are on another shard.
+    pub(super) away: BTreeMap<SessionId, ShardId>,
     /// The sessions that remain to be closed by a drain; `None` if none is in progress.
     pub(super) drain: Option<Box<Drain>>,
     pub(super) sessions_count: usize,
@@ -201,6 +203,7 @@ impl Shard {
             slots: Vec::new(),
             slow: VecDeque::new(),
             unacknowledged: BTreeMap::new(),
+            away: BTreeMap::new(),
             drain: None,
             sessions_count: 0,
             partial_bytes: 0,
@@ -215,14 +218,19 @@ impl Shard {
             .connections
             .insert(Connection::accepted(self.now))
             .ok()?;
+        self.make_room_for(id);
+        self.counters.connections_accepted += 1;
+        self.schedule(id);
+        Some(id)
+    }
+
+    /// Extends the tables by slot to a new connection's.
+    pub(super) fn make_room_for(&mut self, id: ConnectionId) {
         if self.partial_messages.len() <= id.index() {
             self.partial_messages.resize_with(id.index() + 1, || None);
             self.profiles
                 .resize_with(id.index() + 1, SessionProfile::default);
         }
-        self.counters.connections_accepted += 1;
-        self.schedule(id);
-        Some(id)
     }
 
     /// Turns a connection into a session of `route`, after its upgrade request was accepted.
@@ -355,19 +363,15 @@ impl Shard {
         );
         self.outboxes.clear(&mut connection.outbox);
         self.release_claim(id);
+        self.end_move(id);
     }
 
     /// Applies the host's response to a request. Does nothing if the session has ended since.
-    ///
-    /// # Panics
-    ///
-    /// If `session` belongs to another shard.
     pub fn handle_host_response(&mut self, session: SessionId, response: &HostResponse) {
-        assert_eq!(session.shard(), self.id);
-        let id = session.connection();
-        let Some(connection) = self.connections.get_mut(id) else {
+        let Some(id) = self.find_session(session) else {
             return;
         };
+        let connection = self.connections.get_mut(id).expect("just found");
         if connection.phase != Phase::Open {
             return;
         }

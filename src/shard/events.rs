@@ -271,8 +271,8 @@ impl Shard {
             Audience::Channel {
                 namespace, name, ..
             } => (namespace, name),
-            Audience::Session(session) => match self.connections.get(session.connection()) {
-                Some(_) => (self.namespace_of(session.connection()), b""),
+            Audience::Session(session) => match self.find_session(session) {
+                Some(id) => (self.namespace_of(id), b""),
                 None => return,
             },
         };
@@ -342,7 +342,7 @@ impl Shard {
             return None;
         }
         Some(EventSession {
-            session: SessionId::new(self.id, id),
+            session: self.session_id(id),
             public_id: self.public_id(id)?,
             route: connection.route,
             namespace: self.settings.routes[usize::from(connection.route)].namespace,

@@ -48,7 +48,7 @@ pub(super) struct Claimants {
 }
 
 #[derive(Debug)]
-struct Claimant {
+pub(super) struct Claimant {
     session: SessionId,
     namespace: u16,
     user: Arc<[u8]>,
@@ -88,19 +88,37 @@ impl Claimants {
         assert_eq!(all.sum::<usize>(), self.bytes);
     }
 
+    /// Adds a session that holds its user already.
+    pub(super) fn adopt(&mut self, slot: u32, session: SessionId, namespace: u16, user: &[u8]) {
+        let claimant = Claimant {
+            session,
+            namespace,
+            user: user.into(),
+            state: ClaimState::Granted,
+        };
+        let before = self.insert(slot, claimant);
+        assert!(before.is_none(), "a connection has one claim");
+    }
+
+    /// Returns the user that the session in `slot` holds; `None` if it holds none.
+    pub(super) fn user_of_slot(&self, slot: u32) -> Option<&[u8]> {
+        self.by_slot.get(&slot).map(|claimant| &*claimant.user)
+    }
+
     fn insert(&mut self, slot: u32, claimant: Claimant) -> Option<Claimant> {
         self.bytes += claimant_bytes(&claimant.user);
         self.by_slot.insert(slot, claimant)
     }
 
-    fn remove(&mut self, slot: u32) -> Option<Claimant> {
+    /// Removes the claimant in `slot`. Its home is not told.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Claimant> {
         let claimant = self.by_slot.remove(&slot)?;
         self.bytes -= claimant_bytes(&claimant.user);
         Some(claimant)
     }
 
-    fn find(&mut self, session: SessionId) -> Option<&mut Claimant> {
-        let claimant = self.by_slot.get_mut(&session.connection().slot())?;
+    fn find(&mut self, slot: u32, session: SessionId) -> Option<&mut Claimant> {
+        let claimant = self.by_slot.get_mut(&slot)?;
         (claimant.session == session).then_some(claimant)
     }
 }
@@ -164,6 +182,7 @@ impl Shard {
         while let Some(message) = self.claim_messages.front().cloned() {
             match message.step {
                 ClaimStep::Claim { .. } | ClaimStep::Release => self.decide(&message),
+                // Only a session that holds its user can have moved.
                 ClaimStep::Granted | ClaimStep::Denied { .. } | ClaimStep::NamesLimit => {
                     self.handle_decision(&message);
                 }
@@ -235,11 +254,13 @@ impl Shard {
     /// Applies the home's decision to a connection of this shard.
     fn handle_decision(&mut self, message: &ClaimMessage) {
         // The connection has given up its claim; its release message is on the way to the home.
-        let Some(claimant) = self.claimants.find(message.session) else {
+        let Some(connection) = self.find_session(message.session) else {
+            return;
+        };
+        let Some(claimant) = self.claimants.find(connection.slot(), message.session) else {
             return;
         };
         assert_eq!(claimant.state, ClaimState::Waiting, "decided once");
-        let connection = message.session.connection();
         let outcome = match message.step {
             ClaimStep::Granted => {
                 claimant.state = ClaimState::Granted;
@@ -263,8 +284,12 @@ impl Shard {
 
     /// Closes a session of this shard that another one replaces.
     fn evict(&mut self, message: &ClaimMessage) {
-        // The session has ended; its release message is on the way to the home.
-        let Some(claimant) = self.claimants.find(message.session) else {
+        // The session has moved; or it has ended, and its release message is on the way to the home.
+        let Some(id) = self.find_session(message.session) else {
+            self.forward_claim(message);
+            return;
+        };
+        let Some(claimant) = self.claimants.find(id.slot(), message.session) else {
             return;
         };
         assert_eq!(
@@ -272,7 +297,6 @@ impl Shard {
             ClaimState::Granted,
             "only a holder is evicted"
         );
-        let id = message.session.connection();
         let phase = self.connections.get(id).map(|connection| connection.phase);
         if phase == Some(Phase::Open) {
             self.end(id, CloseCause::Replaced); // which also gives up the claim

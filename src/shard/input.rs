@@ -9,7 +9,7 @@ use super::users::BindUserError;
 use crate::dialect::{Call, Framing, Intent, Intents, OnInvalid, ReplyAction};
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Correlation, Denial, Outcome, SessionFacts};
-use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::limits::OUTBOX_BYTES_CEILING;
 use crate::vocabulary::metrics::RejectionKind;
 use crate::ws::{Event, MessageType, Payload};
@@ -159,6 +159,7 @@ impl Shard {
 
     fn call(&mut self, id: ConnectionId, call: Call<'_>) {
         self.report_call(id, &call);
+        let session = self.session_id(id);
         let connection = self.connections.get_mut(id).expect("just seen");
         let route = &self.settings.routes[usize::from(connection.route)];
         let correlation = Correlation {
@@ -173,7 +174,7 @@ impl Shard {
         }
         connection.calls_in_flight += 1;
         self.host_requests.push_back(HostRequest {
-            session: SessionId::new(self.id, id),
+            session,
             route: connection.route,
             kind: HostRequestKind::Call(OwnedCall {
                 correlation,

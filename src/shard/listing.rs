@@ -4,7 +4,7 @@ use super::channels::ListedChannel;
 use super::connection::Phase;
 use super::core::{SessionStatistics, Shard};
 use super::presence::TAP_CHANNEL;
-use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::public_id::PublicId;
 
 impl Shard {
@@ -16,16 +16,15 @@ impl Shard {
             return None;
         }
         let tag = self.profiles[id.index()].tag;
-        Some(self.settings.ids.seal(SessionId::new(self.id, id), tag))
+        Some(self.settings.ids.seal(self.session_id(id), tag))
     }
 
     /// Returns the open session of this shard with a public id; `None` if there is none.
     #[must_use]
     pub fn find(&self, public_id: PublicId) -> Option<ConnectionId> {
         let (session, tag) = self.settings.ids.open(public_id)?;
-        let id = session.connection();
-        let is_found = session.shard() == self.id && self.is_open(id);
-        (is_found && self.profiles[id.index()].tag == tag).then_some(id)
+        let id = self.find_session(session)?;
+        (self.is_open(id) && self.profiles[id.index()].tag == tag).then_some(id)
     }
 
     /// Returns the open sessions in `slot` and later slots, in slot order.

@@ -26,6 +26,13 @@ pub enum MailboxMessage {
         /// `true` for an opened tap, `false` for a closed one.
         more: bool,
     },
+    /// To the shard on which a session opened: where the session is now.
+    Moved {
+        /// The session.
+        session: SessionId,
+        /// The shard that has adopted it; `None` once it has ended.
+        shard: Option<ShardId>,
+    },
     /// Close the sessions of a user.
     Drop {
         /// The sessions to close.
@@ -43,7 +50,7 @@ impl MailboxMessage {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Publication { publication, .. } => publication.bytes(),
-            Self::Claim(_) | Self::Taps { .. } | Self::Drop { .. } => 0,
+            Self::Claim(_) | Self::Taps { .. } | Self::Moved { .. } | Self::Drop { .. } => 0,
         }
     }
 }

@@ -85,7 +85,7 @@ pub(super) struct HostBytes {
 }
 
 impl HostBytes {
-    fn add(&mut self, slot: u32, bytes: usize) {
+    pub(super) fn add(&mut self, slot: u32, bytes: usize) {
         let index = slot as usize;
         if self.of_slot.len() <= index {
             self.of_slot.resize(index + 1, 0);

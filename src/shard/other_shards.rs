@@ -27,6 +27,10 @@ impl Shard {
                 self.count_taps(*namespace, *more);
                 return;
             }
+            MailboxMessage::Moved { session, shard } => {
+                self.note_move(*session, *shard);
+                return;
+            }
         };
         if let Some(count_request) = count_request {
             self.counts.push_back((count_request, count));

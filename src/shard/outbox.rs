@@ -7,6 +7,7 @@
 //! waits, and no frame is split or left half sent, except when a connection is aborted.
 
 use super::batches::{Batches, Span};
+use super::export::PendingBytes;
 
 /// The pending bytes of one session.
 ///
@@ -397,6 +398,41 @@ impl Outboxes {
         spans.clear();
         self.scratch = spans;
         copy.len
+    }
+
+    /// Copies the pending bytes.
+    ///
+    /// # Panics
+    ///
+    /// If a send is in flight.
+    #[must_use]
+    pub fn export(&self, outbox: &Outbox) -> PendingBytes {
+        assert!(!outbox.is_sending(), "a send is in flight");
+        let mut pending = PendingBytes {
+            keeps_first: !outbox.is_empty() && self.kept_frame_len(outbox) > 0,
+            ..PendingBytes::default()
+        };
+        for span in self.spans(outbox) {
+            let base = u32::try_from(pending.bytes.len()).expect("an outbox counts in u32");
+            let ends = self.batches.frame_ends(span);
+            pending.frame_ends.extend(ends.map(|end| base + end));
+            pending.bytes.extend_from_slice(self.batches.bytes(span));
+        }
+        pending
+    }
+
+    /// Creates an outbox with these pending bytes, in one span.
+    pub fn adopt(&mut self, pending: &PendingBytes) -> Outbox {
+        let mut outbox = Outbox::EMPTY;
+        if !pending.bytes.is_empty() {
+            let span = self.batches.put_sealed(&pending.bytes, &pending.frame_ends);
+            self.batches.retain(span.batch);
+            outbox.set_first(span);
+            if pending.keeps_first {
+                outbox.keep_first();
+            }
+        }
+        outbox
     }
 
     /// Frees the buffers kept for reuse, and the node pool if no node is in use.

@@ -290,8 +290,9 @@ impl Shard {
                 }
             }
             Audience::Session(session) => {
-                let id = session.connection();
-                if sessions.get(id).is_some_and(Connection::is_open) {
+                if let Some(id) = sessions.find(self.id, session)
+                    && sessions.get(id).is_some_and(Connection::is_open)
+                {
                     fan_out.enqueue_all(sessions, std::iter::once(id.slot()));
                 }
             }
@@ -373,9 +374,7 @@ pub(super) fn local_slots(
 ) -> SmallVec<[u32; 4]> {
     let mut slots: SmallVec<[u32; 4]> = sessions
         .iter()
-        .filter(|session| session.shard() == shard)
-        .map(|session| session.connection())
-        .filter(|&id| connections.get(id).is_some())
+        .filter_map(|&session| connections.find(shard, session))
         .map(ConnectionId::slot)
         .collect();
     slots.sort_unstable();

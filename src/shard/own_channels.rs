@@ -17,6 +17,7 @@ use super::channels::ChannelIndex;
 use super::core::Shard;
 use super::output::{SlowSlots, local_slots, slots_of, slots_of_everyone};
 use crate::vocabulary::content::{ChannelName, Content};
+use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::publication::{Audience, Publication};
 
 impl Shard {
@@ -69,7 +70,9 @@ impl Shard {
         let routes = &self.settings.routes;
         match *audience {
             Audience::Channel { .. } => false,
-            Audience::Session(session) => self.names_channels(session.connection().slot()),
+            Audience::Session(session) => self
+                .find_session(session)
+                .is_some_and(|id| self.names_channels(id.slot())),
             Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
                 let mut routes = routes.iter().filter(|route| route.namespace == namespace);
                 routes.any(|route| route.dialect.spec().names_channels)
@@ -96,8 +99,8 @@ impl Shard {
                 members.into_iter().flat_map(slots_of).collect()
             }
             Audience::Session(session) => {
-                let id = session.connection();
-                Vec::from_iter(self.is_open(id).then(|| id.slot()))
+                let id = self.find_session(session).filter(|&id| self.is_open(id));
+                Vec::from_iter(id.map(ConnectionId::slot))
             }
             Audience::Everyone { namespace, except } => {
                 let except = local_slots(self.id, &self.connections, except);
@@ -147,7 +150,7 @@ mod tests {
     use crate::shard::hash::HashSeed;
     use crate::shard::settings::RouteFormat;
     use crate::vocabulary::content::Data;
-    use crate::vocabulary::id::{ConnectionId, SessionId, ShardId};
+    use crate::vocabulary::id::{SessionId, ShardId};
     use crate::ws::MessageType;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};

@@ -14,11 +14,11 @@ use crate::ws::{Event, TextCheck};
 /// A message or control frame that has not been received completely.
 #[derive(Debug)]
 pub(super) struct PartialMessage {
-    reader: MessageReader,
+    pub(super) reader: MessageReader,
     /// When its first byte was read, or when reads of the session last resumed.
-    began: Tick,
+    pub(super) began: Tick,
     /// The UTF-8 check of its text, for dialects with `checks_text`.
-    text: TextCheck,
+    pub(super) text: TextCheck,
 }
 
 impl Shard {

@@ -7,7 +7,7 @@ use super::names_budget::{NamesBudget, NamesLimit};
 use crate::dialect::Presence;
 use crate::vocabulary::close::CloseCause;
 use crate::vocabulary::content::{Content, Data, Denial};
-use crate::vocabulary::id::{ConnectionId, SessionId};
+use crate::vocabulary::id::ConnectionId;
 use crate::vocabulary::publication::Audience;
 use rand_core::RngCore;
 use std::sync::Arc;
@@ -165,7 +165,7 @@ impl Shard {
         let audience = Audience::Channel {
             namespace: route.namespace,
             name: channel,
-            except: &[SessionId::new(self.id, id)],
+            except: &[self.session_id(id)],
         };
         self.publish(audience, &content, None);
     }

@@ -117,7 +117,9 @@ impl fmt::Debug for ConnectionId {
 /// +-------------------+---------+-------------------+
 /// ```
 ///
-/// Slot and generation are those of the session's connection.
+/// Slot and generation are those of the connection that the session opened on, and `shard` is that
+/// connection's. A session keeps its id when it moves to another shard, so that its public id, its
+/// claim and everything else that names it stay valid.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct SessionId(NonZeroU64);
 
@@ -129,13 +131,13 @@ impl SessionId {
         Self(NonZeroU64::new(bits).expect("the generation is not zero"))
     }
 
-    /// Returns the shard that owns the session. Only that shard may look it up.
+    /// Returns the shard on which the session opened. It knows where the session is.
     #[must_use]
     pub fn shard(self) -> ShardId {
         ShardId((self.0.get() >> SHARD_SHIFT & SHARD_MASK) as u8)
     }
 
-    /// Returns the session's connection.
+    /// Returns the connection that the session opened on.
     #[must_use]
     pub fn connection(self) -> ConnectionId {
         let bits = self.0.get() & !(SHARD_MASK << SHARD_SHIFT);

@@ -32,7 +32,7 @@ use fastwebsockets::{OpCode, unmask};
 /// - While a frame is open, `head` is empty.
 /// - `partial` is set exactly while it contains bytes of a partial payload.
 /// - Payload bytes of a message are held only while that message is open.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Decoder {
     partial: Option<Box<Partial>>,
     /// Bytes of the open frame's payload that have not been received.
@@ -319,7 +319,7 @@ impl Decoder {
 }
 
 /// The received bytes of incomplete payloads.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Partial {
     message: Vec<u8>,
     /// A control frame may arrive between the fragments of a message.
@@ -327,7 +327,7 @@ struct Partial {
 }
 
 /// The content of a head's first byte.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Frame {
     opcode: OpCode,
     fin: bool,

@@ -3,7 +3,7 @@
 /// The UTF-8 check of one partial message.
 ///
 /// Checked bytes are not checked again, except the first bytes of an incomplete character.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TextCheck {
     /// Number of bytes up to the end of the last complete character.
     checked_bytes: usize,

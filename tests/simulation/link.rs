@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Link {
     pub(crate) shard: usize,
     pub(crate) id: ConnectionId,
+    /// The shards that it was on before, each with the length of its log when the session left.
+    pub(crate) earlier: Vec<(usize, usize)>,
     pub(crate) client: Client,
     pub(crate) history: SessionHistory,
     /// The public id, once the embedder has reported it.

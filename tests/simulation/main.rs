@@ -20,6 +20,7 @@ mod link;
 mod missed;
 mod model;
 mod model_updates;
+mod moves;
 mod scenario;
 mod session_history;
 mod simulator;
@@ -101,6 +102,53 @@ fn no_deadline_fires_early_after_a_long_pause() {
     assert!(all.idle > 0 && all.delivered > 0);
 }
 
+/// Sessions move between shards in the middle of everything: nothing is lost, doubled or reordered,
+/// and claims, exclusions, calls and responses find them.
+#[test]
+fn sessions_that_move_agree_with_the_model() {
+    let moving = |scenario: Scenario| Scenario {
+        has_moves: true,
+        shards: scenario.shards.max(2),
+        ..scenario
+    };
+    let mut all = run_seeds(4_000..4_000 + MOVES_SEEDS, move |prng| {
+        moving(channels_and_users(prng))
+    });
+    all.add(run_seeds(5_000..5_000 + MOVES_SEEDS / 2, move |prng| {
+        moving(faulty(prng))
+    }));
+    all.add(run_all(
+        6_000..6_000 + MOVES_SEEDS / 4,
+        move |prng| moving(taps(prng)),
+        run_taps,
+    ));
+    println!("{all:?}");
+    let moves = all.moves;
+    for (count, what) in [
+        (moves.moved, "moves"),
+        (moves.back, "moves to a shard of before"),
+        (moves.users, "sessions with users"),
+        (moves.channels, "sessions on channels"),
+        (moves.claims, "holders of exclusive users"),
+        (moves.waiting, "sessions that wait for the host"),
+        (moves.calls, "calls in flight"),
+        (moves.deferred, "sessions with deferred input"),
+        (moves.partial, "partial messages"),
+        (moves.outboxes, "outboxes"),
+        (moves.torn, "frames partly taken"),
+        (moves.closing, "closing sessions"),
+        (moves.refused, "sessions without room"),
+        (all.replaced, "sessions replaced"),
+        (all.direct, "messages to one session"),
+        (all.slow, "slow consumers"),
+    ] {
+        assert!(
+            count > 0,
+            "no {what} in any seed: the test covers too little"
+        );
+    }
+}
+
 /// After the end of all sessions with presence and all taps, no state of them remains.
 #[test]
 fn no_tap_remains_after_its_end() {
@@ -128,6 +176,7 @@ fn faulty(prng: &mut Prng) -> Scenario {
         has_channels: false,
         is_quiet: pick(&[0, 0, 1]) > 0,
         has_taps: false,
+        has_moves: false,
     }
 }
 
@@ -150,6 +199,7 @@ fn small_mailboxes(prng: &mut Prng) -> Scenario {
         has_channels: false,
         is_quiet: pick(&[0, 0, 1]) > 0,
         has_taps: false,
+        has_moves: false,
     }
 }
 
@@ -172,6 +222,7 @@ fn channels_and_users(prng: &mut Prng) -> Scenario {
         has_channels: true,
         is_quiet: pick(&[0, 0, 1]) > 0,
         has_taps: false,
+        has_moves: false,
     }
 }
 
@@ -194,16 +245,17 @@ fn taps(prng: &mut Prng) -> Scenario {
         has_channels: false,
         is_quiet: pick(&[0, 0, 1]) > 0,
         has_taps: true,
+        has_moves: false,
     }
 }
 
-fn run_seeds(seeds: std::ops::Range<u64>, scenario: fn(&mut Prng) -> Scenario) -> Coverage {
+fn run_seeds(seeds: std::ops::Range<u64>, scenario: impl Fn(&mut Prng) -> Scenario) -> Coverage {
     run_all(seeds, scenario, run)
 }
 
 fn run_all(
     seeds: std::ops::Range<u64>,
-    scenario: fn(&mut Prng) -> Scenario,
+    scenario: impl Fn(&mut Prng) -> Scenario,
     run: fn(u64, Scenario) -> Coverage,
 ) -> Coverage {
     let one = std::env::var("CAMPANILE_SEED").ok();
@@ -236,6 +288,7 @@ fn run(seed: u64, scenario: Scenario) -> Coverage {
     simulator.stop();
     for host in &simulator.hosts {
         assert_eq!((host.connections_count(), host.sessions_count()), (0, 0));
+        assert_eq!(host.away_count(), 0, "a session is followed until its end");
     }
     model::verify(&simulator);
     coverage
@@ -252,6 +305,7 @@ fn run_taps(seed: u64, scenario: Scenario) -> Coverage {
     simulator.stop();
     for host in &simulator.hosts {
         assert_eq!((host.connections_count(), host.sessions_count()), (0, 0));
+        assert_eq!(host.away_count(), 0, "a session is followed until its end");
     }
     coverage
 }
@@ -262,3 +316,4 @@ const QUIET_SEEDS: u64 = 24;
 const SMALL_MAILBOXES_SEEDS: u64 = 60;
 const CHANNELS_SEEDS: u64 = 120;
 const TAPS_SEEDS: u64 = 40;
+const MOVES_SEEDS: u64 = 80;

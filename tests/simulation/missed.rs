@@ -1,7 +1,7 @@
 //! The model of a channel whose slow members miss publications.
 
 use crate::link::Link;
-use crate::model::Log;
+use crate::model::{Log, Logs};
 use crate::scenario::{FRAME_BYTES_MAX, HEADROOM_BYTES, LOSSY};
 use crate::simulator::Simulator;
 use campanile::handler::SessionInfo;
@@ -9,7 +9,7 @@ use campanile::host::Host;
 
 /// Verifies that the outbox of a session that missed the publication at `place` was full then.
 /// Everything that was pending has been received before the next publication, if there was one.
-pub(crate) fn check_full(at: usize, simulator: &Simulator, log: &Log<'_>, place: usize) {
+pub(crate) fn check_full(at: usize, simulator: &Simulator, log: &Log, place: usize) {
     let link = &simulator.links[at];
     let received = link.client.received.iter().zip(&link.client.received_after);
     let mut later = received.filter(|(id, _)| log.places.get(id).is_some_and(|it| *it > place));
@@ -30,19 +30,18 @@ pub(crate) fn verify_missed(simulator: &Simulator, members: &[SessionInfo], on_s
     let hosts = simulator.hosts.iter().map(Host::counters);
     let counted: u64 = hosts.map(|counters| counters.publications_dropped).sum();
     assert_eq!(on_shards, counted, "the witnesses keep the channel");
+    let logs = Logs::of(simulator);
     for member in members {
         let is_its = |link: &Link| link.public_id == Some(member.id);
         let Some(at) = simulator.links.iter().position(is_its) else {
             assert_eq!(member.dropped, [], "it is a witness");
             continue;
         };
+        let link = &simulator.links[at];
         let Link {
-            shard,
-            client,
-            history,
-            ..
-        } = &simulator.links[at];
-        let ids = &simulator.links[*shard].client.received;
+            client, history, ..
+        } = link;
+        let ids = &logs.of_link(at, link).ids;
         let joined = history.membership_changes(LOSSY).last();
         let joined = joined.expect("it is a member").window.start;
         let (mut least, mut most) = (0, 0);

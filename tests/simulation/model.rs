@@ -8,6 +8,7 @@
 use crate::client::{ClientKind, ReceivedResponse, Request, SentRequest};
 use crate::link::Link;
 use crate::missed::check_full;
+use crate::moves::MoveCounts;
 use crate::scenario::{
     CHANNELS, CLOSE_GRACE, IDLE_TIMEOUT, LOSSY, PUBLICATION_BYTES_AMPLE, PUSH_TIMEOUT, Scenario,
 };
@@ -43,6 +44,7 @@ pub(crate) struct Coverage {
     pub(crate) taken: u64,
     pub(crate) crowded: u64,
     pub(crate) claims_timed_out: u64,
+    pub(crate) moves: MoveCounts,
 }
 
 impl Coverage {
@@ -65,24 +67,60 @@ impl Coverage {
         self.taken += other.taken;
         self.crowded += other.crowded;
         self.claims_timed_out += other.claims_timed_out;
+        self.moves.add(other.moves);
     }
 }
 
 /// The log of one shard: the ids of its publications, and the position of each.
-pub(crate) struct Log<'w> {
-    pub(crate) ids: &'w [usize],
+pub(crate) struct Log {
+    pub(crate) ids: Vec<usize>,
     pub(crate) places: BTreeMap<usize, usize>,
+}
+
+impl Log {
+    fn new(ids: Vec<usize>) -> Self {
+        let places = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+        Self { ids, places }
+    }
+}
+
+/// The logs of all shards, and what sessions that have moved should know of them.
+pub(crate) struct Logs {
+    shards: Vec<Log>,
+    /// By link: the parts of the logs of its shards, one after the other. When a session moves, all
+    /// shards have applied the same publications, so the parts have each publication once.
+    moved: BTreeMap<usize, Log>,
+}
+
+impl Logs {
+    pub(crate) fn of(simulator: &Simulator) -> Self {
+        let witnesses = simulator.links[..simulator.scenario.shards].iter();
+        let shards = witnesses.map(|it| Log::new(it.client.received.clone()));
+        let shards: Vec<Log> = shards.collect();
+        let links = simulator.links.iter().enumerate();
+        let moved = links.filter(|(_, link)| !link.earlier.is_empty());
+        let moved = moved.map(|(at, link)| {
+            let mut ids: Vec<usize> = Vec::new();
+            for &(shard, until) in &link.earlier {
+                ids.extend(&shards[shard].ids[ids.len()..until]);
+            }
+            ids.extend(&shards[link.shard].ids[ids.len()..]);
+            (at, Log::new(ids))
+        });
+        let moved = moved.collect();
+        Self { shards, moved }
+    }
+
+    /// Returns the log of the publications that a link's shard applied while it was there.
+    pub(crate) fn of_link(&self, at: usize, link: &Link) -> &Log {
+        self.moved.get(&at).unwrap_or(&self.shards[link.shard])
+    }
 }
 
 /// Verifies an idle simulation.
 pub(crate) fn verify(simulator: &Simulator) -> Coverage {
-    let logs: Vec<Log<'_>> = (0..simulator.scenario.shards)
-        .map(|shard| {
-            let ids = simulator.links[shard].client.received.as_slice();
-            let places = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
-            Log { ids, places }
-        })
-        .collect();
+    let all = Logs::of(simulator);
+    let logs = &all.shards;
     for (shard, log) in logs.iter().enumerate() {
         let ended = &simulator.links[shard].history.ended;
         assert!(
@@ -109,12 +147,12 @@ pub(crate) fn verify(simulator: &Simulator) -> Coverage {
             "{at} sent a close frame and is still open"
         );
         if !link.client.is_pusher() {
-            verify_session(at, simulator, &logs[link.shard], &mut coverage);
+            verify_session(at, simulator, all.of_link(at, link), &mut coverage);
         }
     }
-    verify_order(simulator, &logs);
-    verify_states(simulator, &logs, &mut coverage);
-    verify_responses(simulator, &logs, &mut coverage);
+    verify_order(simulator, logs);
+    verify_states(simulator, &all, &mut coverage);
+    verify_responses(simulator, &all, &mut coverage);
     count_hosts(simulator, &mut coverage);
     coverage
 }
@@ -182,9 +220,10 @@ fn count_hosts(simulator: &Simulator, coverage: &mut Coverage) {
         coverage.missed += counters.publications_dropped;
     }
     coverage.blocked_steps = simulator.blocked_steps;
+    coverage.moves = simulator.moves;
 }
 
-fn verify_session(at: usize, simulator: &Simulator, log: &Log<'_>, coverage: &mut Coverage) {
+fn verify_session(at: usize, simulator: &Simulator, log: &Log, coverage: &mut Coverage) {
     let link = &simulator.links[at];
     let (client, history) = (&link.client, &link.history);
     let is_direct = |id: &&usize| matches!(simulator.pushes[**id].target, Target::Session(_));
@@ -302,7 +341,7 @@ fn expected(at: usize, simulator: &Simulator, history: &SessionHistory) -> Optio
 fn check_places(
     at: usize,
     simulator: &Simulator,
-    log: &Log<'_>,
+    log: &Log,
     places: &[usize],
     required: usize,
 ) -> Option<usize> {
@@ -332,7 +371,7 @@ fn check_places(
 /// Returns for each publication to a channel within a window whether the session received it.
 fn flags(
     simulator: &Simulator,
-    log: &Log<'_>,
+    log: &Log,
     places: &[usize],
     channel: &'static str,
     window: &Window,
@@ -365,10 +404,10 @@ fn is_code_of(label: &str, code: Option<u16>) -> bool {
 }
 
 /// Verifies that every shard applied each publisher's publications in their order.
-fn verify_order(simulator: &Simulator, logs: &[Log<'_>]) {
+fn verify_order(simulator: &Simulator, logs: &[Log]) {
     for log in logs {
         let mut last: BTreeMap<Publisher, usize> = BTreeMap::new();
-        for &id in log.ids {
+        for &id in &log.ids {
             let before = last.insert(simulator.pushes[id].by, id);
             assert!(
                 before.is_none_or(|before| before < id),
@@ -380,7 +419,8 @@ fn verify_order(simulator: &Simulator, logs: &[Log<'_>]) {
 
 /// Verifies that accepted publications are applied on all shards, failed ones on none, and others
 /// on all or none.
-fn verify_states(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverage) {
+fn verify_states(simulator: &Simulator, all: &Logs, coverage: &mut Coverage) {
+    let logs = &all.shards;
     for (id, push) in simulator.pushes.iter().enumerate() {
         if matches!(push.target, Target::Session(_)) || matches!(push.by, Publisher::Pusher(_)) {
             continue;
@@ -403,7 +443,7 @@ fn verify_states(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverag
         }
         match push.fate {
             PublicationState::Counted(total) => {
-                verify_total(id, total, simulator, logs);
+                verify_total(id, total, simulator, all);
                 coverage.totals += 1;
             }
             PublicationState::Rejected => coverage.busy += 1,
@@ -413,7 +453,8 @@ fn verify_states(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverag
     }
 }
 
-fn verify_responses(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Coverage) {
+fn verify_responses(simulator: &Simulator, all: &Logs, coverage: &mut Coverage) {
+    let logs = &all.shards;
     let (mut dropped, mut all_drops_known) = (0, true);
     for (requests, responses, at) in simulator.requests() {
         let link = &simulator.links[at];
@@ -449,7 +490,7 @@ fn verify_responses(simulator: &Simulator, logs: &[Log<'_>], coverage: &mut Cove
                 }
                 if responses.status == 200 {
                     let total = number_in(&responses.body, "message sent to ", " clients");
-                    verify_total(id, total, simulator, logs);
+                    verify_total(id, total, simulator, all);
                     coverage.totals += 1;
                 }
             }
@@ -526,10 +567,10 @@ fn waited(requests: &SentRequest, responses: &ReceivedResponse) -> u32 {
 
 /// Verifies that a count is the number of sessions on all shards to which the publication was
 /// enqueued.
-fn verify_total(id: usize, total: u64, simulator: &Simulator, logs: &[Log<'_>]) {
+fn verify_total(id: usize, total: u64, simulator: &Simulator, logs: &Logs) {
     let (mut least, mut most) = (0, 0);
     for (index, link) in simulator.links.iter().enumerate() {
-        let at = logs[link.shard].places[&id];
+        let at = logs.of_link(index, link).places[&id];
         let push: &PublicationRecord = &simulator.pushes[id];
         let is_known = link.history.reaches(index, push, at);
         let is_known = is_known.filter(|reached| !*reached || !push.is_lossy());

@@ -101,7 +101,11 @@ impl Simulator {
     fn collect_totals(&mut self, shard: usize) {
         let mut pending_totals = std::mem::take(&mut self.pending_totals);
         pending_totals.retain_mut(|it| {
-            let result = if it.shard == shard {
+            let runs_on = match self.pushes[it.id].target {
+                Target::Session(link) => self.links[link].shard,
+                Target::User { .. } | Target::Channel(_) | Target::Everyone => it.shard,
+            };
+            let result = if runs_on == shard {
                 poll(&mut it.pending)
             } else {
                 None

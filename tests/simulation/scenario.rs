@@ -27,6 +27,8 @@ pub(crate) struct Scenario {
     pub(crate) is_quiet: bool,
     /// True if there are only sessions with presence, and taps.
     pub(crate) has_taps: bool,
+    /// True if sessions move between shards.
+    pub(crate) has_moves: bool,
 }
 
 pub(crate) fn config(scenario: &Scenario) -> Config {

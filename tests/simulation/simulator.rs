@@ -12,6 +12,7 @@ use crate::embedder::{self, Embedder};
 use crate::link::Link;
 use crate::missed;
 use crate::model;
+use crate::moves::MoveCounts;
 use crate::scenario::{
     CHANNELS, EXCLUSIVE, EXCLUSIVE_EVENT, LOSSY, Scenario, USERS, config, event_of, user_name,
 };
@@ -52,6 +53,7 @@ pub(crate) struct Simulator {
     /// Number of marks that clients have sent.
     pub(crate) marks: usize,
     pub(crate) blocked_steps: u64,
+    pub(crate) moves: MoveCounts,
     pub(crate) is_stopping: bool,
 }
 
@@ -96,6 +98,7 @@ impl Simulator {
             lagging: None,
             marks: 0,
             blocked_steps: 0,
+            moves: MoveCounts::default(),
             is_stopping: false,
         };
         for shard in 0..shards {
@@ -139,6 +142,9 @@ impl Simulator {
 
     /// Runs one random event.
     pub(crate) fn step(&mut self) {
+        if self.scenario.has_moves && self.prng.chance(1, 20) {
+            self.move_some_session();
+        }
         let shard = self.random_below(self.scenario.shards);
         let mut link = self.random_below(self.links.len());
         if self.scenario.has_channels && self.prng.chance(1, 2) {
@@ -207,6 +213,8 @@ impl Simulator {
             }
             if self.scenario.has_channels {
                 self.run_tasks(TURNS_OF_ALL_TASKS);
+            }
+            if self.scenario.has_channels || self.scenario.has_moves {
                 moved |= self.hosts.iter().any(Host::has_arrivals);
             }
             for link in 0..self.links.len() {
@@ -321,6 +329,7 @@ impl Simulator {
         self.links.push(Link {
             shard,
             id,
+            earlier: Vec::new(),
             client,
             history,
             public_id: None,

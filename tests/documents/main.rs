@@ -30,6 +30,12 @@ const FRAGMENTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "docs/routes.md",
+        "channels = [{ name = \"prices-*\", slow = \"drop_newest\" }]",
+        "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n",
+        "",
+    ),
+    (
+        "docs/routes.md",
         "join_on_open = [\"global\", \"user:{user}\"]",
         "[[routes]]\npath = '/wsrv'\ndialect = 'wsrv'\n",
         "",

@@ -44,8 +44,8 @@ pub(crate) trait ShardCommands {
     /// this shard has sent there.
     fn forward(&mut self, to: ShardId, command: Command);
 
-    /// Handles the messages that were in the shard's mailbox before a command that another shard has
-    /// forwarded.
+    /// Handles the messages that were in the shard's mailbox before a command that another shard
+    /// has forwarded.
     fn handle_sent_before(&mut self);
 
     /// Applies what a function of an embedder's decided about a session, if the session is here.

@@ -1,8 +1,8 @@
 //! Sessions as plain data: what a host has of them besides its shard.
 //!
 //! `shard/export.rs` tells when a session may move and what changes. Of an embedder, data moves and
-//! values do not: a session that has any stays. Handlers that are running go on where they are; what
-//! they do and return is passed on to the session.
+//! values do not: a session that has any stays. Handlers that are running go on where they are;
+//! what they do and return is passed on to the session.
 
 use super::deferred_input::DeferredInput;
 use super::{Host, Moment};

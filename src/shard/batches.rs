@@ -246,7 +246,7 @@ impl Batches {
         }
     }
 
-    /// Copies bytes of frames that end at `ends` into a sealed batch. The caller retains that batch.
+    /// Copies bytes of frames that end at `ends` into a sealed batch, which the caller retains.
     pub fn put_sealed(&mut self, bytes: &[u8], ends: &[u32]) -> Span {
         assert_eq!(ends.last(), Some(&offset(bytes.len())));
         let index = self.gathering_with_room_for(bytes.len(), &[]);

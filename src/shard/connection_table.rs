@@ -145,8 +145,8 @@ impl<C> ConnectionTable<C> {
         assert!(before.is_none(), "a connection has one session");
     }
 
-    /// Forgets that the session on `id` opened on another connection. Returns its name; `None` if it
-    /// opened on this one.
+    /// Forgets that the session on `id` opened on another connection. Returns its name; `None` if
+    /// it opened on this one.
     pub fn disown(&mut self, id: ConnectionId) -> Option<SessionId> {
         let session = self.names.remove(&id.slot())?;
         // It may have moved to another connection of this table.

@@ -282,9 +282,10 @@ impl Shard {
         });
     }
 
-    /// Closes a session of this shard that another one replaces.
+    /// Closes a session of this shard that another one replaces. Passes the message on if the
+    /// session has moved.
     fn evict(&mut self, message: &ClaimMessage) {
-        // The session has moved; or it has ended, and its release message is on the way to the home.
+        // The session has ended, and its release message is on the way to the home.
         let Some(id) = self.find_session(message.session) else {
             self.forward_claim(message);
             return;

@@ -1,8 +1,8 @@
 //! Sessions that have moved to another shard, and what is addressed to them.
 //!
-//! A session keeps its [`SessionId`] when it moves. Public ids, claims, exclusions and responses name
-//! it by that id, so none of them changes. What is addressed to a session comes to the shard on which
-//! it opened, which passes it on:
+//! A session keeps its [`SessionId`] when it moves. Public ids, claims, exclusions and responses
+//! name it by that id, so none of them changes. What is addressed to a session comes to the shard on
+//! which it opened, which passes it on:
 //!
 //! ```text
 //!   push to a, eviction of a, response for a

@@ -141,7 +141,12 @@ impl Simulator {
     /// Lets a client of `easyws` send a random command.
     fn command(&mut self, link: usize, dice: u32) {
         let channel = CHANNELS[self.random_below(CHANNELS.len())];
-        let how = ["go", "wait", "others", "drop"][self.random_below(4)];
+        let ways: &[&str] = if self.scenario.has_moves {
+            &["go", "wait", "others", "drop", "self"]
+        } else {
+            &["go", "wait", "others", "drop"]
+        };
+        let how = ways[self.random_below(ways.len())];
         let padding = self.random_below(60);
         let from = self.applied[self.links[link].shard];
         let Link {
@@ -167,8 +172,13 @@ impl Simulator {
                 } else {
                     Vec::new()
                 };
+                let target = if how == "self" {
+                    Target::Session(link)
+                } else {
+                    Target::Channel(channel)
+                };
                 self.pushes.push(PublicationRecord {
-                    target: Target::Channel(channel),
+                    target,
                     except,
                     by: Publisher::Session(link),
                     fate: PublicationState::Unknown,

@@ -34,6 +34,9 @@ pub(crate) enum Report {
     Marked { token: String, mark: usize },
 }
 
+/// A publication of a handler to its own session.
+pub(crate) type OwnPush = (usize, Pending<u64>);
+
 /// The runtime of the tasks, and one handle per shard.
 pub(crate) struct Embedder {
     // Must be dropped before the tasks.
@@ -41,6 +44,7 @@ pub(crate) struct Embedder {
     tasks: LocalSet,
     runtime: Runtime,
     reports: Receiver<Report>,
+    own_pushes: Receiver<OwnPush>,
     handles: Vec<Handle>,
     simulation: Simulation,
 }
@@ -51,9 +55,10 @@ impl Embedder {
         let tasks = LocalSet::new();
         let within = tasks.enter();
         let (sender, reports) = channel();
+        let (push_sender, own_pushes) = channel();
         let builder = Gateway::builder(config);
         let builder = if has_channels {
-            set_up(builder, sender)
+            set_up(builder, sender, push_sender)
         } else {
             builder
         };
@@ -66,6 +71,7 @@ impl Embedder {
             tasks,
             runtime: runtime.expect("a runtime without drivers"),
             reports,
+            own_pushes,
             handles: handles.collect(),
             simulation,
         }
@@ -87,6 +93,10 @@ impl Embedder {
 
     pub(crate) fn poll_report(&self) -> Option<Report> {
         self.reports.try_recv().ok()
+    }
+
+    pub(crate) fn poll_own_push(&self) -> Option<OwnPush> {
+        self.own_pushes.try_recv().ok()
     }
 
     /// Returns the route for all publications, through a shard.
@@ -122,7 +132,7 @@ pub(crate) fn may_listen(token: &str) -> bool {
     !token.ends_with(['3', '7'])
 }
 
-fn set_up(builder: Builder, reports: Sender<Report>) -> Builder {
+fn set_up(builder: Builder, reports: Sender<Report>, own_pushes: Sender<OwnPush>) -> Builder {
     builder.shard(move |setup: &mut Setup| {
         for path in ["/easyws", "/edk", "/edk-yields"] {
             let reports = reports.clone();
@@ -133,6 +143,7 @@ fn set_up(builder: Builder, reports: Sender<Report>) -> Builder {
             });
         }
         let reports = reports.clone();
+        let own_pushes = own_pushes.clone();
         let mut easyws = setup.route("/easyws");
         easyws
             .handle("mark", move |cx: Context| {
@@ -141,7 +152,7 @@ fn set_up(builder: Builder, reports: Sender<Report>) -> Builder {
                 report(&reports, Report::Marked { token, mark });
                 async move { Reply::text(mark.to_string()) }
             })
-            .handle("say", say)
+            .handle("say", move |cx: Context| say(cx, own_pushes.clone()))
             .channel(CHANNELS[0])
             .channel(LOSSY)
             .slow_members(LOSSY, SlowMembers::DropNewest)
@@ -157,8 +168,8 @@ fn set_up(builder: Builder, reports: Sender<Report>) -> Builder {
     })
 }
 
-/// Publishes for a client: at once, to the others, on drop, or without waiting.
-async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
+/// Publishes for a client: at once, to the others, to itself, on drop, or without waiting.
+async fn say(cx: Context, own_pushes: Sender<OwnPush>) -> Result<Option<Reply>, HandleError> {
     let words: Vec<&str> = cx.text().expect("words").split(' ').collect();
     let [id, channel, how, padding] = words[..] else {
         panic!("{words:?}");
@@ -177,6 +188,12 @@ async fn say(cx: Context) -> Result<Option<Reply>, HandleError> {
         "others" => {
             drop(cx.publish_to_others(channel, message()));
             Ok(None)
+        }
+        "self" => {
+            wait(2).await;
+            let push = (id.parse().expect("a number"), cx.push(message()));
+            own_pushes.send(push).expect("the world outlives its tasks");
+            Ok(Some(Reply::text(id)))
         }
         "wait" => {
             cx.publish(channel, message()).await?;

@@ -316,4 +316,4 @@ const QUIET_SEEDS: u64 = 24;
 const SMALL_MAILBOXES_SEEDS: u64 = 60;
 const CHANNELS_SEEDS: u64 = 120;
 const TAPS_SEEDS: u64 = 40;
-const MOVES_SEEDS: u64 = 80;
+const MOVES_SEEDS: u64 = 60;

@@ -16,6 +16,7 @@ impl Simulator {
     pub(crate) fn after(&mut self, shard: usize) {
         self.hosts[shard].invariants();
         let before = self.applied[shard];
+        self.collect_own_pushes();
         self.collect_totals(shard);
         let counters = self.hosts[shard].counters();
         let publications = usize::try_from(counters.publications).expect("few");
@@ -94,6 +95,18 @@ impl Simulator {
             {
                 *to = Some(self.applied[link.shard]);
             }
+        }
+    }
+
+    /// Collects the publications of handlers to their sessions.
+    fn collect_own_pushes(&mut self) {
+        while let Some((id, pending)) = self.embedder.poll_own_push() {
+            let Target::Session(link) = self.pushes[id].target else {
+                panic!("{id} is for one session");
+            };
+            let shard = self.links[link].shard;
+            self.pending_totals
+                .push(PendingTotal { id, shard, pending });
         }
     }
 
@@ -194,6 +207,11 @@ impl Simulator {
                 ("mark", mark) => Self::finish_listening(link, mark),
                 ("say", id) => {
                     let id: usize = id.parse().expect("a number");
+                    let is_own = matches!(pushes[id].target, Target::Session(_));
+                    assert!(
+                        !is_own || link.client.received.contains(&id),
+                        "the reply came before the push {id}"
+                    );
                     pushes[id].fate = PublicationState::Accepted;
                 }
                 ("websocket", "command not supported by server") => {}

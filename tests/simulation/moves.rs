@@ -72,7 +72,10 @@ impl Simulator {
             !is_over && self.hosts[link.shard].is_session(link.id)
         };
         let sessions = (self.scenario.shards..self.links.len()).filter(is_session);
-        let sessions: Vec<usize> = sessions.collect();
+        let mut sessions: Vec<usize> = sessions.collect();
+        if self.prng.chance(1, 2) {
+            sessions = self.prefer_busy(sessions);
+        }
         if let Some(at) = self.prng.pick(sessions.into_iter()) {
             let to = self.random_below(self.scenario.shards);
             self.cancel_send(at);
@@ -80,6 +83,22 @@ impl Simulator {
             // The shard on which it opened is told where it is.
             self.quiesce();
         }
+    }
+
+    /// Returns those of some sessions that wait for a response of the host; all if there are none.
+    fn prefer_busy(&mut self, mut sessions: Vec<usize>) -> Vec<usize> {
+        let is_busy = |&at: &usize| {
+            let link = &self.links[at];
+            let host = &mut self.hosts[link.shard];
+            let now = host.set_time(Tick(self.now));
+            let waits = |it: HostedSession| it.session.waiting || it.session.calls_in_flight > 0;
+            host.export(&now, link.id).is_ok_and(waits)
+        };
+        let busy: Vec<usize> = sessions.iter().copied().filter(is_busy).collect();
+        if !busy.is_empty() {
+            sessions = busy;
+        }
+        sessions
     }
 
     /// Runs the shards until nothing is under way between them.

@@ -1,3 +1,5 @@
+//! Tests of moves: copies are equal, what is refused leaves no trace, and nobody is told.
+
 use super::*;
 use crate::config::Config;
 use crate::shard::hash::HashSeed;

@@ -107,8 +107,8 @@ fn no_deadline_fires_early_after_a_long_pause() {
 #[test]
 fn sessions_that_move_agree_with_the_model() {
     let moving = |scenario: Scenario| Scenario {
-        has_moves: true,
         shards: scenario.shards.max(2),
+        has_moves: true,
         ..scenario
     };
     let mut all = run_seeds(4_000..4_000 + MOVES_SEEDS, move |prng| {

@@ -40,9 +40,13 @@ impl Pair {
     }
 
     fn open(&mut self, shard: usize, route: u16) -> ConnectionId {
+        self.open_waiting(shard, route, false)
+    }
+
+    fn open_waiting(&mut self, shard: usize, route: u16, waits: bool) -> ConnectionId {
         let shard = &mut self.0[shard];
         let id = shard.handle_accepted().expect("there is room");
-        shard.handle_upgraded(id, route, 0, GREETING, false);
+        shard.handle_upgraded(id, route, 0, GREETING, waits);
         id
     }
 
@@ -147,7 +151,7 @@ fn an_adopted_session_is_the_same_session() {
         pair.set_time(now);
         let others = [(); 3].map(|()| pair.open(1, PROJECTFORGE));
         let route = u16::try_from(prng.range(0, ROUTES - 1)).expect("small");
-        let id = pair.open(0, route);
+        let id = pair.open_waiting(0, route, prng.chance(1, 9));
         let (session, public) = (pair.0[0].session_id(id), pair.0[0].public_id(id));
         for _ in 0..prng.range(0, 40) {
             change(&mut prng, &mut pair, id, &mut now);
@@ -168,6 +172,8 @@ fn an_adopted_session_is_the_same_session() {
             "seed {seed}"
         );
         assert_eq!(pair.0[1].statistics(adopted), statistics);
+        let is_paused = export.waiting && export.phase == SessionPhase::Open;
+        assert_eq!(pair.0[1].is_read_paused(adopted), is_paused);
         assert_eq!(pair.0[1].session_id(adopted), session);
         assert_eq!(pair.0[1].public_id(adopted), public);
         assert_eq!(pair.0[0].connections_count(), 0);

@@ -163,6 +163,7 @@ impl Connection {
 }
 
 impl ConnectionFlags {
+    /// No flag.
     pub(super) const NONE: Self = Self(0);
     /// The peer has ended its input.
     pub(super) const PEER_ENDED: Self = Self(1);

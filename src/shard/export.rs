@@ -399,13 +399,13 @@ impl Shard {
             bytes_sent: export.traffic.bytes_sent,
             messages_sent: export.traffic.messages_sent,
             route: export.route,
+            encoding: self.encoding_of(export),
             calls_in_flight: export.calls_in_flight,
             phase: match export.phase {
                 SessionPhase::Open => Phase::Open,
                 SessionPhase::Closing => Phase::Closing,
                 SessionPhase::Draining => Phase::Draining,
             },
-            encoding: self.encoding_of(export),
             flags,
             ..Connection::accepted(self.now)
         }

@@ -12,6 +12,7 @@ use super::commands::{NamesOf, ReplyTo, SessionsOf, ShardCommands};
 use super::handle::Handle;
 use super::info::{ListedName, NameCounts, SessionInfo};
 use super::pending::Pending;
+use crate::shard::Location;
 use crate::vocabulary::id::ShardId;
 use crate::vocabulary::public_id::PublicId;
 use std::collections::BTreeMap;
@@ -92,6 +93,8 @@ fn visit_next<W: Walk>(
 pub(super) struct SessionsWalk {
     of: SessionsOf,
     shards: usize,
+    /// The session after which the page begins, until its place is known.
+    after: Option<PublicId>,
     /// The first slot to read on the next shard.
     slot: u32,
     limits: PageLimits,
@@ -119,6 +122,7 @@ impl SessionsWalk {
         let list = Self {
             of,
             shards,
+            after,
             slot,
             limits,
             bytes: 0,
@@ -128,6 +132,23 @@ impl SessionsWalk {
             },
         };
         (first.index() < shards).then_some((first, list))
+    }
+
+    /// Finds the place of the session after which the page begins, if that has moved. Returns the
+    /// shard that it has moved to.
+    fn seek(&mut self, shard: &dyn ShardCommands) -> Option<ShardId> {
+        let after = self.after?;
+        let (session, location) = shard.locate(after)?;
+        match location {
+            Location::Here(id) => self.slot = id.slot() + 1,
+            Location::There(to) if session.shard() == shard.shard_id() => {
+                self.slot = 0;
+                return Some(to);
+            }
+            Location::There(_) => {} // it has just ended: all of this shard follows
+        }
+        self.after = None;
+        None
     }
 
     fn is_full(&self) -> bool {
@@ -140,6 +161,9 @@ impl Walk for SessionsWalk {
     type Output = Page<SessionInfo, PublicId>;
 
     fn visit(&mut self, shard: &dyn ShardCommands) -> Option<ShardId> {
+        if let Some(moved_to) = self.seek(shard) {
+            return Some(moved_to);
+        }
         let slot = std::mem::take(&mut self.slot);
         let limits = self.limits.items_max.max(1) - self.page.items.len();
         let of = self.of.clone();

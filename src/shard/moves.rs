@@ -1,8 +1,8 @@
 //! Sessions that have moved to another shard, and what is addressed to them.
 //!
 //! A session keeps its [`SessionId`] when it moves. Public ids, claims, exclusions and responses
-//! name it by that id, so none of them changes. What is addressed to a session comes to the shard on
-//! which it opened, which passes it on:
+//! name it by that id, so none of them changes. What is addressed to a session comes to the shard
+//! on which it opened, which passes it on:
 //!
 //! ```text
 //!   push to a, eviction of a, response for a
@@ -41,7 +41,7 @@ impl Shard {
         self.connections.find(self.id, session)
     }
 
-    /// Returns the id of the session on a connection, which another one may have opened.
+    /// Returns the id of the session on a connection, which may have opened on another one.
     #[must_use]
     #[inline]
     pub fn session_id(&self, id: ConnectionId) -> SessionId {

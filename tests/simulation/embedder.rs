@@ -9,8 +9,8 @@ use campanile::channel_rules::SlowMembers;
 use campanile::config::Config;
 use campanile::gateway::{Builder, Simulation};
 use campanile::handler::{
-    Context, Failure, Gathered, Handle, HandleError, Joining, Message, Pending, Reply, RouteHandle,
-    Session, SessionInfo, Setup,
+    Context, Failure, Gathered, Handle, HandleError, Joining, Message, Page, PageLimits, Pending,
+    Reply, RouteHandle, Session, SessionInfo, Setup,
 };
 use campanile::host::{Host, Seeds};
 use campanile::id::ShardId;
@@ -33,6 +33,9 @@ pub(crate) enum Report {
     /// The mark of the client with this token, and everything before it, has been handled.
     Marked { token: String, mark: usize },
 }
+
+/// A page of sessions that is being read.
+type SessionsPage = Pending<Page<SessionInfo, PublicId>>;
 
 /// A publication of a handler to its own session.
 pub(crate) type OwnPush = (usize, Pending<u64>);
@@ -109,6 +112,15 @@ impl Embedder {
     pub(crate) fn room(&self) -> RouteHandle {
         let route = self.handles[0].route("/projectforge");
         route.expect("it is in the config")
+    }
+
+    /// Starts to read a short page of all sessions.
+    pub(crate) fn sessions_page(&self, after: Option<PublicId>) -> SessionsPage {
+        let limits = PageLimits {
+            items_max: 3,
+            bytes_max: usize::MAX,
+        };
+        self.handles[0].all_routes().sessions_page(after, limits)
     }
 
     /// Starts to list the sessions of `wserver`.

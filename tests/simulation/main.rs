@@ -280,6 +280,9 @@ fn run(seed: u64, scenario: Scenario) -> Coverage {
         assert!(!host.is_blocked() && !host.has_arrivals() && !host.wants_to_send());
     }
     let coverage = model::verify(&simulator);
+    if simulator.scenario.has_moves {
+        simulator.check_pages();
+    }
     if simulator.scenario.has_channels {
         simulator.check_missed();
         simulator.disconnect_all();

@@ -4,11 +4,13 @@
 //! clients, sends, calls and tasks stay where they are. So when a session moves, all shards have
 //! applied the same publications, and the session's log goes on in that of its new shard.
 
+use crate::embedder::poll;
 use crate::simulator::Simulator;
 use crate::turns::Event;
 use campanile::host::{Host, HostedSession};
 use campanile::shard::export::{ExportError, SessionPhase};
 use campanile::time::Tick;
+use std::collections::BTreeSet;
 
 /// Counts of moves, by what the session had.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +85,27 @@ impl Simulator {
             // The shard on which it opened is told where it is.
             self.quiesce();
         }
+    }
+
+    /// Asserts that each session is on one page of the list of all sessions, wherever it is.
+    pub(crate) fn check_pages(&mut self) {
+        let mut listed = BTreeSet::new();
+        let mut after = None;
+        loop {
+            let mut page = self.embedder.sessions_page(after);
+            self.run_until_idle();
+            let page = poll(&mut page).expect("all hosts have looked");
+            let page = page.expect("the id was issued");
+            for session in page.items {
+                assert!(listed.insert(session.id), "{} is listed twice", session.id);
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let sessions = self.hosts.iter().map(Host::sessions_count);
+        assert_eq!(listed.len(), sessions.sum::<usize>());
     }
 
     /// Returns those of some sessions that wait for a response of the host; all if there are none.

@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use super::kernel::{Completion, Kernel};
 use super::run::Loop;
+use super::stage::StageFactory;
 use super::turn::TurnSteps as _;
 use crate::host::Moment;
 use crate::http::OVERLOADED;
@@ -10,19 +11,24 @@ use std::io;
 use std::os::fd::RawFd;
 
 /// A shard's listening socket for one address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Listener {
     is_open: bool,
     /// An accept on the socket is armed.
     is_accepting: bool,
+    /// The function that creates the stages of its connections; `None` if they have none.
+    stage: Option<StageFactory>,
 }
 
 impl Listener {
-    /// An open listener without an accept.
-    pub(super) const OPEN: Self = Self {
-        is_open: true,
-        is_accepting: false,
-    };
+    /// Returns an open listener without an accept.
+    pub(super) fn open(stage: Option<StageFactory>) -> Self {
+        Self {
+            is_open: true,
+            is_accepting: false,
+            stage,
+        }
+    }
 }
 
 impl<K: Kernel, C: Clock> Loop<K, C> {
@@ -52,7 +58,7 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
         match u32::try_from(completion.result) {
             Ok(_) => {
                 self.on_accept_success();
-                self.insert_accepted(now, completion.result)?;
+                self.insert_accepted(now, index, completion.result)?;
             }
             Err(_) if self.state.stopping.closes_listeners() => {}
             Err(_) => self.on_accept_failure(index, -completion.result),
@@ -93,14 +99,22 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
             );
         }
         if failure.rejects && !self.listeners[index].is_accepting {
-            let rejected = self.kernel.reject_waiting(index, OVERLOADED);
+            // A client whose connection has a stage would not understand plain bytes.
+            let is_plain = self.listeners[index].stage.is_none();
+            let response = if is_plain { OVERLOADED } else { &[] };
+            let rejected = self.kernel.reject_waiting(index, response);
             self.state.accept_backoff.rejected(rejected);
         }
     }
 
-    /// Registers an accepted socket with the host and arms its receive. Closes the socket if the
-    /// host has no slot.
-    fn insert_accepted(&mut self, now: &Moment, descriptor: RawFd) -> io::Result<()> {
+    /// Registers a socket that a listener has accepted with the host and arms its receive. Closes
+    /// the socket if the host has no slot.
+    fn insert_accepted(
+        &mut self,
+        now: &Moment,
+        listener: usize,
+        descriptor: RawFd,
+    ) -> io::Result<()> {
         let Some(id) = self.host.handle_accepted(now) else {
             self.kernel.close_accepted(descriptor);
             return Ok(());
@@ -108,6 +122,10 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
         let count = self.exchange.connection_opened();
         self.note_connections(count);
         self.state.sockets.insert(id, descriptor);
+        if let Some(stage) = &self.listeners[listener].stage {
+            self.state.sockets.set_staged(id);
+            self.state.stages.insert(id, stage());
+        }
         if self.host.wants_peers()
             && let Some(address) = self.kernel.peer_address(self.state.sockets.open_socket(id))
         {
@@ -144,7 +162,7 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
         let now = self.read_clock();
         accepted
             .into_iter()
-            .try_for_each(|descriptor| self.insert_accepted(&now, descriptor))
+            .try_for_each(|descriptor| self.insert_accepted(&now, index, descriptor))
     }
 
     /// Sets the number of connections of the process; logs when it passes the limit of sessions.

@@ -11,6 +11,9 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
     /// Cancels a socket's operations. The socket is closed when all of them have completed.
     pub(super) fn begin_close(&mut self, id: ConnectionId) -> io::Result<()> {
         self.state.sockets.set_closing(id);
+        if self.state.sockets.is_staged(id) {
+            self.close_stage(id);
+        }
         if self.fault != Some(Fault::Cancel) {
             let receive = self.state.sockets.begin_cancel_receive(id);
             let send = self.state.sockets.begin_cancel_send(id);

@@ -204,4 +204,16 @@ impl From<&[u8]> for LentBytes {
     }
 }
 
+impl LentBytes {
+    /// Returns the bytes.
+    ///
+    /// # Safety
+    ///
+    /// They are still where they were when they were lent.
+    pub(super) unsafe fn bytes(&self) -> &[u8] {
+        // SAFETY: they were a slice of this length, and the caller says that they still are.
+        unsafe { std::slice::from_raw_parts(self.start, self.len as usize) }
+    }
+}
+
 const SEND_BYTES_MAX: usize = 1 << 30;

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! All system calls of a running shard and all reads of the clock are in this folder; decisions are
-//! made in the host and the shard. `unsafe` is allowed only in `uring/`, and in `kernel` and `run`
-//! for lending memory.
+//! made in the host and the shard. `unsafe` is allowed only in `uring/`, and in `kernel`,
+//! `run` and `stage` for lending memory.
 
 mod accept;
 mod accept_backoff;
@@ -24,6 +24,9 @@ pub(crate) mod probe;
 mod run;
 mod sleep;
 mod sockets;
+#[doc(hidden)]
+pub mod stage;
+mod staged;
 pub mod start_error;
 pub(crate) mod stop;
 mod stop_stages;

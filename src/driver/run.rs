@@ -12,6 +12,8 @@ use super::clock::Clock;
 use super::errno::{ECANCELED, ENOBUFS};
 use super::kernel::{Completion, Kernel, LentBytes, Operation};
 use super::sockets::Sockets;
+use super::stage::Stages;
+use super::staged;
 use super::stop::StopFlag;
 use super::stop_stages::StopStages;
 use super::turn::{self, TurnSteps};
@@ -49,6 +51,7 @@ pub(super) struct Loop<K, C> {
 /// The state that a loop keeps between turns.
 pub(super) struct LoopState {
     pub(super) sockets: Sockets,
+    pub(super) stages: Stages,
     pub(super) stopping: StopStages,
     started: Instant,
     /// Receive completions of sessions deferred while other shards' mailboxes were full, in order.
@@ -74,6 +77,7 @@ impl LoopState {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             sockets: Sockets::default(),
+            stages: Stages::default(),
             stopping: StopStages::default(),
             started: now,
             deferred: VecDeque::new(),
@@ -160,6 +164,7 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
             Operation::Close => {
                 let id = completion.connection();
                 self.state.sockets.remove(id);
+                self.state.stages.remove(id);
                 self.host.handle_closed(now, id);
                 let count = self.exchange.connection_closed();
                 self.note_connections(count);
@@ -176,7 +181,11 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
         {
             let bytes = self.kernel.filled(buffer, len);
             if still_wanted && !self.state.sockets.is_closing(id) {
-                self.host.handle_received(now, id, bytes);
+                if self.state.sockets.is_staged(id) {
+                    staged::receive(&mut self.state.stages, &mut self.host, now, id, bytes);
+                } else {
+                    self.host.handle_received(now, id, bytes);
+                }
             }
             self.kernel.return_buffer(buffer);
         } else if let Some(buffer) = completion.buffer {
@@ -193,6 +202,7 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
             return self.close_if_unused(id);
         }
         match completion.result {
+            0 if self.state.sockets.is_staged(id) => self.on_staged_end(now, id),
             0 => self.host.handle_hangup(now, id, false),
             result if result == -ENOBUFS => self.state.without_buffer.push(id),
             result if result > 0 || result == -ECANCELED => self.receive_again(id)?,
@@ -204,7 +214,9 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
     fn on_sent(&mut self, now: &Moment, completion: Completion) -> io::Result<()> {
         let id = completion.connection();
         let is_closing = self.state.sockets.send_ended(id);
-        if let Ok(taken) = u32::try_from(completion.result) {
+        if self.state.sockets.is_staged(id) {
+            self.on_staged_sent(now, id, completion);
+        } else if let Ok(taken) = u32::try_from(completion.result) {
             self.host.handle_sent(now, id, taken);
         } else {
             self.host.handle_sent(now, id, 0);
@@ -266,13 +278,25 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
         Ok(())
     }
 
-    /// Submits a send of bytes lent by the host.
+    /// Submits a send of bytes lent by the host, or gives them to the connection's stage.
     #[inline]
     fn send(&mut self, id: ConnectionId, bytes: LentBytes) -> io::Result<()> {
+        if self.state.sockets.is_staged(id) {
+            staged::lend(&mut self.state.stages, id, bytes);
+            return Ok(());
+        }
         let token = self.state.sockets.begin_send(id);
         // SAFETY: what `Host::poll_send` and `Host::poll_http_send` lend stays where it is until
         // `Host::handle_sent`, which is called when the completion has been taken; and the kernel
         // is dropped before the host.
+        unsafe { self.kernel.send(token, bytes) }
+    }
+
+    /// Submits a send of bytes that the connection's stage has made.
+    pub(super) fn send_staged(&mut self, id: ConnectionId, bytes: LentBytes) -> io::Result<()> {
+        let token = self.state.sockets.begin_send(id);
+        // SAFETY: what `Stages::next_send` returns stays where it is until `Stages::sent` or
+        // `Stages::abandon`, which are called when the completion has been taken.
         unsafe { self.kernel.send(token, bytes) }
     }
 
@@ -309,7 +333,8 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
         self.kernel.wants_enter()
             || self.kernel.has_completions()
             || self.host.has_arrivals()
-            || (self.host.wants_to_send() && self.kernel.room_to_send() > 0)
+            || ((self.host.wants_to_send() || self.state.stages.has_work())
+                && self.kernel.room_to_send() > 0)
             || (!self.state.deferred.is_empty() && !self.host.is_blocked())
             || self.can_advance_stop()
             || (self.state.reported_done && self.exchange.all_done())
@@ -366,6 +391,7 @@ impl<K: Kernel, C: Clock> TurnSteps for Loop<K, C> {
             let bytes = LentBytes::from(bytes);
             self.send(id, bytes)?;
         }
+        self.flush_stages()?;
         // Sessions that this aborts are closed below.
         self.host.enforce_publication_limit();
         while let Some((id, on)) = self.host.poll_reading() {
@@ -373,6 +399,9 @@ impl<K: Kernel, C: Clock> TurnSteps for Loop<K, C> {
         }
         while let Some((id, step)) = self.host.poll_close() {
             match step {
+                CloseStep::Shutdown if self.state.sockets.is_staged(id) => {
+                    self.state.stages.shut(id);
+                }
                 CloseStep::Shutdown => {
                     let socket = self.state.sockets.open_socket(id);
                     self.kernel.shutdown_write(socket);
@@ -390,6 +419,7 @@ impl<K: Kernel, C: Clock> TurnSteps for Loop<K, C> {
                 }
             }
         }
+        self.flush_stages()?;
         if self.kernel.wants_enter() {
             self.kernel.enter()?;
         }

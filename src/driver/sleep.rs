@@ -104,6 +104,7 @@ impl<K: Kernel, C: Clock> Loop<K, C> {
         if self.state.shrank && idle >= IDLE_BEFORE_COLLECT {
             self.state.shrank = false;
             self.host.free_spare();
+            self.state.stages.free_spare();
             if self.state.deferred.is_empty() {
                 self.kernel.release_memory();
             }

@@ -95,6 +95,8 @@ struct Socket {
     /// The host reads the peer's input now.
     wants_input: bool,
     closing: bool,
+    /// A stage is between the socket and the host.
+    staged: bool,
     /// The close was submitted.
     closed: bool,
 }
@@ -138,6 +140,16 @@ impl Sockets {
 
     pub(super) fn is_closing(&self, id: ConnectionId) -> bool {
         self.slots[id.index()].closing
+    }
+
+    pub(super) fn set_staged(&mut self, id: ConnectionId) {
+        self.socket(id).staged = true;
+    }
+
+    /// Returns whether the connection has a stage.
+    #[inline]
+    pub(super) fn is_staged(&self, id: ConnectionId) -> bool {
+        self.slots[id.index()].staged
     }
 
     /// Returns the socket, for use before its close is queued.
@@ -283,6 +295,7 @@ impl Socket {
         cancelling: false,
         wants_input: false,
         closing: false,
+        staged: false,
         closed: false,
     };
 }

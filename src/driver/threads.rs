@@ -11,6 +11,7 @@ use super::probe::{
     raise_open_files, retry_for,
 };
 use super::run::{Loop, LoopState};
+use super::stage::StageFactory;
 use super::stop::{Ending, StopFlag, StopPlan};
 use super::uring::ring::{DataRing, RingSize};
 use super::watchdog::SharedWatch;
@@ -56,6 +57,8 @@ pub(crate) struct Common {
     /// Called when a shard has been idle for one second after it freed memory.
     pub(crate) on_idle: Option<Arc<IdleFunction>>,
     pub(crate) fault: Option<Fault>,
+    /// Creates the stages of all connections; `None` if they have none.
+    pub(crate) stage: Option<StageFactory>,
     pub(crate) setups: Setups,
     pub(crate) core: Arc<HandleCore>,
     pub(crate) watch: SharedWatch,
@@ -247,6 +250,7 @@ impl ShardThread {
             turn_limits,
             on_idle,
             fault,
+            stage,
             setups,
             core,
             watch,
@@ -278,7 +282,7 @@ impl ShardThread {
                 async move { Fault::Task.provoke(fault) },
             ));
         }
-        let listeners = vec![Listener::OPEN; self.listeners.len()];
+        let listeners = vec![Listener::open(stage); self.listeners.len()];
         ring.listen_on(self.listeners);
         let shard_loop = Loop {
             kernel: ring,

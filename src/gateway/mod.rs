@@ -16,6 +16,7 @@ use crate::config::{Config, MemoryBound};
 use crate::driver::IdleFunction;
 use crate::driver::machine;
 pub use crate::driver::probe::ShardCount;
+use crate::driver::stage::StageFactory;
 use crate::driver::start_error::StartError;
 use crate::driver::stop::{Ending, StopFlag, StopPlan};
 use crate::driver::threads::{self, Common};
@@ -70,6 +71,7 @@ pub struct Builder {
     defaults: Vec<SetupFn>,
     on_idle: Option<Arc<IdleFunction>>,
     fault: Option<Fault>,
+    stage: Option<StageFactory>,
 }
 
 impl Gateway {
@@ -81,6 +83,7 @@ impl Gateway {
             defaults: Vec::new(),
             on_idle: None,
             fault: None,
+            stage: None,
         }
     }
 
@@ -294,6 +297,13 @@ impl Builder {
         self
     }
 
+    /// Puts a stage between the sockets and the gateway, for tests of the driver.
+    #[doc(hidden)]
+    pub fn stage(mut self, stage: StageFactory) -> Self {
+        self.stage = Some(stage);
+        self
+    }
+
     /// Starts the shards, and returns when all of them accept connections.
     ///
     /// # Errors
@@ -315,6 +325,7 @@ impl Builder {
             config,
             on_idle,
             fault,
+            stage,
             ..
         } = self;
         let mut host = host_settings(&config)?;
@@ -330,6 +341,7 @@ impl Builder {
             turn_limits: turn_limits(&config, limits.sessions_max),
             on_idle,
             fault,
+            stage,
             setups,
             core: Arc::clone(&core),
             watch: watchdog.shared(),

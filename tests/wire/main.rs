@@ -14,6 +14,7 @@ mod minimum_limits;
 mod names;
 mod send_buffers;
 mod slow_readers;
+mod staged;
 
 use campanile_tests::client::{
     Client, closing, expect_no_message, open, open_as, read_text, register,

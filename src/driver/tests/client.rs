@@ -4,6 +4,7 @@ use super::machine::Machine;
 use campanile_tests::frame::{self, BINARY, CLOSE, PING, PONG, TEXT, masked};
 use campanile_tests::http::{LOCAL, Response, get, post, upgrade};
 use campanile_tests::prng::Prng;
+use campanile_tests::records::{Opener, Record, Sealer};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -77,12 +78,20 @@ pub(super) struct Client {
     last: Option<u32>,
     /// It shuts its write side, as an upgrade was rejected.
     leaves: bool,
+    /// The format below; `None` without stages.
+    records: Option<Records>,
     /// When a stalled client sends again.
     sends_at: Option<Instant>,
 }
 
 impl Client {
-    pub(super) fn new(prng: &mut Prng, role: Role, shard: usize, may_be_flawed: bool) -> Self {
+    pub(super) fn new(
+        prng: &mut Prng,
+        role: Role,
+        shard: usize,
+        may_be_flawed: bool,
+        is_staged: bool,
+    ) -> Self {
         let flaws = [Flaw::Stalls, Flaw::Resets, Flaw::HalfCloses];
         let flaw = if may_be_flawed && prng.chance(1, 4) {
             prng.pick(flaws.into_iter()).expect("some")
@@ -103,13 +112,14 @@ impl Client {
             next: 0,
             last: None,
             leaves: false,
+            records: is_staged.then(|| Records::new(prng.below(u64::MAX))),
             sends_at: None,
         }
     }
 
     /// A client that pushes one more message to a user.
-    pub(super) fn last_pusher(prng: &mut Prng, user: usize, next: u32) -> Self {
-        let mut client = Self::new(prng, Role::Pusher { user }, 0, false);
+    pub(super) fn last_pusher(prng: &mut Prng, user: usize, next: u32, is_staged: bool) -> Self {
+        let mut client = Self::new(prng, Role::Pusher { user }, 0, false, is_staged);
         client.left = 1;
         client.next = next;
         client
@@ -254,14 +264,21 @@ impl Client {
     }
 
     fn write(&mut self, machine: &mut Machine, link: usize) -> bool {
-        let most = u32::try_from(self.outgoing.len()).expect("few");
+        if let Some(records) = &mut self.records {
+            records.seal(&mut self.outgoing);
+        }
+        let outgoing = match &mut self.records {
+            Some(records) => &mut records.outgoing,
+            None => &mut self.outgoing,
+        };
+        let most = u32::try_from(outgoing.len()).expect("few");
         if most > 0 {
             let len = if machine.prng.chance(1, 2) {
                 most
             } else {
                 machine.prng.range(1, most)
             };
-            let bytes = self.outgoing.drain(..len as usize);
+            let bytes = outgoing.drain(..len as usize);
             machine.links[link].to_gateway.extend(bytes);
             return true;
         }
@@ -270,6 +287,9 @@ impl Client {
         let ends = self.leaves || (self.flaw == Flaw::HalfCloses && has_said_all);
         if ends && !link.client_ended {
             link.client_ended = true;
+            if let Some(records) = &mut self.records {
+                records.end(&mut link.to_gateway);
+            }
             return true;
         }
         false
@@ -286,15 +306,20 @@ impl Client {
         let most = u32::try_from(link.to_client.len()).expect("few");
         if most == 0 {
             if link.gateway_ended && self.phase != Phase::Ended {
-                self.on_end(model);
+                if !link.was_aborted {
+                    self.on_end(model);
+                }
                 self.end(machine);
                 return true;
             }
             return false;
         }
         let len = machine.prng.range(1, most) as usize;
-        self.incoming
-            .extend(machine.links[index].to_client.drain(..len));
+        let bytes = machine.links[index].to_client.drain(..len);
+        match &mut self.records {
+            None => self.incoming.extend(bytes),
+            Some(records) => records.open(bytes.collect(), &mut self.incoming),
+        }
         while self.parse(machine, model) {}
         true
     }
@@ -303,7 +328,11 @@ impl Client {
         machine.log(|| format!("{self} ends"));
         self.phase = Phase::Ended;
         if let Some(link) = self.link {
-            machine.links[link].client_ended = true;
+            let link = &mut machine.links[link];
+            if let (Some(records), false) = (&mut self.records, link.client_ended) {
+                records.end(&mut link.to_gateway);
+            }
+            link.client_ended = true;
         }
     }
 
@@ -316,6 +345,12 @@ impl Client {
             Phase::Open | Phase::New | Phase::Ended => false,
         };
         assert!(is_legal || self.is_flawed(), "{self} is left in silence");
+        if let (Some(records), Phase::Closing) = (&self.records, self.phase) {
+            assert!(
+                records.opener.has_ended() || self.is_flawed(),
+                "{self}: cut off"
+            );
+        }
         assert!(
             self.incoming.is_empty() || self.is_flawed(),
             "{self}: the end cuts {}",
@@ -421,6 +456,57 @@ impl Client {
             }
             (opcode, _) => panic!("{self}: a frame with {opcode:x}"),
         }
+    }
+}
+
+/// The records of a client's connection.
+struct Records {
+    sealer: Sealer,
+    opener: Opener,
+    outgoing: VecDeque<u8>,
+    has_begun: bool,
+}
+
+impl Records {
+    fn new(seed: u64) -> Self {
+        Self {
+            sealer: Sealer::new(seed),
+            opener: Opener::new(),
+            outgoing: VecDeque::new(),
+            has_begun: false,
+        }
+    }
+
+    fn seal(&mut self, plain: &mut VecDeque<u8>) {
+        if plain.is_empty() {
+            return;
+        }
+        let mut sealed = Vec::new();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.sealer.hello(&mut sealed);
+        }
+        let plain: Vec<u8> = plain.drain(..).collect();
+        self.sealer.seal(&plain, &mut sealed);
+        self.outgoing.extend(sealed);
+    }
+
+    fn end(&mut self, to_gateway: &mut VecDeque<u8>) {
+        let mut sealed = Vec::new();
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.sealer.hello(&mut sealed);
+        }
+        self.sealer.end(&mut sealed);
+        to_gateway.extend(self.outgoing.drain(..));
+        to_gateway.extend(sealed);
+    }
+
+    fn open(&mut self, mut bytes: Vec<u8>, plain: &mut Vec<u8>) {
+        let opened = self.opener.open(&mut bytes, &mut |record| {
+            if let Record::Data(bytes) = record {
+                plain.extend_from_slice(bytes);
+            }
+        });
+        opened.expect("the gateway's records are valid");
     }
 }
 

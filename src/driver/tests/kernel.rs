@@ -241,7 +241,7 @@ impl Clock for FakeClock {
 pub(super) fn lent(bytes: &LentBytes) -> &[u8] {
     // SAFETY: the loop keeps them in place until the completion is taken, and the machine asks
     // only before that.
-    unsafe { std::slice::from_raw_parts(bytes.start, bytes.len as usize) }
+    unsafe { bytes.bytes() }
 }
 
 /// A byte that no client sends.

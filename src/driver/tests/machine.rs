@@ -551,6 +551,7 @@ impl Machine {
             link.to_client.extend(bytes);
             link.to_gateway.clear();
             link.gateway_ended = true;
+            link.was_aborted = bytes.is_empty();
         }
         self.coverage.rejected += u32::try_from(count).expect("few");
         count as u64

@@ -15,6 +15,7 @@
 mod client;
 mod kernel;
 mod machine;
+mod record_stage;
 mod world;
 
 use campanile_tests::prng::Prng;
@@ -30,7 +31,19 @@ pub(super) fn any_instant() -> Instant {
 
 #[test]
 fn the_loop_loses_nothing_whatever_the_kernel_does() {
-    let all = run_seeds(0..SEEDS);
+    run_all(0..SEEDS, false);
+}
+
+/// With a byte stage between each socket and its host.
+#[test]
+fn stages_lose_nothing_whatever_the_kernel_does() {
+    run_all(SEEDS..SEEDS + STAGED_SEEDS, true);
+}
+
+fn run_all(seeds: std::ops::Range<u64>, is_staged: bool) {
+    let Some(all) = run_seeds(seeds, is_staged) else {
+        return;
+    };
     for (count, what) in [
         (all.short_sends, "short sends"),
         (all.cancelled_sends, "cancelled sends"),
@@ -50,22 +63,27 @@ fn the_loop_loses_nothing_whatever_the_kernel_does() {
     }
 }
 
-fn run_seeds(seeds: std::ops::Range<u64>) -> Coverage {
+/// Runs seeds, or the one in the environment, for which it returns `None`.
+fn run_seeds(seeds: std::ops::Range<u64>, is_staged: bool) -> Option<Coverage> {
     let one = std::env::var("CAMPANILE_SEED").ok();
     let one: Option<u64> = one.map(|seed| seed.parse().expect("CAMPANILE_SEED is a number"));
-    let seeds = one.map_or(seeds, |seed| seed..seed + 1);
+    let seeds = match one {
+        Some(seed) if !seeds.contains(&seed) => return None,
+        Some(seed) => seed..seed + 1,
+        None => seeds,
+    };
     let began = any_instant();
     let count = seeds.end - seeds.start;
     let mut all = Coverage::default();
     for seed in seeds {
         let _named = NameOnPanic(seed);
         let mut prng = Prng::from_seed(seed);
-        let scenario = Scenario::random(&mut prng);
+        let scenario = Scenario::random(&mut prng, is_staged);
         let world = World::new(prng, scenario, one.is_some());
         all.add(&world.run());
     }
     println!("{count} seeds in {:?}: {all:?}", began.elapsed());
-    all
+    one.is_none().then_some(all)
 }
 
 /// Prints the seed of a run that panics.
@@ -80,3 +98,4 @@ impl Drop for NameOnPanic {
 }
 
 const SEEDS: u64 = 2_000;
+const STAGED_SEEDS: u64 = 500;

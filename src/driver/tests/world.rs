@@ -4,10 +4,12 @@ use super::any_instant;
 use super::client::{Client, Model, Role};
 use super::kernel::{FakeClock, FakeKernel};
 use super::machine::{Coverage, KernelState, Link, Machine};
+use super::record_stage::RecordStage;
 use crate::config::Config;
 use crate::driver::TurnLimits;
 use crate::driver::accept::Listener;
 use crate::driver::run::{Loop, LoopState};
+use crate::driver::stage::StageFactory;
 use crate::driver::stop::{StopFlag, StopPlan};
 use crate::gateway::{Builder, Gateway, Simulation};
 use crate::handler::{Context, Reply};
@@ -39,6 +41,8 @@ pub(super) struct Scenario {
     has_jumps: bool,
     /// The stop begins at this step, or after everything else.
     stops_at: Option<u32>,
+    /// Connections have stages.
+    is_staged: bool,
     listeners: usize,
     buffer_bytes: usize,
     mailbox_messages: usize,
@@ -61,12 +65,13 @@ pub(super) struct World {
 }
 
 impl Scenario {
-    pub(super) fn random(prng: &mut Prng) -> Self {
+    pub(super) fn random(prng: &mut Prng, is_staged: bool) -> Self {
         Self {
             has_faults: prng.chance(2, 3),
             has_flaws: prng.chance(1, 2),
             has_jumps: prng.chance(1, 3),
             stops_at: prng.chance(1, 3).then(|| prng.range(0, STEPS)),
+            is_staged,
             listeners: prng.range(1, 2) as usize,
             buffer_bytes: prng.range(16, 600) as usize,
             mailbox_messages: prng.range(1, 8) as usize,
@@ -79,6 +84,14 @@ impl Scenario {
                 sessions_max: 1_000,
             },
         }
+    }
+}
+
+impl Scenario {
+    /// Returns the function that creates the stages of a shard's connections.
+    fn stage(&self, seed: u64) -> Option<StageFactory> {
+        let factory: StageFactory = Arc::new(move || Box::new(RecordStage::new(seed)));
+        self.is_staged.then_some(factory)
     }
 }
 
@@ -102,7 +115,7 @@ impl World {
         });
         let kernels = kernels.collect();
         let seeds = [0; SHARDS].map(|_| prng.below(u64::MAX));
-        let clients = clients(&mut prng, scenario.has_flaws);
+        let clients = clients(&mut prng, &scenario);
         let machine = Rc::new(RefCell::new(Machine {
             prng,
             now: any_instant(),
@@ -293,8 +306,9 @@ impl World {
         let is_over = |user: &usize| !self.clients.iter().any(|it| it.may_still_push_to(*user));
         let users: Vec<usize> = (0..USERS).filter(is_over).collect();
         for &user in &users {
+            let number = self.model.next_push(user);
             let prng = &mut self.machine.borrow_mut().prng;
-            let pusher = Client::last_pusher(prng, user, self.model.next_push(user));
+            let pusher = Client::last_pusher(prng, user, number, self.scenario.is_staged);
             self.clients.push(pusher);
         }
         self.settle().await;
@@ -368,7 +382,7 @@ fn begin(
         },
         id,
         host: simulation.host(id, seeds).expect("it can be set up"),
-        listeners: vec![Listener::OPEN; scenario.listeners],
+        listeners: vec![Listener::open(scenario.stage(seed)); scenario.listeners],
         exchange: Arc::clone(exchange),
         on_idle: None,
         fault: None,
@@ -401,7 +415,7 @@ fn builder() -> Builder {
     })
 }
 
-fn clients(prng: &mut Prng, may_be_flawed: bool) -> Vec<Client> {
+fn clients(prng: &mut Prng, scenario: &Scenario) -> Vec<Client> {
     let mut roles = vec![Role::Visitor; prng.range(0, 1) as usize];
     for user in 0..USERS {
         roles.push(Role::Pusher { user });
@@ -412,7 +426,7 @@ fn clients(prng: &mut Prng, may_be_flawed: bool) -> Vec<Client> {
     roles
         .map(|role| {
             let shard = prng.range(0, 1) as usize;
-            Client::new(prng, role, shard, may_be_flawed)
+            Client::new(prng, role, shard, scenario.has_flaws, scenario.is_staged)
         })
         .collect()
 }

@@ -23,6 +23,7 @@ pub mod node;
 pub mod peer;
 pub mod prng;
 pub mod process;
+pub mod records;
 
 use std::sync::mpsc::channel;
 use std::thread;

@@ -5,6 +5,7 @@
 use crate::{PATIENCE, spawn, wait_for};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use std::env;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Write as _, pipe};
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -57,11 +58,17 @@ impl Executable {
 
     /// Returns a command with `shards` shards, a free port and an optional config.
     pub fn command_on(&self, shards: usize, config: Option<&str>) -> Command {
-        let mut command = Command::new(self.path);
-        command.args(["--listen", "127.0.0.1:0", "--shards", &shards.to_string()]);
-        if let Some(text) = config {
-            command.arg("--config").arg(self.config_file(text));
+        let shards = shards.to_string();
+        let mut arguments = vec!["--listen", "127.0.0.1:0", "--shards", &shards];
+        let file = config.map(|text| self.config_file(text));
+        if let Some(file) = &file {
+            arguments.extend(["--config", file.to_str().expect("a path of cargo's")]);
         }
+        if env::var_os(STAGED).is_some() {
+            return staged(&arguments);
+        }
+        let mut command = Command::new(self.path);
+        command.args(arguments);
         command
     }
 
@@ -74,6 +81,20 @@ impl Executable {
         path
     }
 }
+
+/// Returns a command that runs the test `staged::gateway` of the current test's crate in place of
+/// the executable.
+fn staged(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::current_exe().expect("it runs"));
+    command.args(["staged::gateway", "--exact", "--ignored", "--nocapture"]);
+    command.env(STAGED_ARGUMENTS, arguments.join(" "));
+    command
+}
+
+/// The variable that makes tests run gateways with a byte stage (`tests/wire/staged.rs`).
+pub const STAGED: &str = "CAMPANILE_STAGED";
+/// The variable with the arguments of such a gateway.
+pub const STAGED_ARGUMENTS: &str = "CAMPANILE_STAGED_ARGUMENTS";
 
 /// A child process. Dropping it kills the process.
 #[derive(Debug)]

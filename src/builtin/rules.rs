@@ -67,6 +67,9 @@ impl Authorizer {
     ///
     /// The denial.
     pub(super) async fn authorize_command(&self, cx: &Context) -> Result<(), Failure> {
+        if matches!(self.rule, Rule::Anyone) {
+            return Ok(()); // the common case, of every message
+        }
         let session = cx.session();
         let subject = RuleSubject {
             user: session.user(),

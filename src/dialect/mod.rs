@@ -149,8 +149,8 @@ pub trait Dialect: fmt::Debug + Sync {
     }
 
     /// Encodes the message that a new session gets before any other, and appends it to `message`.
-    /// Returns its type; `None` if sessions are not greeted. `user` is the user that the upgrade
-    /// request named.
+    /// Returns its type; `None` for no message. `user` is the user that the upgrade request named.
+    /// Called only for a dialect with [`DialectSpec::greets`].
     fn encode_greeting(
         &self,
         _: &SessionFacts,
@@ -230,6 +230,10 @@ impl Eq for dyn Dialect {}
 pub struct DialectSpec {
     /// Only messages reset a session's idle timeout; pings and pongs do not.
     pub alive_by_messages: bool,
+    /// New sessions get a message before any other ([`Dialect::encode_greeting`]).
+    pub greets: bool,
+    /// A token in a message that names a user has a response ([`Outcome::Identified`]).
+    pub answers_tokens: bool,
     /// Every call has a response, even without data.
     pub acknowledges: bool,
     /// Calls of one session may run concurrently, with responses in any order.

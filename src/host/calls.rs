@@ -205,17 +205,9 @@ impl Host {
 
     /// Applies a response, or passes it on to the shard of its session.
     pub(super) fn respond(&mut self, session: SessionId, response: SessionResponse, pass: Pass) {
-        let id = match self.shard.locate(session) {
-            Some(Location::Here(id)) => id,
-            Some(Location::There(to)) if pass == Pass::First => {
-                let pass = Pass::by(self.id, session);
-                let command = move |shard: &mut dyn ShardCommands| {
-                    shard.respond_here(session, response, pass);
-                };
-                self.pass_on(to, Box::new(command));
-                return;
-            }
-            Some(Location::There(_)) | None => return,
+        let Some(id) = self.shard.find_session(session) else {
+            self.respond_elsewhere(session, response, pass);
+            return;
         };
         let SessionResponse {
             greeting,
@@ -238,6 +230,20 @@ impl Host {
         self.shard.handle_host_response(session, &response);
         if let Some((code, reason)) = close_request {
             self.close(session, code, &reason);
+        }
+    }
+
+    /// Passes a response on to the shard of its session.
+    #[cold]
+    fn respond_elsewhere(&mut self, session: SessionId, response: SessionResponse, pass: Pass) {
+        if let Some(Location::There(to)) = self.shard.locate(session)
+            && pass == Pass::First
+        {
+            let pass = Pass::by(self.id, session);
+            let command = move |shard: &mut dyn ShardCommands| {
+                shard.respond_here(session, response, pass);
+            };
+            self.pass_on(to, Box::new(command));
         }
     }
 

@@ -8,6 +8,13 @@ impl Host {
     /// being opened, which has no state yet.
     #[inline]
     pub(super) fn pass_events(&mut self, opening: Option<&Profile>) {
+        if self.shard.has_events() {
+            self.pass_all_events(opening);
+        }
+    }
+
+    #[cold]
+    fn pass_all_events(&mut self, opening: Option<&Profile>) {
         while let Some(event) = self.shard.poll_event() {
             if self.context.wants_reports {
                 self.log_event(&event);

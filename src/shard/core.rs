@@ -442,7 +442,7 @@ impl Shard {
     pub fn has_output(&self) -> bool {
         !self.messages.is_empty()
             || !self.claim_results.is_empty()
-            || !self.events.is_empty()
+            || self.has_events()
             || !self.counts.is_empty()
     }
 

@@ -120,6 +120,8 @@ pub(super) struct Events {
     level: EventLevel,
     /// By namespace: the number of tap sessions on all shards.
     taps: Vec<u32>,
+    /// Whether all events of some namespace are wanted.
+    all_of_any: bool,
 }
 
 impl Events {
@@ -128,17 +130,20 @@ impl Events {
             queue: VecDeque::new(),
             level: EventLevel::Nothing,
             taps: vec![0; namespaces_count],
+            all_of_any: false,
         }
     }
 
     /// Returns whether every event of a namespace is wanted.
     #[inline]
     pub(super) fn are_all_wanted(&self, namespace: u16) -> bool {
-        self.taps[usize::from(namespace)] > 0 || self.level == EventLevel::Everything
+        self.all_of_any
+            && (self.taps[usize::from(namespace)] > 0 || self.level == EventLevel::Everything)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+    fn update(&mut self) {
+        let has_taps = self.taps.iter().any(|&count| count > 0);
+        self.all_of_any = has_taps || self.level == EventLevel::Everything;
     }
 
     #[cold]
@@ -151,6 +156,14 @@ impl Shard {
     /// Sets the level of events. A namespace with taps has [`EventLevel::Everything`] in any case.
     pub fn set_event_level(&mut self, level: EventLevel) {
         self.events.level = level;
+        self.events.update();
+    }
+
+    /// Returns whether there are events to poll.
+    #[must_use]
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.queue.is_empty()
     }
 
     /// Returns the next event.
@@ -174,6 +187,7 @@ impl Shard {
     pub(super) fn count_taps(&mut self, namespace: u16, more: bool) {
         let count = &mut self.events.taps[usize::from(namespace)];
         *count = if more { *count + 1 } else { *count - 1 };
+        self.events.update();
     }
 
     /// Reports that a session is set up, once it is bound to its user. Does nothing if it has ended
@@ -263,7 +277,15 @@ impl Shard {
     }
 
     /// Reports a publication. Those to taps are not reported: they come from events.
+    #[inline]
     pub(super) fn report_publication(&mut self, publication: &Publication<'_>) {
+        if self.events.all_of_any {
+            self.report_if_wanted(publication);
+        }
+    }
+
+    #[cold]
+    fn report_if_wanted(&mut self, publication: &Publication<'_>) {
         let (namespace, channel): (u16, &[u8]) = match publication.audience {
             Audience::User { namespace, .. } | Audience::Everyone { namespace, .. } => {
                 (namespace, b"")
@@ -311,17 +333,24 @@ impl Shard {
     /// Returns the session if all events of its namespace are wanted and it is no tap.
     #[inline]
     pub(super) fn wanted_session(&self, id: ConnectionId) -> Option<EventSession> {
+        if self.events.all_of_any {
+            self.session_if_wanted(id)
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn session_if_wanted(&self, id: ConnectionId) -> Option<EventSession> {
         let connection = self.connections.get(id)?;
         if matches!(connection.phase, Phase::Http(_)) {
             return None;
         }
         let route = &self.settings.routes[usize::from(connection.route)];
-        let is_wanted = !route.is_tap && self.events.are_all_wanted(route.namespace);
-        if is_wanted {
-            self.event_session(id)
-        } else {
-            None
+        if route.is_tap || !self.events.are_all_wanted(route.namespace) {
+            return None;
         }
+        self.event_session(id)
     }
 
     /// Returns the connection if its end and its rejections are wanted.

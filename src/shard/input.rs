@@ -285,12 +285,21 @@ impl Shard {
             self.reject(id, RejectionKind::Token, "unknown");
             Err(Denial::InvalidToken)
         };
-        let outcome = match (bound, self.facts_of(id)) {
-            (Ok(()), Some(facts)) => Outcome::Identified(facts),
-            (Ok(()), None) => return,
-            (Err(denial), _) => Outcome::Denied(denial),
+        let outcome = match bound {
+            Ok(()) if !self.answers_tokens(id) => return,
+            Ok(()) => match self.facts_of(id) {
+                Some(facts) => Outcome::Identified(facts),
+                None => return,
+            },
+            Err(denial) => Outcome::Denied(denial),
         };
         self.enqueue_outcome(id, correlation, &outcome);
+    }
+
+    fn answers_tokens(&self, id: ConnectionId) -> bool {
+        let connection = self.connections.get(id).expect("its token was read");
+        let route = &self.settings.routes[usize::from(connection.route)];
+        route.dialect.spec().answers_tokens
     }
 
     /// Returns the facts about a session; `None` if it is none.
@@ -308,9 +317,12 @@ impl Shard {
         if !self.is_open(id) {
             return;
         }
-        let facts = self.facts_of(id).expect("it is open");
         let connection = self.connections.get(id).expect("it is open");
         let route = &self.settings.routes[usize::from(connection.route)];
+        if !route.dialect.spec().greets {
+            return;
+        }
+        let facts = self.facts_of(id).expect("it is open");
         let user = self.users.user_of(id.slot()).map(String::from_utf8_lossy);
         let mut message = std::mem::take(&mut self.encode_buffer);
         let encoding = self.settings.encoding(connection.encoding);

@@ -64,6 +64,7 @@ impl Shard {
     }
 
     /// Names a publication and finds its channel.
+    #[inline]
     fn accept<'p>(
         &mut self,
         audience: Audience<'p>,
@@ -85,6 +86,7 @@ impl Shard {
     }
 
     /// Sends a publication to all other shards, unless it is for one session.
+    #[inline]
     fn spread(&mut self, publication: &Publication<'_>, count_request: Option<CountRequestId>) {
         let is_for_one = matches!(publication.audience, Audience::Session(_));
         if self.shards > 1 && !is_for_one {
@@ -97,6 +99,7 @@ impl Shard {
     }
 
     /// Enqueues a publication to all sessions of its audience on this shard. Returns their number.
+    #[inline]
     fn deliver(&mut self, publication: &Publication<'_>, channel: Option<ChannelIndex>) -> u32 {
         let (reached, slow) = match publication.content.channel {
             ChannelName::Own => self.fan_out_on_own_channels(publication, channel),
@@ -112,6 +115,7 @@ impl Shard {
 
     /// Returns the channel of an audience; `None` if it is for no channel, or for one without
     /// members on this shard.
+    #[inline]
     fn channel_of(&self, audience: &Audience<'_>) -> Option<ChannelIndex> {
         match *audience {
             Audience::Channel {

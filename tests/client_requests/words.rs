@@ -42,6 +42,8 @@ impl Dialect for Words {
 
     fn spec(&self) -> DialectSpec {
         DialectSpec {
+            greets: true,
+            answers_tokens: true,
             acknowledges: true,
             open_command: Some("open"),
             ..DialectSpec::default()

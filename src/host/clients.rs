@@ -6,7 +6,7 @@
 use super::Host;
 use crate::handler::{ClientAction, HandleError, Pass, ReplyTo, SessionState};
 use crate::shard::{ClientError, HostResponse, Location, OwnedPublish};
-use crate::vocabulary::content::{Correlation, Denial, Reply};
+use crate::vocabulary::content::{Correlation, Reply};
 use crate::vocabulary::id::SessionId;
 use std::rc::Rc;
 
@@ -187,7 +187,7 @@ impl Host {
     ) -> Result<(), ClientError> {
         match self.shard.find_session(session) {
             Some(id) => self.shard.join_as_client(id, channel, allowed),
-            None => Err(ClientError::Denied(Denial::NoSuchChannel)),
+            None => Err(ClientError::NotOpen),
         }
     }
 
@@ -199,7 +199,7 @@ impl Host {
         allowed: Option<bool>,
     ) -> Result<(), ClientError> {
         let Some(id) = self.shard.find_session(session) else {
-            return Err(ClientError::Denied(Denial::NotJoined));
+            return Err(ClientError::NotOpen);
         };
         let (content, to_others) = (publish.message.borrow(), publish.to_others);
         let published = self
@@ -219,9 +219,7 @@ impl Host {
         match result {
             Ok(()) => Ok(()),
             Err(ClientError::BadEvent(why)) => Err(HandleError::BadEvent(why)),
-            Err(ClientError::Denied(_)) if !self.is_open_here(session) => {
-                Err(HandleError::NoSession)
-            }
+            Err(ClientError::NotOpen) => Err(HandleError::NoSession),
             Err(ClientError::Denied(denial)) => {
                 if let Some(state) = self.state_of(session) {
                     state.denials.set(state.denials.get() + 1);
@@ -230,10 +228,5 @@ impl Host {
             }
             Err(ClientError::AskHost) => unreachable!("the host has decided"),
         }
-    }
-
-    fn is_open_here(&self, session: SessionId) -> bool {
-        let id = self.shard.find_session(session);
-        id.is_some_and(|id| self.shard.is_open(id))
     }
 }

@@ -21,6 +21,7 @@ use crate::auth::host_of;
 use crate::config::Origin;
 use crate::dialect::{Credentials, Framing, InitialChannel, Rejection, UpgradeRequest};
 use crate::handler::{Admission, Admitted, Joining, Permission, Upgrade};
+use crate::logging::limited;
 use crate::shard::ClaimOutcome;
 use crate::shard::settings::{RouteSettings, TokenLookup};
 use crate::vocabulary::id::ConnectionId;
@@ -119,6 +120,27 @@ impl RejectedUpgrade {
     }
 }
 
+/// Returns the format that the dialect chose for a session.
+///
+/// # Errors
+///
+/// A 500 if the dialect has no such format, which is its fault.
+fn format_of(
+    route: &RouteSettings,
+    credentials: &Credentials<'_>,
+) -> Result<u8, Box<RejectedUpgrade>> {
+    let format = credentials.format;
+    if usize::from(format) < route.formats.len() {
+        return Ok(format);
+    }
+    limited!(
+        ERROR,
+        "a dialect chose a format that it does not have",
+        format
+    );
+    Err(RejectedUpgrade::by(&Rejection::INTERNAL_ERROR))
+}
+
 async fn decide(
     context: &HttpContext,
     connection: &ConnectionContext,
@@ -153,7 +175,7 @@ async fn decide(
     let trusts_claimed_user = rules.trusts_claimed_user(&credentials, head);
     resolve_user(route, &credentials, trusts_claimed_user, &mut admission)?;
 
-    let format = credentials.format;
+    let format = format_of(route, &credentials)?;
     let lines = headers.iter().copied();
     let origin_passes = || origin_passes(context, index, head);
     let opening = match route.dialect.framing(format) {

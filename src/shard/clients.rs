@@ -19,6 +19,8 @@ use crate::vocabulary::publication::Audience;
 pub enum ClientError {
     /// The host has to decide.
     AskHost,
+    /// The session is not open. This is not counted.
+    NotOpen,
     /// A rule or limit denies it.
     Denied(Denial),
     /// A dialect of the namespace cannot encode the event. The text is the reason.
@@ -29,6 +31,7 @@ impl From<ClientError> for Outcome {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::AskHost => unreachable!("there is no outcome before the decision"),
+            ClientError::NotOpen => unreachable!("only open sessions have intents"),
             ClientError::Denied(denial) => Self::Denied(denial),
             ClientError::BadEvent(why) => Self::Failed(Failure::error(why)),
         }
@@ -44,13 +47,16 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// [`ClientError::AskHost`] if `allowed` is needed, or the denial.
+    /// [`ClientError::AskHost`] if `allowed` is needed, [`ClientError::NotOpen`], or the denial.
     pub fn join_as_client(
         &mut self,
         id: ConnectionId,
         channel: &str,
         allowed: Option<bool>,
     ) -> Result<(), ClientError> {
+        if !self.is_open(id) {
+            return Err(ClientError::NotOpen);
+        }
         let decision = match (allowed, self.connections.get(id)) {
             (None, Some(connection)) => {
                 let route = &self.settings.routes[usize::from(connection.route)];
@@ -76,7 +82,8 @@ impl Shard {
     ///
     /// # Errors
     ///
-    /// [`ClientError::AskHost`] if `allowed` is needed, the denial, or [`ClientError::BadEvent`].
+    /// [`ClientError::AskHost`] if `allowed` is needed, [`ClientError::NotOpen`], the denial, or
+    /// [`ClientError::BadEvent`].
     ///
     /// # Panics
     ///
@@ -89,6 +96,9 @@ impl Shard {
         to_others: bool,
         allowed: Option<bool>,
     ) -> Result<(), ClientError> {
+        if !self.is_open(id) {
+            return Err(ClientError::NotOpen);
+        }
         let namespace = self.namespace_of(id);
         let settings = &self.settings;
         let decision = if channel.is_empty() || channel.len() > settings.name_bytes_max {

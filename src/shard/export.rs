@@ -184,6 +184,9 @@ pub enum AdoptError {
     /// All slots are in use.
     #[error("no slot is free")]
     NoSlot,
+    /// The shard closes its sessions.
+    #[error("the shard is closing all sessions")]
+    Draining,
     /// Its names exceed a memory limit.
     #[error("its names exceed a limit")]
     Names(NamesLimit),
@@ -282,6 +285,9 @@ impl Shard {
     /// If the route or the format does not exist.
     pub fn adopt(&mut self, export: &SessionExport) -> Result<ConnectionId, AdoptError> {
         assert!(usize::from(export.route) < self.settings.routes.len());
+        if self.is_draining() {
+            return Err(AdoptError::Draining);
+        }
         let partial = export.partial.as_ref();
         let encoding = self.encoding_of(export);
         let partial = partial.map(|it| Box::new(self.partial_of(it, encoding)));

@@ -279,7 +279,7 @@ impl Shard {
         event: &str,
         correlation: &Correlation,
     ) {
-        let bound = if let Some(user) = user {
+        let bound = if let Some(user) = user.filter(|user| !user.is_empty()) {
             self.try_bind(id, user, event.as_bytes())
         } else {
             self.reject(id, RejectionKind::Token, "unknown");

@@ -177,4 +177,13 @@ impl Host {
             }),
         );
     }
+
+    /// Handles the messages that are there now: other shards may keep sending.
+    pub(super) fn handle_messages_so_far(&mut self) {
+        let mut left = self.mailbox.exchange().inbox(self.id).messages_count();
+        while left > 0 {
+            let count = self.handle_messages();
+            left = left.saturating_sub(count.max(1));
+        }
+    }
 }

@@ -376,15 +376,6 @@ impl Host {
         count
     }
 
-    /// Handles the messages that are there now: other shards may keep sending.
-    fn handle_messages_so_far(&mut self) {
-        let mut left = self.mailbox.exchange().inbox(self.id).messages_count();
-        while left > 0 {
-            let count = self.handle_messages();
-            left = left.saturating_sub(count.max(1));
-        }
-    }
-
     /// Sends the shard's messages to other shards and wakes them.
     pub fn flush_messages(&mut self) {
         self.pass_events(None);

@@ -114,7 +114,7 @@ impl Channels {
         }
     }
 
-    /// Adds `slot` to a channel, which is created if it has no members. Returns whether it was.
+    /// Adds `slot` to a channel, which is created if it has no members.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl Channels {
         name: &[u8],
         channels_max: u32,
         budget: NamesBudget,
-    ) -> Result<JoinedChannel, JoinError> {
+    ) -> Result<(), JoinError> {
         let known = self.find_channel(namespace, name);
         if known.is_some_and(|channel| self.find_membership(slot, channel).is_some()) {
             return Err(JoinError::AlreadyJoined);
@@ -147,10 +147,7 @@ impl Channels {
             self.add_channel(namespace, name, class)
         });
         self.add_membership(slot, channel);
-        Ok(match known {
-            Some(_) => JoinedChannel::Existing,
-            None => JoinedChannel::New,
-        })
+        Ok(())
     }
 
     /// Removes `slot` from a channel. Returns `false` if it was not a member.
@@ -223,13 +220,6 @@ impl Channels {
         }
     }
 
-    /// Returns the channels of `slot` with publications that it has missed, and their number, in
-    /// the order of joining. The numbers stop at 2^32 - 1.
-    pub fn dropped_of_slot(&self, slot: u32) -> impl Iterator<Item = (&[u8], u32)> {
-        let missing = self.memberships_of(slot).filter(|it| it.dropped > 0);
-        missing.map(|it| (&*self.entries[it.channel as usize].name, it.dropped))
-    }
-
     /// Returns whether `slot` is a member of a channel.
     #[must_use]
     pub fn is_member(&self, slot: u32, namespace: u16, name: &[u8]) -> bool {
@@ -238,7 +228,7 @@ impl Channels {
     }
 
     /// Returns the channels of `slot` in the order of joining, each with the number of publications
-    /// that were dropped for it.
+    /// that were dropped for it. The number stops at 2^32 - 1.
     pub fn memberships_of_slot(&self, slot: u32) -> impl Iterator<Item = (&[u8], u32)> {
         let memberships = self.memberships_of(slot);
         memberships.map(|it| (&*self.entries[it.channel as usize].name, it.dropped))
@@ -557,15 +547,6 @@ impl ChannelsOfSlot {
     };
 }
 
-/// The state of a channel before a session joined it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum JoinedChannel {
-    /// The channel had no members on this shard and was created.
-    New,
-    /// The channel had members on this shard.
-    Existing,
-}
-
 /// The reason why a session did not join a channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum JoinError {
@@ -634,7 +615,7 @@ mod tests {
     const CHANNELS_MAX: u32 = 4;
 
     impl Model {
-        fn join(&mut self, slot: u32, key: &Key) -> Result<JoinedChannel, JoinError> {
+        fn join(&mut self, slot: u32, key: &Key) -> Result<(), JoinError> {
             let of_slot = self.of_slot.entry(slot).or_default();
             if of_slot.contains(key) {
                 return Err(JoinError::AlreadyJoined);
@@ -645,11 +626,7 @@ mod tests {
             of_slot.push(key.clone());
             let members = self.members.entry(key.clone()).or_default();
             members.push(slot);
-            Ok(if members.len() == 1 {
-                JoinedChannel::New
-            } else {
-                JoinedChannel::Existing
-            })
+            Ok(())
         }
 
         fn leave(&mut self, slot: u32, key: &Key) -> bool {
@@ -741,15 +718,15 @@ mod tests {
         let mut channels = Channels::new(HashSeed([1, 2]), Arc::default());
         assert_eq!(
             channels.join(0, 0, b"room", 9, NamesBudget::UNLIMITED),
-            Ok(JoinedChannel::New)
+            Ok(())
         );
         assert_eq!(
             channels.join(1, 1, b"room", 9, NamesBudget::UNLIMITED),
-            Ok(JoinedChannel::New)
+            Ok(())
         );
         assert_eq!(
             channels.join(2, 1, b"room", 9, NamesBudget::UNLIMITED),
-            Ok(JoinedChannel::Existing)
+            Ok(())
         );
         assert_eq!(slots(&channels, 0, b"room"), [0]);
         assert_eq!(slots(&channels, 1, b"room"), [1, 2]);
@@ -794,10 +771,7 @@ mod tests {
             Err(JoinError::TooManyChannels)
         );
         assert!(channels.is_empty());
-        assert_eq!(
-            channels.join(0, 0, b"a", 1, NamesBudget::UNLIMITED),
-            Ok(JoinedChannel::New)
-        );
+        assert_eq!(channels.join(0, 0, b"a", 1, NamesBudget::UNLIMITED), Ok(()));
         assert_eq!(
             channels.join(0, 0, b"b", 1, NamesBudget::UNLIMITED),
             Err(JoinError::TooManyChannels)
@@ -837,7 +811,7 @@ mod tests {
             for name in &names {
                 let joined =
                     channels.join(slot_of(name), 0, name, u32::MAX, NamesBudget::UNLIMITED);
-                assert_eq!(joined, Ok(JoinedChannel::New));
+                assert_eq!(joined, Ok(()));
             }
             assert!(memory(&channels) >= 4 * names.len());
 
@@ -927,7 +901,10 @@ mod tests {
         let first = channels.find(0, b"lossy-1").expect("it has members");
         assert_eq!(class_of(&channels, first), lossy);
         for (slot, count) in [(0, 1), (1, 2)] {
-            let dropped: Vec<(&[u8], u32)> = channels.dropped_of_slot(slot).collect();
+            let dropped: Vec<(&[u8], u32)> = channels
+                .memberships_of_slot(slot)
+                .filter(|&(_, count)| count > 0)
+                .collect();
             assert_eq!(dropped, [(&b"lossy-1"[..], count)]);
         }
         let mut listed: Vec<ListedChannel<'_>> = channels.list(0).collect();

@@ -447,7 +447,7 @@ impl Shard {
                 _ => self.names_budget_for(id),
             };
             match self.channels.join(slot, namespace, name, u32::MAX, budget) {
-                Ok(_) => self.channels.set_dropped_of_last(slot, *dropped),
+                Ok(()) => self.channels.set_dropped_of_last(slot, *dropped),
                 Err(JoinError::NamesLimit(limit)) => return Err(limit),
                 Err(JoinError::AlreadyJoined | JoinError::TooManyChannels) => {
                     unreachable!("the channels of a session differ, and their number has no limit")

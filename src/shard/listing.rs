@@ -69,7 +69,8 @@ impl Shard {
     /// Returns the channels of a session with publications that it has missed, because its outbox
     /// was full, and their number.
     pub fn dropped_of(&self, id: ConnectionId) -> impl Iterator<Item = (&[u8], u32)> {
-        self.channels.dropped_of_slot(id.slot())
+        let memberships = self.channels.memberships_of_slot(id.slot());
+        memberships.filter(|&(_, dropped)| dropped > 0)
     }
 
     /// Returns the channels of a namespace that have members on this shard.

@@ -62,7 +62,7 @@ impl Shard {
             budget,
         );
         let outcome = match joined {
-            Ok(_) => JoinResult::Joined,
+            Ok(()) => JoinResult::Joined,
             Err(JoinError::AlreadyJoined) => JoinResult::AlreadyJoined,
             Err(JoinError::TooManyChannels) => return JoinResult::TooManyChannels,
             Err(JoinError::NamesLimit(limit)) => return JoinResult::NamesLimit(limit),

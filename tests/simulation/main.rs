@@ -17,6 +17,7 @@ mod client;
 mod embedder;
 mod http_eviction;
 mod link;
+mod logs;
 mod missed;
 mod model;
 mod model_updates;

@@ -1,7 +1,7 @@
 //! The model of a channel whose slow members miss publications.
 
 use crate::link::Link;
-use crate::model::{Log, Logs};
+use crate::logs::{Log, Logs};
 use crate::scenario::{FRAME_BYTES_MAX, HEADROOM_BYTES, LOSSY};
 use crate::simulator::Simulator;
 use campanile::handler::SessionInfo;

@@ -7,6 +7,7 @@
 
 use crate::client::{ClientKind, ReceivedResponse, Request, SentRequest};
 use crate::link::Link;
+use crate::logs::{Log, Logs};
 use crate::missed::check_full;
 use crate::moves::MoveCounts;
 use crate::scenario::{
@@ -68,52 +69,6 @@ impl Coverage {
         self.crowded += other.crowded;
         self.claims_timed_out += other.claims_timed_out;
         self.moves.add(other.moves);
-    }
-}
-
-/// The log of one shard: the ids of its publications, and the position of each.
-pub(crate) struct Log {
-    pub(crate) ids: Vec<usize>,
-    pub(crate) places: BTreeMap<usize, usize>,
-}
-
-impl Log {
-    fn new(ids: Vec<usize>) -> Self {
-        let places = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
-        Self { ids, places }
-    }
-}
-
-/// The logs of all shards, and what sessions that have moved should know of them.
-pub(crate) struct Logs {
-    shards: Vec<Log>,
-    /// By link: the parts of the logs of its shards, one after the other. When a session moves, all
-    /// shards have applied the same publications, so the parts have each publication once.
-    moved: BTreeMap<usize, Log>,
-}
-
-impl Logs {
-    pub(crate) fn of(simulator: &Simulator) -> Self {
-        let witnesses = simulator.links[..simulator.scenario.shards].iter();
-        let shards = witnesses.map(|it| Log::new(it.client.received.clone()));
-        let shards: Vec<Log> = shards.collect();
-        let links = simulator.links.iter().enumerate();
-        let moved = links.filter(|(_, link)| !link.earlier.is_empty());
-        let moved = moved.map(|(at, link)| {
-            let mut ids: Vec<usize> = Vec::new();
-            for &(shard, until) in &link.earlier {
-                ids.extend(&shards[shard].ids[ids.len()..until]);
-            }
-            ids.extend(&shards[link.shard].ids[ids.len()..]);
-            (at, Log::new(ids))
-        });
-        let moved = moved.collect();
-        Self { shards, moved }
-    }
-
-    /// Returns the log of the publications that a link's shard applied while it was there.
-    pub(crate) fn of_link(&self, at: usize, link: &Link) -> &Log {
-        self.moved.get(&at).unwrap_or(&self.shards[link.shard])
     }
 }
 
@@ -235,19 +190,7 @@ fn verify_session(at: usize, simulator: &Simulator, log: &Log, coverage: &mut Co
         .copied()
         .collect();
     coverage.direct += direct.len() as u64;
-    // Of several publishers to one session, any order is right.
-    let publishers = history.direct.iter().map(|&id| simulator.pushes[id].by);
-    for publisher in publishers.chain(direct.iter().map(|&id| simulator.pushes[id].by)) {
-        let of = |ids: &[usize]| -> Vec<usize> {
-            let is_its = |id: &usize| simulator.pushes[*id].by == publisher;
-            ids.iter().copied().filter(is_its).collect()
-        };
-        let (received, enqueued) = (of(&direct), of(&history.direct));
-        assert!(
-            enqueued.starts_with(&received),
-            "session {at} alone: {received:?}, not {enqueued:?}"
-        );
-    }
+    verify_direct(at, simulator, &direct, &history.direct);
     let places = received.iter().map(|id| log.places.get(id).copied());
     let places: Option<Vec<usize>> = places.collect();
     let places = places.expect("a session receives only messages of its shard's log");
@@ -293,6 +236,23 @@ fn verify_session(at: usize, simulator: &Simulator, log: &Log, coverage: &mut Co
     }
     let is_on_channel = |id: &&usize| matches!(simulator.pushes[**id].target, Target::Channel(_));
     coverage.on_channels += received.iter().filter(is_on_channel).count() as u64;
+}
+
+/// Verifies the publications to a session alone: each publisher's are in its order. Of several
+/// publishers, any order is right.
+fn verify_direct(at: usize, simulator: &Simulator, direct: &[usize], all: &[usize]) {
+    let publishers = all.iter().chain(direct).map(|&id| simulator.pushes[id].by);
+    for publisher in publishers {
+        let of = |ids: &[usize]| -> Vec<usize> {
+            let is_its = |id: &usize| simulator.pushes[*id].by == publisher;
+            ids.iter().copied().filter(is_its).collect()
+        };
+        let (received, enqueued) = (of(direct), of(all));
+        assert!(
+            enqueued.starts_with(&received),
+            "session {at} alone: {received:?}, not {enqueued:?}"
+        );
+    }
 }
 
 /// Returns the position in the log up to which a session must have received everything; `None` if

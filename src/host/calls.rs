@@ -72,7 +72,7 @@ impl Host {
             return;
         };
         let tasks = self.state_of(session).as_ref().map(Tasks::begin);
-        let bytes = CALL_BYTES + token.len() + event.len() + correlation.id.len();
+        let bytes = CALL_BYTES + token.len() + event.len() + correlation.bytes_count();
         self.begin_work(bytes);
         let (function, label) = (Rc::clone(&function.function), function.label);
         let future = Box::pin(async move { function(token).await });
@@ -147,13 +147,7 @@ impl Host {
             return;
         };
         let tasks = Tasks::begin(&state);
-        let Correlation {
-            command,
-            id,
-            channel,
-            ..
-        } = &request.correlation;
-        let echo = command.len() + id.len() + channel.len();
+        let echo = request.correlation.bytes_count();
         let bytes = echo + request.from.len() + request.data.as_ref().map_or(0, Bytes::len);
         // The part that the response repeats is stored twice.
         let work_bytes = CALL_BYTES + bytes + echo;

@@ -29,7 +29,7 @@ impl Host {
             self.shard.handle_host_response(session, &response);
             return;
         };
-        let subject = (correlation.channel.clone(), correlation.id.len());
+        let subject = (correlation.channel.clone(), correlation.bytes_count());
         self.authorize(&state, validator, subject, move |host, allowed| {
             let response = HostResponse::Join {
                 allowed,
@@ -58,8 +58,7 @@ impl Host {
             self.shard.handle_host_response(session, &response);
             return;
         };
-        let message = &publish.message;
-        let bytes = correlation.id.len() + message.event.len() + message.data.bytes_count();
+        let bytes = correlation.bytes_count() + publish.bytes_count();
         let subject = (channel.clone(), bytes);
         self.authorize(&state, validator, subject, move |host, allowed| {
             let response = HostResponse::Publish {
@@ -122,6 +121,7 @@ impl Host {
         }
         let namespace = self.settings.routes[state.route.index()].namespace;
         let validator = self.registry.publish_validator(namespace, &channel);
+        let bytes = publish.bytes_count();
         let action = move |is_allowed, channel| ClientAction::Publish {
             channel,
             publish,
@@ -130,7 +130,7 @@ impl Host {
         };
         match validator {
             Some(validator) => {
-                let subject = (channel.clone(), 0);
+                let subject = (channel.clone(), bytes);
                 self.authorize(state, validator, subject, move |host, allowed| {
                     let action = action(allowed.is_some(), channel);
                     host.end_client_action(session, action, Pass::First);

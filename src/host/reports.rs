@@ -55,6 +55,8 @@ impl Host {
             Event::Ended { peer, cause, .. } => self.log_end(peer, cause),
             Event::Rejected { peer, kind, reason } => self.log_rejection(peer, kind, reason),
             Event::Opened(_)
+            | Event::MessageIn(..)
+            | Event::MessageOut(..)
             | Event::Joined(..)
             | Event::Left(..)
             | Event::Called(..)

@@ -30,6 +30,8 @@ impl Host {
             Event::Published { namespace, message } => (*namespace, message),
             Event::Ended { snapshot: None, .. }
             | Event::Rejected { .. }
+            | Event::MessageIn(..)
+            | Event::MessageOut(..)
             | Event::Joined(..)
             | Event::Left(..)
             | Event::Dropped(..) => return,

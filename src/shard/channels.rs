@@ -61,7 +61,7 @@ struct Channel {
 }
 
 /// The index of a channel. Valid while the channel has members and the tables are not rebuilt.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ChannelIndex(u32);
 
 /// A channel in a listing.
@@ -253,18 +253,8 @@ impl Channels {
     /// Returns the index of the channel that `slot` joined first; `None` if it is on none. The
     /// index is valid while the channel has members and the tables are not rebuilt.
     #[must_use]
-    pub fn first_of_slot(&self, slot: u32) -> Option<u32> {
-        Some(self.memberships_of(slot).next()?.channel)
-    }
-
-    /// Returns the name of the channel with an index from [`Channels::first_of_slot`].
-    ///
-    /// # Panics
-    ///
-    /// If the index is not valid.
-    #[must_use]
-    pub fn name(&self, channel: u32) -> &[u8] {
-        &self.entries[channel as usize].name
+    pub fn first_of_slot(&self, slot: u32) -> Option<ChannelIndex> {
+        Some(ChannelIndex(self.memberships_of(slot).next()?.channel))
     }
 
     /// Returns the number of channels of `slot`.

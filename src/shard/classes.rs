@@ -18,7 +18,8 @@ pub struct ChannelClass {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ClassId(u16);
 
-/// The classes of a process, and the rules that assign channels to them. All shards share them.
+/// The classes of a shard's channels, and the rules that assign channels to them. Each shard has a
+/// copy, as each has handlers of its own.
 ///
 /// Invariant: a namespace has rules only if one of them is for a class other than 0.
 #[derive(Clone, Debug)]

@@ -5,11 +5,16 @@
 //! says which are wanted, so that nothing is built or copied for an event that nobody wants.
 //!
 //! ```text
-//!   level        wanted                                   by
+//!   level        wanted                                         by
 //!   Nothing      -
-//!   Ends         ended, rejected                          the log at `debug`
-//!   Everything   all of a namespace                       its taps; the level of the shard
+//!   Ends         ended, rejected                                the log at `debug`
+//!   Everything   all                                            a recorder, later
+//!
+//!   with taps    opened, called, replied, published, ended      the taps of a namespace, whatever
+//!                of that namespace                              the level
 //! ```
+//!
+//! A publication is one event, not one for each session that it reaches.
 //!
 //! The stream is as long as what one input causes. Counters are always updated, whatever the level.
 
@@ -24,6 +29,7 @@ use crate::vocabulary::id::{ConnectionId, SessionId};
 use crate::vocabulary::metrics::RejectionKind;
 use crate::vocabulary::public_id::PublicId;
 use crate::vocabulary::publication::{Audience, Publication};
+use crate::ws::MessageType;
 use std::collections::VecDeque;
 
 /// The events that are wanted of a shard, or of a namespace.
@@ -55,11 +61,15 @@ pub enum Event {
     Joined(EventSession, Box<[u8]>),
     /// A session has left a channel.
     Left(EventSession, Box<[u8]>),
-    /// A client has called a command: a message in.
+    /// A message of a client was received.
+    MessageIn(EventSession, MessageSize),
+    /// A message for one session was enqueued: an outcome, a greeting or an echo.
+    MessageOut(EventSession, MessageSize),
+    /// A client has called a command.
     Called(EventSession, Message),
-    /// A client's call was answered with a reply: a message out.
+    /// A client's call was answered with a reply.
     Replied(EventSession, Message),
-    /// A publication was accepted and delivered on this shard: messages out.
+    /// A publication was accepted and delivered on this shard.
     Published {
         /// The namespace of its audience.
         namespace: u16,
@@ -78,6 +88,15 @@ pub enum Event {
         /// or if the gateway stops.
         snapshot: Option<Box<SessionSnapshot>>,
     },
+}
+
+/// Type and size of a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessageSize {
+    /// The type.
+    pub kind: MessageType,
+    /// Bytes of the payload.
+    pub bytes: usize,
 }
 
 /// The connection of an event.
@@ -201,8 +220,8 @@ impl Shard {
     /// Counts a rejection, and reports it.
     pub fn reject(&mut self, id: ConnectionId, kind: RejectionKind, reason: &'static str) {
         self.counters.count_rejection(kind, reason);
-        let peer = self.wanted_peer(id);
-        if let Some(peer) = peer {
+        if self.events.level >= EventLevel::Ends {
+            let peer = self.event_peer(id);
             self.events.push(Event::Rejected { peer, kind, reason });
         }
     }
@@ -214,9 +233,8 @@ impl Shard {
         cause: CloseCause,
         snapshot: Option<SessionSnapshot>,
     ) {
-        let peer = self.wanted_peer(id);
-        if let Some(peer) = peer {
-            let snapshot = snapshot.map(Box::new);
+        if self.events.level >= EventLevel::Ends || snapshot.is_some() {
+            let (peer, snapshot) = (self.event_peer(id), snapshot.map(Box::new));
             self.events.push(Event::Ended {
                 peer,
                 cause,
@@ -225,12 +243,20 @@ impl Shard {
         }
     }
 
-    /// Reports an event of an open session, if all are wanted of its namespace.
+    /// Reports an event of a session, if everything is wanted.
     #[inline]
     pub(super) fn report(&mut self, id: ConnectionId, event: impl FnOnce(EventSession) -> Event) {
-        if let Some(session) = self.wanted_session(id) {
+        if self.is_everything_wanted()
+            && let Some(session) = self.wanted_session(id)
+        {
             self.events.push(event(session));
         }
+    }
+
+    /// Returns whether the events are wanted that only a recorder needs.
+    #[inline]
+    pub(super) fn is_everything_wanted(&self) -> bool {
+        self.events.level == EventLevel::Everything
     }
 
     /// Reports a client's call.
@@ -264,7 +290,7 @@ impl Shard {
         let Outcome::Replied(reply) = outcome else {
             return;
         };
-        self.report(id, |session| {
+        if let Some(session) = self.wanted_session(id) {
             let content = Content {
                 event: reply.event().unwrap_or(&correlation.command),
                 data: reply.data(),
@@ -272,8 +298,9 @@ impl Shard {
                 correlation: &correlation.id,
                 ..Content::default()
             };
-            Event::Replied(session, Message::copy(&content))
-        });
+            let message = Message::copy(&content);
+            self.events.push(Event::Replied(session, message));
+        }
     }
 
     /// Reports a publication. Those to taps are not reported: they come from events.
@@ -353,16 +380,11 @@ impl Shard {
         self.event_session(id)
     }
 
-    /// Returns the connection if its end and its rejections are wanted.
-    fn wanted_peer(&self, id: ConnectionId) -> Option<EventPeer> {
-        let are_ends_wanted = self.events.level >= EventLevel::Ends;
-        if !are_ends_wanted && self.wanted_session(id).is_none() {
-            return None;
-        }
-        Some(EventPeer {
+    fn event_peer(&self, id: ConnectionId) -> EventPeer {
+        EventPeer {
             connection: id,
             session: self.event_session(id),
-        })
+        }
     }
 
     fn event_session(&self, id: ConnectionId) -> Option<EventSession> {
@@ -389,7 +411,6 @@ mod tests {
     use crate::vocabulary::channel_rules::{ChannelRules, SlowMembers};
     use crate::vocabulary::content::Reply;
     use crate::vocabulary::id::ShardId;
-    use crate::ws::MessageType;
     use std::sync::Arc;
 
     /// Indices of the default config's routes, and of the tap of the first.
@@ -480,6 +501,8 @@ mod tests {
                 Event::Rejected { kind, reason, .. } => format!("rejected {kind:?} {reason}"),
                 Event::Joined(_, channel) => format!("joined {}", name(channel)),
                 Event::Left(_, channel) => format!("left {}", name(channel)),
+                Event::MessageIn(_, message) => format!("in {}", message.bytes),
+                Event::MessageOut(_, message) => format!("out {}", message.bytes),
                 Event::Called(_, message) => format!("called {}", said(message)),
                 Event::Replied(_, message) => format!("replied {}", said(message)),
                 Event::Published { message, .. } => format!("published {}", said(message)),
@@ -516,8 +539,10 @@ mod tests {
             "opened jack",
             "joined room",
             "published room/online-update/{\"us",
+            "in 43",
             "called room/hum/\"la\"",
             "replied /hum/lo",
+            "out 35",
             "rejected Publish not_joined",
             "published room/e/xxxx",
             "dropped room",
@@ -543,7 +568,17 @@ mod tests {
             "of another namespace"
         );
         act(&mut shard, PROJECTFORGE);
-        assert_eq!(events(&mut shard).len(), 12);
+        let expected = [
+            "opened jack",
+            "published room/online-update/{\"us",
+            "called room/hum/\"la\"",
+            "replied /hum/lo",
+            "published room/e/xxxx",
+            "published room/e/xxxx",
+            "published room/online-update/{\"us",
+            "ended dropped Some(2)",
+        ];
+        assert_eq!(events(&mut shard), expected);
         shard.publish_to_taps(shard.namespace_of(tap), &Content::default());
         shard.close_session(tap, CloseCause::Dropped);
         act(&mut shard, PROJECTFORGE);
@@ -553,6 +588,6 @@ mod tests {
         let mut other = self::shard();
         other.handle_message(&message);
         act(&mut other, PROJECTFORGE);
-        assert_eq!(events(&mut other).len(), 12);
+        assert_eq!(events(&mut other), expected);
     }
 }

@@ -39,6 +39,14 @@ pub struct OwnedPublish {
     pub to_others: bool,
 }
 
+impl OwnedPublish {
+    /// Returns the length of its texts and data in bytes.
+    #[must_use]
+    pub fn bytes_count(&self) -> usize {
+        self.message.event.len() + self.message.data.bytes_count()
+    }
+}
+
 /// The kinds of request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HostRequestKind {

@@ -2,6 +2,7 @@
 
 use super::connection::{ConnectionFlags, Phase};
 use super::core::Shard;
+use super::events::{Event as ShardEvent, MessageSize};
 use super::host_request::{HostRequest, HostRequestKind, OwnedCall};
 use super::outbox::OutboxFullError;
 use super::settings::TokenLookup;
@@ -89,10 +90,14 @@ impl Shard {
         kind: MessageType,
         mut payload: Payload<'_>,
     ) -> Result<(), CloseCause> {
+        let bytes = payload.bytes().len();
+        self.report(id, |session| {
+            ShardEvent::MessageIn(session, MessageSize { kind, bytes })
+        });
         self.counters.messages_received += 1;
         let profile = &mut self.profiles[id.index()];
         profile.messages_received += 1;
-        profile.bytes_received += payload.bytes().len() as u64;
+        profile.bytes_received += bytes as u64;
         let connection = self.connections.get_mut(id).expect("just seen");
         connection.last_input = self.now;
         let settings = Arc::clone(&self.settings);
@@ -237,7 +242,7 @@ impl Shard {
         self.enqueue_message(id, framing, (kind, message), OUTBOX_BYTES_CEILING)
     }
 
-    /// Keeps the buffer of outcomes for reuse, up to a size.
+    /// Keeps the buffer of messages for one session for reuse, up to a size.
     fn keep_encode_buffer(&mut self, mut message: Vec<u8>) {
         message.clear();
         message.shrink_to(ENCODE_BUFFER_KEPT_MAX);
@@ -415,8 +420,12 @@ impl Shard {
         let bytes_needed = framing.message_bytes(payload.len());
         self.enqueue(id, (bytes_needed, bytes_max), |out| {
             framing.put_message(out, kind, payload);
-        })
-        .map(drop)
+        })?;
+        let bytes = payload.len();
+        self.report(id, |session| {
+            ShardEvent::MessageOut(session, MessageSize { kind, bytes })
+        });
+        Ok(())
     }
 
     /// Enqueues the bytes that `write` appends: about `bytes_needed`, within `bytes_max` of the
@@ -460,7 +469,7 @@ fn close_without_response(denial: Denial) -> Option<CloseCause> {
     }
 }
 
-/// Capacity of the outcome buffer that is kept for reuse, in bytes.
+/// Capacity of the encode buffer that is kept for reuse, in bytes.
 const ENCODE_BUFFER_KEPT_MAX: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub mod wheel;
 pub use self::clients::ClientError;
 pub use self::connection::HttpPhase;
 pub use self::core::{CloseStep, SessionStatistics, Shard};
-pub use self::events::{Event, EventLevel, EventPeer, EventSession, SessionSnapshot};
+pub use self::events::{Event, EventLevel, EventPeer, EventSession, MessageSize, SessionSnapshot};
 pub use self::exclusive::{ClaimOutcome, ClaimResult};
 pub use self::host_request::{HostRequest, HostRequestKind, HostResponse, OwnedCall, OwnedPublish};
 pub use self::moves::Location;

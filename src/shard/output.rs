@@ -114,7 +114,7 @@ struct FanOut<'s> {
     send_queues: &'s mut SendQueues,
     frames: FrameCache<'s>,
     current: RouteFanOut,
-    /// Number of sessions to which the publication was enqueued, without the current route.
+    /// Number of sessions to which the publication was enqueued, without those of the current route and encoding.
     reached: u32,
     /// Slots of the sessions whose outbox was full.
     slow: SlowSlots,
@@ -217,7 +217,7 @@ impl<'s> FanOut<'s> {
         session.bytes_sent += u64::from(self.current.payload_len);
     }
 
-    /// Adds the references of this route's outboxes to the batch, all at once.
+    /// Adds the references of the current outboxes to the batch, all at once.
     fn finish_route(&mut self) {
         let RouteFanOut {
             frame,

@@ -32,7 +32,7 @@ impl Shard {
             return self.fan_out(&with_channel(publication, ""), channel);
         }
         let slots = self.slots_of_audience(&publication.audience);
-        let mut by_channel: Vec<(Option<u32>, u32)> = Vec::new();
+        let mut by_channel: Vec<(Option<ChannelIndex>, u32)> = Vec::new();
         let mut others = Vec::new();
         for slot in slots {
             if self.names_channels(slot) {
@@ -47,13 +47,15 @@ impl Shard {
         // publication has not been enqueued to yet.
         let (mut reached, mut slow) =
             self.fan_out_to(&with_channel(publication, ""), others.into_iter());
-        let is_same = |one: &(Option<u32>, u32), other: &(Option<u32>, u32)| {
+        let is_same = |one: &(Option<ChannelIndex>, u32), other: &(Option<ChannelIndex>, u32)| {
             one.0.is_some() && one.0 == other.0
         };
         for sessions in by_channel.chunk_by(is_same) {
             let (channel, slot) = sessions[0];
             let name = match channel {
-                Some(channel) => String::from_utf8_lossy(self.channels.name(channel)).into_owned(),
+                Some(channel) => {
+                    String::from_utf8_lossy(self.channels.name_of(channel)).into_owned()
+                }
                 None => self.id_of_slot(slot),
             };
             let slots = sessions.iter().map(|&(_, slot)| slot);

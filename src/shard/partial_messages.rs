@@ -141,7 +141,7 @@ impl Shard {
     }
 }
 
-/// Returns the bytes that a partial message holds, with its decoder; 0 for none.
+/// Returns the bytes that a partial message holds, with its reader; 0 for none.
 pub(super) fn partial_bytes_of(partial: Option<&PartialMessage>) -> usize {
     partial.map_or(0, |it| {
         size_of::<PartialMessage>() + it.reader.partial_bytes()

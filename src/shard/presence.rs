@@ -112,7 +112,7 @@ impl Shard {
         if is_tap {
             self.change_taps(self.namespace_of(id), false);
         }
-        let channels: Vec<Box<[u8]>> = if is_announced || self.wanted_session(id).is_some() {
+        let channels: Vec<Box<[u8]>> = if is_announced || self.is_everything_wanted() {
             self.channels.of_slot(id.slot()).map(Into::into).collect()
         } else {
             Vec::new()

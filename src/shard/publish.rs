@@ -138,10 +138,10 @@ impl Shard {
             SlowMembers::DropNewest => {
                 for &slot in slots {
                     self.channels.count_dropped(channel, slot);
-                    let id = self.connections.id_of(slot).expect("members are open");
-                    if let Some(session) = self.wanted_session(id) {
+                    if self.is_everything_wanted() {
+                        let id = self.connections.id_of(slot).expect("members are open");
                         let name = self.channels.name_of(channel).into();
-                        self.events.push(Event::Dropped(session, name));
+                        self.report(id, |session| Event::Dropped(session, name));
                     }
                 }
                 self.counters.publications_dropped += slots.len() as u64;

@@ -222,6 +222,12 @@ impl Correlation {
             kind,
         }
     }
+
+    /// Returns the length of its texts in bytes.
+    #[must_use]
+    pub fn bytes_count(&self) -> usize {
+        self.command.len() + self.id.len() + self.channel.len()
+    }
 }
 
 /// The facts about a session that its dialect may send to its client.

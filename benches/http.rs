@@ -130,7 +130,7 @@ const CALLS: [Call; 5] = [
         Some(r#"{"event": "news", "data": "maintenance at ten"}"#),
         0x094a_4dcd,
     ),
-    ("channels", None, 0x7d38_e859),
+    ("channels", None, 0xa927_4793),
     ("users", None, 0x112e_bf21),
 ];
 

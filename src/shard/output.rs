@@ -114,7 +114,8 @@ struct FanOut<'s> {
     send_queues: &'s mut SendQueues,
     frames: FrameCache<'s>,
     current: RouteFanOut,
-    /// Number of sessions to which the publication was enqueued, without those of the current route and encoding.
+    /// Number of sessions to which the publication was enqueued, without those of the current
+    /// route and encoding.
     reached: u32,
     /// Slots of the sessions whose outbox was full.
     slow: SlowSlots,
